@@ -1,0 +1,1 @@
+"""What people and schedulers start: the `market` command, the embedded Postgres, the demo."""
