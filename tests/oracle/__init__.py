@@ -1,0 +1,1 @@
+"""Independent references for the warehouse: written from the specification alone, never from the SQL they judge."""
