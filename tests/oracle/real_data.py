@@ -7,6 +7,7 @@ import io
 import zipfile
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -21,7 +22,7 @@ def lean_splits(shared_data: Path, symbol: str) -> dict[date, int]:
     """Split ratio by the last session before the ex-date, from QuantConnect's factor file."""
     with (shared_data / f"lean/equity/usa/factor_files/{symbol}.csv").open() as file:
         rows = [(datetime.strptime(row[0], "%Y%m%d").date(), float(row[2])) for row in csv.reader(file)]
-    pairs = zip(rows, rows[1:], strict=False)
+    pairs = pairwise(rows)
     return {day: round(later / factor) for (day, factor), (_, later) in pairs if round(later / factor) != 1}
 
 
@@ -57,7 +58,8 @@ def binance_minutes(shared_data: Path) -> list[Bar]:
             lines = io.StringIO(archive.read(f"{name}.csv").decode())
         for row in csv.reader(lines):
             opened = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=int(row[0]))
-            bars.append(Bar(opened, *(Decimal(text) for text in (*row[1:6], row[9]))))
+            o, h, low, c, volume, taker = (Decimal(text) for text in (*row[1:6], row[9]))
+            bars.append(Bar(opened, o, h, low, c, volume, taker))
     return bars
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import pytest
@@ -144,7 +144,7 @@ class TestAverages:
         assert (out["sma_20"][19], out["sma_20"][59], out["sma_50"][49]) == (10.5, 50.5, 25.5)
 
     def test_vwap_weighs_by_volume(self) -> None:
-        out = run(series([10] * 19 + [20], volume=[1] * 19 + [Decimal("81")]))["vwap_20"]
+        out = run(series([10] * 19 + [20], volume=[1] * 19 + [Decimal(81)]))["vwap_20"]
         assert nulls(out) == [True] * 19 + [False]
         assert out[19] == pytest.approx((19 * 10 + 81 * 20) / 100)
 
@@ -294,8 +294,8 @@ class TestLiquidations:
 
     def test_a_sell_order_liquidates_a_long(self) -> None:
         out = run(series([1] * 2), liquidations=self.events, watched=self.watched(("00:00", "02:00")))
-        assert list(out["liquidations_long"]) == [Decimal("1.5"), Decimal("4")]
-        assert list(out["liquidations_short"]) == [Decimal("0.5"), Decimal("0")]
+        assert list(out["liquidations_long"]) == [Decimal("1.5"), Decimal(4)]
+        assert list(out["liquidations_short"]) == [Decimal("0.5"), Decimal(0)]
         assert list(out["liquidation_intensity"]) == [0.2, 0.4]
 
     def test_watched_with_none_is_zero_and_not_watched_is_null(self) -> None:
@@ -437,7 +437,7 @@ class TestSeries:
 
 
 class TestCompare:
-    types = {"sma_20": "numeric(19,10)", "trend_direction": "varchar(10)"}
+    types: ClassVar = {"sma_20": "numeric(19,10)", "trend_direction": "varchar(10)"}
 
     def frames(self, value: Any, text: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
         expected = pd.DataFrame({"timestamp": [START], "sma_20": [100.0], "trend_direction": ["up"]})

