@@ -59,6 +59,16 @@ class TestStockSessions:
         )
         assert [len(out), out[-1].expected, out[-1].completeness] == [count, stub, 1]
 
+    def test_hours_make_days_that_end_with_the_session(self) -> None:
+        (day,) = resample(
+            bars_of("XNYS", "2024-03-05", "2024-03-05", STEP["1h"]),
+            source_step=STEP["1h"],
+            timeframe="1d",
+            calendar="XNYS",
+        )
+        assert [day.present, day.expected] == [7, 7]
+        assert day.ends_at == instant("2024-03-05T21:00")  # not 21:30, where the hour of 15:30 would end
+
     def test_half_day(self) -> None:
         day = bars_of("XNYS", "2019-07-03", "2019-07-03")
         assert len(day) == 42  # 09:30 to 13:00
@@ -208,6 +218,9 @@ class TestRevisions:
         assert [r.number for r in history] == [1, 2, 3]
         assert [r.observation.values for r in history] == [(Decimal(n),) for n in (1, 2, 1)]
         assert [r.observation.known_at.day for r in history] == [1, 3, 4]
+
+    def test_the_same_values_with_another_verdict_are_a_revision(self) -> None:
+        assert [r.number for r in revisions([seen("yahoo", 1, 1), seen("yahoo", 2, 1, valid=False)])] == [1, 2]
 
     def test_sources_and_bars_count_apart(self) -> None:
         told = [seen("polygon", 1, 1), seen("yahoo", 2, 1), seen("polygon", 3, 1, key="next")]

@@ -169,6 +169,11 @@ class TestAverages:
         # Thirty times 0.1, twenty times 0.1 in other digits: a float sum would not be level.
         assert run(series(["0.1"] * 30 + ["0.10"] * 20))["trend_direction"].iloc[-1] == "neutral"
 
+    @pytest.mark.parametrize(("dip", "close"), [(9, 11), (11, 9)])
+    def test_averages_that_are_level_are_no_trend(self, dip: int, close: int) -> None:
+        out = run(series([10] * 30 + [dip] + [10] * 18 + [close])).iloc[-1]
+        assert (out["sma_20"], out["sma_50"], out["trend_direction"]) == (10, 10, "neutral")
+
     def test_market_structure(self) -> None:
         def last(closes: list[int]) -> str:
             return str(run(series(closes))["market_structure"].iloc[-1])
