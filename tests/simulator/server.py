@@ -1,0 +1,243 @@
+"""The simulator's HTTP server: finds the provider and endpoint of a request, applies faults, logs, and obeys `/_simulator`."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import dataclasses
+import gzip
+import re
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from tests.simulator import binance, polygon, yahoo
+from tests.simulator.faults import ANSWER_KINDS, BAR_KINDS, Fault, instant, spoil_rows
+from tests.simulator.world import Call, Reply, World
+
+Handler = Callable[[World, Call], Reply]
+SECRETS = ("apiKey", "crumb", "signature")
+HTML = b"<!doctype html><html><head><title>Error</title></head><body><h1>Service temporarily unavailable</h1></body></html>"
+
+
+@dataclasses.dataclass(frozen=True)
+class Provider:
+    """A provider's path prefix, its routes, how its errors look and what it checks before answering."""
+
+    name: str
+    routes: list[tuple[re.Pattern[str], str, Handler]]
+    error: Callable[..., Reply]
+    admit: Callable[[World, Call], Reply | None] | None = None
+
+
+def _routes(rows: list[tuple[str, str, Handler]]) -> list[tuple[re.Pattern[str], str, Handler]]:
+    return [(re.compile(pattern), endpoint, handler) for pattern, endpoint, handler in rows]
+
+
+# In this order a path without a prefix finds its provider; Yahoo's bare "/" comes last.
+PROVIDERS = {
+    provider.name: provider
+    for provider in (
+        Provider("polygon", _routes(polygon.ROUTES), polygon.error, polygon.admit),
+        Provider("binance-spot", _routes(binance.SPOT_ROUTES), binance.error),
+        Provider("binance-data-api", _routes(binance.SPOT_ROUTES), binance.error),
+        Provider("binance-futures", _routes(binance.FUTURES_ROUTES), binance.error),
+        Provider("yahoo", _routes(yahoo.ROUTES), yahoo.error),
+    )
+}
+TIMEFRAMES = {"minute": "m", "hour": "h", "day": "d", "week": "w", "month": "M"}
+
+
+class Server:
+    """Serves one World until stopped."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.log: collections.deque[dict[str, Any]] = collections.deque(maxlen=100_000)
+        self._runner: web.AppRunner | None = None
+
+    async def start(self, port: int) -> int:
+        """Listen on the loopback interface; returns the port (0 asks for a free one)."""
+        app = web.Application(client_max_size=2**24)
+        app.router.add_route("*", "/{path:.*}", self.handle)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", port)
+        await site.start()
+        return int(self._runner.addresses[0][1])
+
+    async def stop(self) -> None:
+        if self._runner:
+            await self._runner.cleanup()
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        path = request.path
+        if path.startswith("/_simulator"):
+            return await self._control(request)
+        first, _, rest = path[1:].partition("/")
+        prefix = f"/{first}" if first in PROVIDERS else ""
+        # The official Polygon client puts the path of next_url, prefix included, behind a base that has the prefix too.
+        inner = f"/{rest.removeprefix(first + '/')}" if prefix else path
+        for provider in [PROVIDERS[first]] if prefix else PROVIDERS.values():
+            for pattern, endpoint, handler in provider.routes:
+                if match := pattern.fullmatch(inner):
+                    call = _call(request, provider.name, endpoint, inner, prefix, match.groupdict())
+                    return await self._answer(request, provider, call, handler)
+        name = first if prefix else None
+        self._note(request, name, None, 404, None)
+        reply = PROVIDERS[name].error(404) if name else Reply.json(404, {"error": f"no provider answers {path}"})
+        return _response(reply)
+
+    async def _answer(self, request: web.Request, provider: Provider, call: Call, handler: Handler) -> web.StreamResponse:
+        call.faults = self.world.faults.take(call.provider, call.endpoint, call.symbol, call.timeframe)
+        reply: Reply | None = None
+        for fault in call.faults:
+            if fault.kind in ("timeout", "disconnect"):
+                self._note(request, call.provider, call, 0, None)
+                if fault.kind == "timeout":
+                    await asyncio.sleep(fault.seconds if fault.seconds is not None else 3600)
+                if request.transport:
+                    request.transport.abort()
+                return web.Response(status=503)
+            if fault.kind == "status":
+                assert fault.status is not None
+                reply = provider.error(fault.status, fault.message)
+                if fault.retry_after is not None:
+                    reply.headers["Retry-After"] = str(fault.retry_after)
+            elif fault.kind == "html":
+                reply = Reply(fault.status or 200, HTML, {}, "text/html")
+            elif fault.kind == "body":
+                reply = Reply(fault.status or 200, (fault.body or "").encode())
+        if reply is None and provider.admit:
+            reply = provider.admit(self.world, call)
+        if reply is None:
+            reply = handler(self.world, call)
+            for fault in call.faults:
+                if fault.kind == "schema":
+                    reply.body = orjson.dumps(spoil_rows(orjson.loads(reply.body), fault))
+                elif fault.kind == "truncated":
+                    reply.body = reply.body[: len(reply.body) // 2]
+        reply.headers["X-Simulator"] = "synthetic" if self._synthetic(call) else "recorded"
+        compress = (
+            call.provider == "polygon"
+            and not self.world.dataset.unlimited
+            and "gzip" in request.headers.get("Accept-Encoding", "")
+            and len(reply.body) > 1400
+        )
+        if compress:
+            reply.body = gzip.compress(reply.body, 1)
+            reply.headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+        self._note(request, call.provider, call, reply.status, reply)
+        return _response(reply)
+
+    def _synthetic(self, call: Call) -> bool:
+        known = self.world.dataset.instruments(call.provider)
+        asked = [known[call.symbol]] if call.symbol in known else list(known.values())
+        return any(instrument.synthetic for instrument in asked)
+
+    def _note(self, request: web.Request, provider: str | None, call: Call | None, status: int, reply: Reply | None) -> None:
+        secret = request.headers.get("Authorization") or request.headers.get("X-MBX-APIKEY") or request.query.get("apiKey")
+        self.log.append(
+            {
+                "method": request.method,
+                "path": request.path,
+                "query": {k: "***" if k in SECRETS else v for k, v in request.query.items()},
+                "provider": provider,
+                "endpoint": call.endpoint if call else None,
+                "symbol": call.symbol if call else None,
+                "timeframe": call.timeframe if call else None,
+                "status": status,
+                "bytes": len(reply.body) if reply else 0,
+                "authenticated": bool(secret),
+                "at": time.time(),
+            }
+        )
+
+    async def _control(self, request: web.Request) -> web.Response:
+        try:
+            return await self._command(request)
+        except (ValueError, TypeError, KeyError) as problem:
+            return _plain(400, {"error": str(problem)})
+
+    async def _command(self, request: web.Request) -> web.Response:
+        world = self.world
+        data = orjson.loads(await request.read() or b"null")
+        match request.method, request.path:
+            case "GET", "/_simulator" | "/_simulator/" | "/_simulator/info":
+                return _plain(200, self._info())
+            case "GET", "/_simulator/faults":
+                return _plain(200, [dataclasses.asdict(fault) for fault in world.faults.all()])
+            case "POST", "/_simulator/faults":
+                parsed = [Fault.parse(item) for item in (data if isinstance(data, list) else [data])]
+                return _plain(200, [world.faults.add(fault).id for fault in parsed])
+            case "DELETE", "/_simulator/faults":
+                world.faults.remove(int(request.query["id"]) if "id" in request.query else None)
+                return _plain(200, {})
+            case "POST", "/_simulator/clock":
+                text = data["clock"]
+                world.fixed_clock = None if text is None else instant(text)
+                return _plain(200, {"clock": world.now().isoformat()})
+            case "GET", "/_simulator/requests":
+                return _plain(200, list(self.log))
+            case "DELETE", "/_simulator/requests":
+                self.log.clear()
+                return _plain(200, {})
+        return _plain(404, {"error": "commands: info, faults, clock, requests"})
+
+    def _info(self) -> dict[str, Any]:
+        dataset = self.world.dataset
+        return {
+            "what": "a simulator of market data providers; nothing here is investment data",
+            "dataset": dataset.name,
+            "clock": self.world.now().isoformat(),
+            "clock_stands_still": self.world.fixed_clock is not None,
+            "symbols": {
+                name: {s: "synthetic" if i.synthetic else "recorded" for s, i in dataset.instruments(name).items()}
+                for name in PROVIDERS
+            },
+            "fault_kinds": ANSWER_KINDS | BAR_KINDS,
+        }
+
+
+def _call(
+    request: web.Request, provider: str, endpoint: str, path: str, prefix: str, parameters: dict[str, str]
+) -> Call:
+    query = request.query
+    symbol = parameters.get("ticker") or parameters.get("symbol") or query.get("symbol") or query.get("ticker")
+    timeframe = query.get("interval") or query.get("period") or parameters.get("interval")
+    if "timespan" in parameters:
+        timeframe = parameters["multiplier"] + TIMEFRAMES.get(parameters["timespan"], parameters["timespan"])
+    timeframe = {"60m": "1h", "1wk": "1w"}.get(timeframe or "", timeframe)
+    base = f"{request.scheme}://{request.host}{prefix}"
+    return Call(provider, endpoint, path, query, request.headers, base, parameters, symbol, timeframe)
+
+
+def _response(reply: Reply) -> web.Response:
+    return web.Response(
+        status=reply.status, body=reply.body, headers={**reply.headers, "Content-Type": reply.content_type}
+    )
+
+
+def _plain(status: int, body: object) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(body), content_type="application/json")
+
+
+class ServerThread:
+    """A server with an event loop of its own, for use inside another program."""
+
+    def __init__(self, world: World, port: int = 0) -> None:
+        self.server = Server(world)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="simulator", daemon=True)
+        self._thread.start()
+        self.port = asyncio.run_coroutine_threadsafe(self.server.start(port), self._loop).result(30)
+
+    def stop(self) -> None:
+        asyncio.run_coroutine_threadsafe(self.server.stop(), self._loop).result(30)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()

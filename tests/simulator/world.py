@@ -1,0 +1,188 @@
+"""What every provider of the simulator shares: the data set, the clock, the faults and the cache of encoded bars."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import datetime as dt
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import orjson
+
+from tests.simulator.bars import Bars, Interval, Ints
+from tests.simulator.datasets import Dataset
+from tests.simulator.encode import Text
+from tests.simulator.faults import BAR_KINDS, Fault, Faults, spoil_bars
+from tests.simulator.instruments import Grid, Instrument
+
+Encoder = Callable[[Instrument, Bars], Text]
+BLOCK_ROWS = 2048
+CACHE_BYTES = 300_000_000
+
+
+@dataclasses.dataclass
+class Call:
+    """A request as a provider sees it; ``path`` is without the provider's prefix, ``base`` is where it was reached."""
+
+    provider: str
+    endpoint: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    base: str
+    parameters: Mapping[str, str]
+    symbol: str | None = None
+    timeframe: str | None = None
+    faults: list[Fault] = dataclasses.field(default_factory=list)
+
+    @property
+    def bar_faults(self) -> list[Fault]:
+        return [fault for fault in self.faults if fault.kind in BAR_KINDS]
+
+
+@dataclasses.dataclass
+class Reply:
+    """An answer: status, body and headers."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str] = dataclasses.field(default_factory=dict)
+    content_type: str = "application/json"
+
+    @staticmethod
+    def json(status: int, body: object, **headers: str) -> Reply:
+        return Reply(status, orjson.dumps(body), {name.replace("_", "-"): value for name, value in headers.items()})
+
+
+class Budget:
+    """Requests or weight spent in the current real minute; the simulator's own clock may stand still."""
+
+    def __init__(self, per_minute: int | None) -> None:
+        self.per_minute = per_minute
+        self._minute, self.used = 0, 0
+
+    def spend(self, weight: int) -> bool:
+        """Count it; False when the minute's budget is over."""
+        minute = int(time.time() // 60)
+        if minute != self._minute:
+            self._minute, self.used = minute, 0
+        self.used += weight
+        return self.per_minute is None or self.used <= self.per_minute
+
+    @staticmethod
+    def seconds_left() -> int:
+        """Until the next minute begins."""
+        return 60 - int(time.time() % 60)
+
+
+@dataclasses.dataclass
+class World:
+    """One running simulator's state. ``fixed_clock`` is Unix ms, None = real time."""
+
+    dataset: Dataset
+    fixed_clock: int | None = None
+    polygon_keys: frozenset[str] = frozenset({"simulator"})
+    polygon_per_minute: int | None = None
+    faults: Faults = dataclasses.field(default_factory=Faults)
+
+    def __post_init__(self) -> None:
+        limited = not self.dataset.unlimited
+        self.polygon_budget = Budget(self.polygon_per_minute)
+        self.weights = {
+            "binance-spot": Budget(6000 if limited else None),
+            "binance-data-api": Budget(6000 if limited else None),
+            "binance-futures": Budget(2400 if limited else None),
+        }
+        self._blocks: collections.OrderedDict[tuple[object, ...], tuple[Ints, Text]] = collections.OrderedDict()
+        self._cached = 0
+
+    def clock(self) -> int:
+        """The provider's present, Unix ms."""
+        return self.fixed_clock if self.fixed_clock is not None else int(time.time() * 1000)
+
+    def now(self) -> dt.datetime:
+        return dt.datetime.fromtimestamp(self.clock() / 1000, dt.UTC)
+
+    def rows(
+        self,
+        call: Call,
+        instrument: Instrument,
+        interval: Interval,
+        grid: Grid,
+        style: str,
+        encoder: Encoder,
+        start: int,
+        end: int,
+        limit: int,
+        *,
+        newest: bool = False,
+    ) -> tuple[Ints, bytes]:
+        """Times and text of at most ``limit`` bars in [start, end): the oldest ones, or the newest."""
+        source = instrument.source(interval)
+        clock = self.clock()
+        if source is None:
+            return np.empty(0, np.int64), b""
+        length = interval.milliseconds or 31 * 86_400_000
+        # One window earlier than the first bar: a day or week may begin before the data does.
+        start = max(start, source.first - length - 86_400_000)
+        end = min(end, clock + 1, (source.last + length if source.last is not None else clock) + 1)
+        if start >= end or limit <= 0:
+            return np.empty(0, np.int64), b""
+        if call.bar_faults:
+            return self._spoiled(call, instrument, interval, grid, encoder, (start, end), limit, newest)
+        span = length * BLOCK_ROWS if interval.milliseconds else 2**61
+        numbers = range(start // span, (end - 1) // span + 1)
+        pages: list[tuple[Ints, bytes]] = []
+        for number in reversed(numbers) if newest else numbers:
+            times, text = self._block(instrument, interval, grid, style, encoder, number, span, clock)
+            first, last = (int(i) for i in np.searchsorted(times, [start, end]))
+            if newest:
+                first = max(first, last - limit)
+            else:
+                last = min(last, first + limit)
+            pages.append((times[first:last], text.rows(first, last)))
+            limit -= last - first
+            if limit <= 0:
+                break
+        if newest:
+            pages.reverse()
+        return np.concatenate([page[0] for page in pages]), b"".join(page[1] for page in pages)
+
+    def _block(
+        self, instrument: Instrument, interval: Interval, grid: Grid, style: str, encoder: Encoder,
+        number: int, span: int, clock: int,
+    ) -> tuple[Ints, Text]:  # fmt: skip
+        source = instrument.source(interval)
+        assert source is not None
+        begin, finish = number * span, (number + 1) * span
+        splits = len(instrument.effective_splits(clock))
+        seen = min(clock, finish + (interval.milliseconds or 0))
+        key = (source.identity, interval, grid, style, instrument.price_places, splits, number, seen)
+        if key in self._blocks:
+            self._blocks.move_to_end(key)
+            return self._blocks[key]
+        bars = instrument.bars(interval, max(begin, source.first - 40 * 86_400_000), min(finish, clock + 1), clock, grid)
+        assert bars is not None
+        block = (bars.time, encoder(instrument, bars))
+        self._blocks[key] = block
+        self._cached += len(block[1].data)
+        while self._cached > CACHE_BYTES:
+            _, (_, text) = self._blocks.popitem(last=False)
+            self._cached -= len(text.data)
+        return block
+
+    def _spoiled(
+        self, call: Call, instrument: Instrument, interval: Interval, grid: Grid, encoder: Encoder,
+        window: tuple[int, int], limit: int, newest: bool,
+    ) -> tuple[Ints, bytes]:  # fmt: skip
+        step = interval.milliseconds or 31 * 86_400_000
+        start, end = window
+        if newest:
+            start = max(start, end - (limit + 64) * step)
+        bars = instrument.bars(interval, start, end, self.clock(), grid)
+        assert bars is not None
+        bars = spoil_bars(bars, step, call.bar_faults, self.clock())
+        bars = bars.take(slice(-limit, None) if newest else slice(0, limit))
+        return bars.time, encoder(instrument, bars).data
