@@ -1,0 +1,24 @@
+{#- The hard checks of a bar (the plan's 6.2, corrected by FEATURES.md): the names of those it fails, '; ' between
+    them, NULL when it passes all. Each is stated once, here. -#}
+
+{% macro bar_checks() -%}
+    {{ return({
+        'price missing': 'open is null or high is null or low is null or close is null',
+        'volume missing': 'volume is null',
+        'high below low': 'high < low',
+        'high below open or close': 'high < open or high < close',
+        'low above open or close': 'low > open or low > close',
+        'price not positive': 'open <= 0 or high <= 0 or low <= 0 or close <= 0',
+        'volume negative': 'volume < 0',
+        'taker volume outside volume': 'taker_buy_volume < 0 or taker_buy_volume > volume',
+    }) }}
+{%- endmacro %}
+
+{% macro failed_bar_checks() -%}
+    nullif(concat_ws(
+        '; '
+        {%- for name, condition in bar_checks().items() %},
+        case when {{ condition }} then '{{ name }}' end
+        {%- endfor %}
+    ), '')
+{%- endmacro %}

@@ -1,0 +1,24 @@
+{{ config(materialized='view') }}
+-- Every bar row that any source ever sent, finished or not, in one shape.
+{% for model in ['stg_polygon__bars', 'stg_polygon__grouped_bars', 'stg_binance__bars', 'stg_yahoo__bars'] %}
+select
+    source,
+    symbol,
+    asset_class,
+    timeframe,
+    opened_at,
+    open,
+    high,
+    low,
+    close,
+    volume,
+    taker_buy_volume,
+    payload_row,
+    window_start,
+    known_until,
+    fetched_at,
+    load_id,
+    payload_position
+from {{ ref(model) }}
+{% if not loop.last %}union all{% endif %}
+{% endfor %}

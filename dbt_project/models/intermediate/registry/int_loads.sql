@@ -1,0 +1,67 @@
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='append',
+        full_refresh=false,
+        post_hook=['{{ analyze() }}']
+    )
+}}
+-- Every committed load with a dense number, given in the order in which this model first saw it. A change of the asset
+-- registry or of a formula counts as a load too: it is news for every model. Never rebuilt: other models keep these
+-- numbers as watermarks.
+with
+
+seen as (
+    {% if is_incremental() -%}
+    select load_no, provider, load_id from {{ this }}
+    {%- else -%}
+    select cast(null as bigint) as load_no, cast(null as text) as provider, cast(null as text) as load_id
+    where false
+    {%- endif %}
+),
+
+registry_rows as (
+    select md5(string_agg(md5(cast(assets.* as text)), '' order by assets.symbol, assets.asset_class, assets.active_from)) as fingerprint
+    from {{ ref('assets') }} as assets
+),
+
+known_registry as (
+    select load_id
+    from seen
+    where provider = 'registry'
+    order by load_no desc
+    limit 1
+),
+
+arrived as (
+    select
+        loads.provider,
+        cast(loads.load_id as text) as load_id,
+        loads.committed_at
+    from {{ ref('stg_ops__loads') }} as loads
+    left join seen on seen.provider = loads.provider and seen.load_id = loads.load_id
+    where seen.load_id is null
+
+    union all
+
+    select
+        'registry' as provider,
+        registry_rows.fingerprint as load_id,
+        current_timestamp as committed_at
+    from registry_rows
+    left join known_registry on true
+    where registry_rows.fingerprint is not null and known_registry.load_id is distinct from registry_rows.fingerprint
+),
+
+final as (
+    select
+        (select coalesce(max(seen.load_no), 0) from seen)
+        + row_number() over (order by arrived.committed_at asc, arrived.load_id asc) as load_no,
+        arrived.provider,
+        arrived.load_id,
+        arrived.committed_at,
+        current_timestamp as registered_at
+    from arrived
+)
+
+select * from final

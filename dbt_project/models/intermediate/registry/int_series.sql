@@ -1,0 +1,117 @@
+{{ config(post_hook=['{{ analyze() }}']) }}
+-- One row per series: (symbol, asset class, timeframe). A symbol with several registry rows over time (a rename) is one
+-- series. Timeframes that are not fetched are resampled from the finest one that is.
+with
+
+assets as (
+    select
+        *,
+        coalesce(source_priority, '{{ var('source_priority') | replace(',', ' ') }}') as sources_in_order
+    from {{ ref('assets') }}
+),
+
+answers_with_bars as (
+    {% for provider in ['polygon', 'binance', 'yahoo'] -%}
+    select distinct
+        '{{ provider }}' as source,
+        responses.symbol,
+        responses.asset_class,
+        responses.timeframe
+    from {{ source('raw_' ~ provider, 'responses') }} as responses
+    inner join {{ ref('int_loads') }} as loads on loads.load_id = responses._dlt_load_id
+    where responses.endpoint = 'bars' and responses.row_count > 0
+    {% if not loop.last %}union all{% endif %}
+    {% endfor %}
+),
+
+fetched as (
+    select
+        assets.symbol,
+        assets.asset_class,
+        timeframes.timeframe,
+        timeframes.step_minutes,
+        max(assets.calendar) as calendar,
+        min(assets.active_from) as active_from,
+        case when count(assets.active_to) = count(*) then max(assets.active_to) end as active_to,
+        max(assets.sources_in_order) as sources_in_order,
+        max(assets.binance_futures) as futures_symbol,
+        max(assets.coinmetrics) as coinmetrics_symbol,
+        max(
+            case when {{ place_in_list('timeframes.timeframe', 'assets.timeframes') }} is not null then 1 else 0 end
+        ) = 1 as is_fetched
+    from assets
+    cross join {{ ref('timeframes') }} as timeframes
+    group by assets.symbol, assets.asset_class, timeframes.timeframe, timeframes.step_minutes
+),
+
+based as (
+    select
+        *,
+        min(case when is_fetched then step_minutes end) over (partition by symbol, asset_class) as base_step_minutes
+    from fetched
+),
+
+-- Polygon's hours lie on the clock (the first one of a stock's day is 09:00 and holds 09:30-10:00), Yahoo's and ours
+-- start at the open. They are different bars, so a series has one grid: that of the first source in its order that
+-- has any.
+leading_sources as (
+    select
+        based.symbol,
+        based.asset_class,
+        based.timeframe,
+        answers_with_bars.source,
+        row_number() over (
+            partition by based.symbol, based.asset_class, based.timeframe
+            order by {{ place_in_list('answers_with_bars.source', 'based.sources_in_order') }} asc nulls last
+        ) as place
+    from based
+    inner join answers_with_bars
+        on
+            answers_with_bars.symbol = based.symbol
+            and answers_with_bars.asset_class = based.asset_class
+            and answers_with_bars.timeframe = based.timeframe
+),
+
+series as (
+    select
+        {{ hash31("based.symbol || '|' || based.asset_class || '|' || based.timeframe") }} as series_id,
+        cast(based.symbol as varchar(20)) as symbol,
+        cast(based.asset_class as varchar(10)) as asset_class,
+        cast(based.timeframe as varchar(10)) as timeframe,
+        based.step_minutes,
+        based.is_fetched,
+        {{ hash31("based.symbol || '|' || based.asset_class || '|' || base.timeframe") }} as base_series_id,
+        base.timeframe as base_timeframe,
+        based.calendar,
+        calendars.time_zone,
+        case
+            when based.step_minutes in (60, 240) and based.is_fetched and leading_sources.source = 'polygon'
+                then 'clock'
+            else 'open'
+        end as grid,
+        based.active_from,
+        based.active_to,
+        based.sources_in_order,
+        based.futures_symbol,
+        based.coinmetrics_symbol
+    from based
+    inner join {{ ref('timeframes') }} as base on base.step_minutes = based.base_step_minutes
+    inner join {{ ref('calendars') }} as calendars on calendars.calendar = based.calendar
+    left join leading_sources
+        on
+            leading_sources.symbol = based.symbol
+            and leading_sources.asset_class = based.asset_class
+            and leading_sources.timeframe = based.timeframe
+            and leading_sources.place = 1
+    where based.step_minutes >= based.base_step_minutes
+),
+
+final as (
+    select
+        *,
+        -- What decides which bars belong to the series: when this changes, the series is selected anew.
+        md5(concat_ws('|', calendar, grid, sources_in_order, active_from, active_to)) as rules
+    from series
+)
+
+select * from final

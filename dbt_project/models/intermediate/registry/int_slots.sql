@@ -1,0 +1,126 @@
+{{
+    config(
+        indexes=[{'columns': ['calendar', 'timeframe', 'grid', 'slot_date'], 'unique': true}],
+        post_hook=['{{ analyze() }}']
+    )
+}}
+-- Where bars are expected: one row per session (for weeks: per week), timeframe and grid. A session of a calendar is a
+-- regular weekday unless the exceptions seed says otherwise; half days, holidays and DST follow from local hours.
+-- slots_before makes a running number of expected bars, by which neighbours and gaps are known without a table of slots.
+with
+
+calendars as (
+    select
+        *,
+        -- Two weeks ahead, so that a run over midnight or a holiday finds its session.
+        cast({{ warehouse_now() }} + interval '14 days' as date) as last_session
+    from {{ ref('calendars') }}
+),
+
+days as (
+    select
+        calendars.calendar,
+        calendars.time_zone,
+        days.day as session_date,
+        coalesce(exceptions.opens, calendars.opens) as opens,
+        coalesce(exceptions.closes, calendars.closes) as closes
+    from calendars
+    cross join lateral {{ dates('calendars.first_session', 'calendars.last_session') }} as days
+    left join {{ ref('session_exceptions') }} as exceptions
+        on exceptions.calendar = calendars.calendar and exceptions.session_date = days.day
+    where
+        position(cast(extract(isodow from days.day) as text) in calendars.weekdays) > 0
+        and (exceptions.session_date is null or exceptions.opens is not null)
+),
+
+sessions as (
+    select
+        *,
+        {{ local_instant('session_date', 'opens', 'time_zone') }} as opens_at,
+        {{ local_instant('session_date', 'closes', 'time_zone') }} as closes_at,
+        {{ local_instant('session_date', "'00:00'", 'time_zone') }} as starts_at
+    from days
+),
+
+grids as (
+    select timeframe, step_minutes, 'open' as grid
+    from {{ ref('timeframes') }}
+    union all
+    select timeframe, step_minutes, 'clock' as grid
+    from {{ ref('timeframes') }}
+    where step_minutes in (60, 240)
+),
+
+intraday as (
+    select
+        sessions.calendar,
+        grids.timeframe,
+        grids.grid,
+        sessions.session_date as slot_date,
+        -- On the clock grid the first slot is the whole one that holds the open.
+        case
+            when grids.grid = 'open' then sessions.opens_at
+            else sessions.opens_at
+                - {{ minutes("mod(cast(extract(hour from cast(sessions.opens as time)) * 60 + extract(minute from cast(sessions.opens as time)) as integer), grids.step_minutes)") }}
+        end as first_slot_at,
+        sessions.opens_at,
+        sessions.closes_at,
+        grids.step_minutes
+    from sessions
+    inner join grids on grids.step_minutes < 1440 and (grids.grid = 'open' or sessions.calendar <> '24/7')
+),
+
+slots as (
+    select
+        calendar,
+        timeframe,
+        grid,
+        slot_date,
+        first_slot_at,
+        opens_at,
+        closes_at,
+        cast(
+            ceil(({{ epoch_seconds('closes_at') }} - {{ epoch_seconds('first_slot_at') }}) / (60.0 * step_minutes))
+            as integer
+        ) as slots
+    from intraday
+
+    union all
+
+    -- A day is stamped at 00:00 exchange time, as Polygon and yfinance do, and closes with its session.
+    select calendar, '1d', 'open', session_date, starts_at, opens_at, closes_at, 1
+    from sessions
+
+    union all
+
+    select
+        calendar,
+        '1w',
+        'open',
+        {{ monday('session_date') }},
+        {{ local_instant(monday('session_date'), "'00:00'", 'max(time_zone)') }},
+        min(opens_at),
+        max(closes_at),
+        1
+    from sessions
+    group by calendar, {{ monday('session_date') }}
+),
+
+final as (
+    select
+        calendar,
+        timeframe,
+        grid,
+        slot_date,
+        first_slot_at,
+        opens_at,
+        closes_at,
+        slots,
+        cast(sum(slots) over running - slots as integer) as slots_before
+    from slots
+    window running as (
+        partition by calendar, timeframe, grid order by slot_date rows between unbounded preceding and current row
+    )
+)
+
+select * from final

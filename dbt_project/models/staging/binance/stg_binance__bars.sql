@@ -1,0 +1,41 @@
+-- One row per kline: 12 fields by position, the same from the REST hosts and from the archive's CSV. The archive's
+-- times are microseconds for spot from 2025-01-01, milliseconds otherwise.
+with
+
+answers as (
+    select
+        *,
+        case when origin = 'archive' then payload -> 'rows' else payload end as klines
+    from {{ source('raw_binance', 'responses') }}
+    where endpoint = 'bars' and status = 'ok'
+),
+
+bars as (
+    select
+        ---------- keys
+        'binance' as source,
+        answers.symbol,
+        answers.asset_class,
+        answers.timeframe,
+        {{ instant_from_epoch(json_integer('rows.item', 0)) }} as opened_at,
+
+        ---------- prices (quote currency) and volumes (base currency)
+        {{ json_decimal('rows.item', 1) }} as open,
+        {{ json_decimal('rows.item', 2) }} as high,
+        {{ json_decimal('rows.item', 3) }} as low,
+        {{ json_decimal('rows.item', 4) }} as close,
+        {{ json_decimal('rows.item', 5) }} as volume,
+        {{ json_decimal('rows.item', 9) }} as taker_buy_volume,
+
+        ---------- where and when
+        rows.item as payload_row,
+        answers.window_start,
+        answers.requested_at as known_until,
+        answers.fetched_at,
+        answers._dlt_load_id as load_id,
+        rows.position as payload_position
+    from answers
+    cross join lateral {{ json_items('answers.klines') }} as rows (item, position)
+)
+
+select * from bars

@@ -1,0 +1,44 @@
+-- One row per bar of a range answer, stamped at the bar's start as Polygon does. Weeks start on Sunday there; ours on
+-- Monday.
+with
+
+answers as (
+    select
+        *,
+        -- A delayed plan answers 15 minutes late and says so.
+        requested_at - case when payload ->> 'status' = 'DELAYED' then interval '15 minutes' else interval '0' end
+            as known_until
+    from {{ source('raw_polygon', 'responses') }}
+    where endpoint = 'bars' and status = 'ok'
+),
+
+bars as (
+    select
+        ---------- keys
+        'polygon' as source,
+        answers.symbol,
+        answers.asset_class,
+        answers.timeframe,
+        {{ instant_from_epoch(json_integer('rows.item', 't')) }}
+        + case when answers.timeframe = '1w' then interval '1 day' else interval '0' end as opened_at,
+
+        ---------- prices and volumes, as traded (adjusted=false)
+        {{ json_decimal('rows.item', 'o') }} as open,
+        {{ json_decimal('rows.item', 'h') }} as high,
+        {{ json_decimal('rows.item', 'l') }} as low,
+        {{ json_decimal('rows.item', 'c') }} as close,
+        {{ json_decimal('rows.item', 'v') }} as volume,
+        cast(null as numeric) as taker_buy_volume,
+
+        ---------- where and when
+        rows.item as payload_row,
+        answers.window_start,
+        answers.known_until,
+        answers.fetched_at,
+        answers._dlt_load_id as load_id,
+        rows.position as payload_position
+    from answers
+    cross join lateral {{ json_items(json_member('answers.payload', 'results')) }} as rows (item, position)
+)
+
+select * from bars

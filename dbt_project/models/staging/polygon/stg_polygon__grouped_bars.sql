@@ -1,0 +1,48 @@
+-- One row per listed stock of a whole-market day. Polygon stamps these at the session's END, so the bar's start is the
+-- day that was asked for, never the row's own stamp.
+with
+
+answers as (
+    select * from {{ source('raw_polygon', 'responses') }}
+    where endpoint = 'grouped_daily' and status = 'ok'
+),
+
+listings as (
+    select * from {{ ref('assets') }}
+    where polygon is not null and enabled
+),
+
+bars as (
+    select
+        ---------- keys
+        'polygon' as source,
+        listings.symbol,
+        listings.asset_class,
+        '1d' as timeframe,
+        answers.window_start as opened_at,
+
+        ---------- prices and volumes, as traded (adjusted=false)
+        {{ json_decimal('rows.item', 'o') }} as open,
+        {{ json_decimal('rows.item', 'h') }} as high,
+        {{ json_decimal('rows.item', 'l') }} as low,
+        {{ json_decimal('rows.item', 'c') }} as close,
+        {{ json_decimal('rows.item', 'v') }} as volume,
+        cast(null as numeric) as taker_buy_volume,
+
+        ---------- where and when
+        rows.item as payload_row,
+        answers.window_start,
+        answers.requested_at as known_until,
+        answers.fetched_at,
+        answers._dlt_load_id as load_id,
+        rows.position as payload_position
+    from answers
+    cross join lateral {{ json_items(json_member('answers.payload', 'results')) }} as rows (item, position)
+    inner join listings
+        on
+            listings.polygon = {{ json_text('rows.item', 'T') }}
+            and answers.window_start >= coalesce(listings.active_from, date '1900-01-01')
+            and answers.window_start < coalesce(listings.active_to, date '2999-01-01') + 1
+)
+
+select * from bars

@@ -1,0 +1,26 @@
+-- One row per split event of a chart answer.
+with
+
+answers as (
+    select
+        *,
+        {{ json_member('payload', 'chart.result.0') }} as chart
+    from {{ source('raw_yahoo', 'responses') }}
+    where endpoint in ('bars', 'splits') and status = 'ok'
+),
+
+splits as (
+    select
+        'yahoo' as source,
+        answers.symbol,
+        answers.asset_class,
+        {{ local_date(instant_from_epoch(json_integer('events.item', 'date')), json_text(json_member('answers.chart', 'meta'), 'exchangeTimezoneName')) }} as ex_date,
+        {{ json_decimal('events.item', 'numerator') }} as split_to,
+        {{ json_decimal('events.item', 'denominator') }} as split_from,
+        answers.fetched_at,
+        answers._dlt_load_id as load_id
+    from answers
+    cross join lateral {{ json_values("(answers.chart -> 'events' -> 'splits')") }} as events (item)
+)
+
+select * from splits
