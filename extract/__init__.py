@@ -1,0 +1,1 @@
+"""The dlt side: asks the providers and lands their answers in the raw schemas. Never imports dbt."""

@@ -1,0 +1,201 @@
+"""The one way to ask a source: budget, circuit breaker, retries, time-outs; and the record of what came back.
+
+Data flow: a `send` function of a provider -> `Source.ask` -> `Answer`. No exception of the network leaves here.
+
+| what comes | what happens |
+|---|---|
+| 2xx, 400, 401, 403, 404, 422, 451 | an answer: no retry, nothing counted against the source |
+| 429, 5xx, time-out, broken connection | asked again after 30, 60, 120 s, or when Retry-After says; then a failure |
+| 429 with a Retry-After above 120 s, 418 | the source is left alone until then, over all runs; the task is deferred |
+| 3 failures in a row | the breaker opens for 300 s; the caller turns to the next source |
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Protocol
+
+import pybreaker
+import requests
+import tenacity
+from requests.adapters import HTTPAdapter
+
+from extract import breaker, clock
+from extract.budget import Block
+from extract.patience import PATIENCE
+from extract.redaction import redact
+from extract.responses import Answer
+
+USER_AGENT = "market-warehouse"
+
+
+class Response(Protocol):
+    """What requests and curl_cffi responses have in common."""
+
+    @property
+    def status_code(self) -> int: ...
+
+    @property
+    def content(self) -> bytes: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+
+class Unavailable(Exception):
+    """The source answered 429 or 5xx."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(f"HTTP {response.status_code}")
+        self.response = response
+
+
+class Deferred(Unavailable):
+    """The source wants to be left alone for longer than a worker should sleep."""
+
+    def __init__(self, response: Response, seconds: float) -> None:
+        super().__init__(response)
+        self.seconds = seconds
+
+
+class Source:
+    """A provider as seen by the network: its breaker, its block and its retries, shared by all threads of a run."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.block = Block(name)
+        self._breaker = breaker.make(name, not_failures=(Deferred,))
+        self._trial = threading.Lock()
+
+    @property
+    def breaker_state(self) -> str:
+        return self._breaker.current_state.upper().replace("-", "_")
+
+    @property
+    def is_available(self) -> bool:
+        """False while it is pointless to ask: blocked, or the breaker is open and its time not over."""
+        return self.block.until is None and not self._breaker_keeps_closed()
+
+    def _breaker_keeps_closed(self) -> bool:
+        opened_at = self._breaker._state_storage.opened_at
+        if self._breaker.current_state != pybreaker.STATE_OPEN or opened_at is None:
+            return False
+        return (datetime.now(UTC) - opened_at).total_seconds() < PATIENCE.breaker_seconds
+
+    def ask(self, send: Callable[[], Response], quota: Callable[[], int | None] = lambda: None) -> Answer:
+        """Send, with patience, and say what came of it. `send` is called once per attempt, `quota` after the answer."""
+        asked_at, state = clock.now(), self.breaker_state
+        if until := self.block.until:
+            wish = f"not asked: {self.name} wants to be left alone until {until:%Y-%m-%d %H:%M:%S} UTC"
+            return Answer(asked_at, asked_at, state, error=wish)
+        is_trial = state != "CLOSED"
+        if is_trial and not self._trial.acquire(blocking=False):
+            return self._refused(asked_at, state)
+        began = time.perf_counter()
+
+        def attempt() -> Response:
+            nonlocal asked_at, began
+            asked_at, began = clock.now(), time.perf_counter()
+            return self._checked(send())
+
+        response: Response | None = None
+        error: str | None = None
+        try:
+            with self._breaker.calling():
+                response = _retrying()(attempt)
+        except pybreaker.CircuitBreakerError:
+            return self._refused(asked_at, state)
+        except Deferred as problem:
+            response = problem.response
+            until = self.block.set(problem.seconds)
+            error = f"HTTP {response.status_code}: asked to wait until {until:%Y-%m-%d %H:%M:%S} UTC; a later run will"
+        except Unavailable as problem:
+            response = problem.response
+            error = f"HTTP {response.status_code} after {len(PATIENCE.backoff) + 1} attempts"
+        except OSError as problem:  # requests' and curl_cffi's exceptions are OSErrors
+            error = f"no answer after {len(PATIENCE.backoff) + 1} attempts: {problem}"
+        finally:
+            if is_trial:
+                self._trial.release()
+        fetched_at = clock.now()
+        elapsed = int((time.perf_counter() - began) * 1000)
+        if response is None:
+            return Answer(asked_at, fetched_at, state, response_ms=elapsed, error=redact(error or "no answer"))
+        if error is None and response.status_code >= 300:
+            error = f"HTTP {response.status_code}"
+        if error is not None:
+            error = redact(f"{error}: {response.content[:300].decode(errors='replace')}".replace("\x00", ""))
+        return Answer(
+            asked_at,
+            fetched_at,
+            state,
+            body=response.content,
+            http_status=response.status_code,
+            response_ms=elapsed,
+            quota_remaining=quota(),
+            error=error,
+        )
+
+    def _refused(self, asked_at: datetime, state: str) -> Answer:
+        error = f"not asked: the circuit breaker of {self.name} is open after repeated failures"
+        return Answer(asked_at, asked_at, state, error=error)
+
+    @staticmethod
+    def _checked(response: Response) -> Response:
+        """The response, unless it means "not now"."""
+        if response.status_code != 429 and response.status_code != 418 and response.status_code < 500:
+            return response
+        seconds = retry_after(response)
+        if response.status_code == 418 or seconds > PATIENCE.longest_wait:
+            raise Deferred(response, seconds or PATIENCE.breaker_seconds)
+        raise Unavailable(response)
+
+
+def retry_after(response: Response) -> float:
+    """The seconds the Retry-After header names, as a number or as a date; 0 if there is none."""
+    text = response.headers.get("Retry-After") or ""
+    if text.strip().isdigit():
+        return float(text)
+    try:
+        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
+    except (TypeError, ValueError):
+        return 0.0
+
+
+def _retrying() -> tenacity.Retrying:
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception(
+            lambda problem: isinstance(problem, Unavailable | OSError) and not isinstance(problem, Deferred)
+        ),
+        wait=_wait,
+        stop=tenacity.stop_after_attempt(len(PATIENCE.backoff) + 1),
+        reraise=True,
+    )
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    problem = state.outcome.exception() if state.outcome else None
+    asked_for = retry_after(problem.response) if isinstance(problem, Unavailable) else 0
+    return asked_for or PATIENCE.backoff[state.attempt_number - 1]
+
+
+def session(connections: int) -> requests.Session:
+    """A keep-alive session for this many threads. Redirects are not followed: no API we ask sends any."""
+    made = requests.Session()
+    made.headers["User-Agent"] = USER_AGENT
+    for scheme in ("http://", "https://"):
+        made.mount(scheme, HTTPAdapter(pool_maxsize=connections))
+    return made
+
+
+def get(
+    made: requests.Session, url: str, params: Mapping[str, str | int] | None = None, **headers: str
+) -> requests.Response:
+    """GET with the pipeline's time-outs."""
+    return made.get(
+        url, params=params, headers=headers, timeout=(PATIENCE.connect, PATIENCE.read), allow_redirects=False
+    )

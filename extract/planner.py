@@ -1,0 +1,163 @@
+"""Which requests to make: from the registry, what is loaded, and what each source reaches, the fewest that do.
+
+Data flow: registry + coverage + clock -> `Series` -> `Task`s, the ones that fall out of a source's reach first.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from extract import settings
+from extract.polygon import Polygon
+from extract.provider import Provider
+from extract.registry import Asset
+from extract.responses import Task
+from extract.state import Window
+from extract.timeframes import FIRST_REACH, STEPS, closed_until, day_start, floor, may_trade_between
+
+# How far back each run re-reads for amendments: five sessions are seven days.
+STOCK_LOOKBACK = timedelta(days=7)
+CRYPTO_LOOKBACK = timedelta(days=2)
+# The newest bars are the most often amended; so many of them are read again with each new one.
+RECENT_BARS = 24
+EVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Series:
+    """One asset row at one timeframe, and the sources to ask for it, best first."""
+
+    asset: Asset
+    timeframe: str
+    sources: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.asset.symbol} {self.timeframe}"
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.asset.symbol, self.timeframe
+
+
+def series_of(
+    assets: Iterable[Asset],
+    providers: dict[str, Provider],
+    timeframes: Sequence[str] = (),
+    source: str | None = None,
+) -> list[Series]:
+    """The series to load. A source that lacks the symbol is passed over: loudly where it was named for it."""
+    found = []
+    for asset in assets:
+        named = (source,) if source else asset.source_priority
+        for timeframe in timeframes or asset.timeframes:
+            sources = []
+            for name in named or settings.load().fallback_source_priority:
+                if name not in providers:
+                    continue
+                if providers[name].serves(asset, timeframe):
+                    sources.append(name)
+                elif named:
+                    log.warning("%s %s: %s does not have it (see assets.csv)", asset.symbol, timeframe, name)
+            if asset.asset_class != "crypto" and timeframe in ("1h", "4h"):
+                # Polygon's hours of stocks lie on the clock, Yahoo's begin at 09:30: a series keeps to one grid.
+                sources = sources[:1]
+            found.append(Series(asset, timeframe, tuple(sources)))
+    return found
+
+
+def plan_new(series: Series, provider: Provider, covered: Sequence[Window], now: datetime) -> list[Task]:
+    """What a plain extract asks: what is missing since the first reach, and the bars that may have been amended."""
+    asset, timeframe = series.asset, series.timeframe
+    end = closed_until(now, timeframe, asset.asset_class)
+    start = day_start(now - FIRST_REACH[timeframe], asset.asset_class)
+    newest = max((stop for _, stop in covered), default=None)
+    if newest is None:
+        return _tasks(series, provider, [(start, end)], now)
+    newest = min(floor(newest, timeframe, asset.asset_class), end)
+    gaps = [gap for gap in missing(min(start, newest), newest, covered)]
+    back_to = day_start(newest - lookback(asset.asset_class), asset.asset_class)
+    midnight = day_start(newest, asset.asset_class)
+    step = STEPS[timeframe]
+    if provider.requests_are_scarce or (end - back_to) <= RECENT_BARS * step:
+        rereads = [(back_to, end)]
+    else:
+        rereads = [(back_to, midnight), (max(midnight, newest - RECENT_BARS * step), end)]
+    gaps = [gap for gap in gaps if gap[1] <= back_to]
+    return _tasks(series, provider, [*gaps, *rereads], now)
+
+
+def plan_window(series: Series, provider: Provider, start: datetime, end: datetime, now: datetime) -> list[Task]:
+    """What an extract of a given window asks: all of it, again if it was loaded before."""
+    return _tasks(series, provider, [(start, end)], now)
+
+
+def plan_missing(
+    series: Series, provider: Provider, covered: Sequence[Window], start: datetime, end: datetime, now: datetime
+) -> list[Task]:
+    """What a backfill asks: only what is not loaded yet."""
+    closed = closed_until(now, series.timeframe, series.asset.asset_class)
+    return _tasks(series, provider, missing(start, min(end, closed), covered), now)
+
+
+def plan_reference(
+    assets: Iterable[Asset], polygon: Polygon, asked: dict[tuple[str, str | None], datetime], now: datetime
+) -> list[Task]:
+    """Splits of every stock Polygon knows: asked once a day, they are announced days ahead."""
+    tasks = []
+    for asset in {asset.polygon: asset for asset in assets if asset.polygon and asset.asset_class != "crypto"}.values():
+        if asked.get(("splits", asset.symbol), EVER) < day_start(now, "crypto"):
+            tasks += polygon.split_tasks(asset, EVER, day_start(now, "crypto", 1))
+    return tasks
+
+
+def lookback(asset_class: str) -> timedelta:
+    days = settings.load().revision_lookback
+    if days is not None:
+        return timedelta(days=days)
+    return CRYPTO_LOOKBACK if asset_class == "crypto" else STOCK_LOOKBACK
+
+
+def missing(start: datetime, end: datetime, covered: Sequence[Window]) -> list[Window]:
+    """The parts of [start, end) that no covered window holds; `covered` is disjoint and in order."""
+    gaps = []
+    for covered_start, covered_end in covered:
+        if covered_start > start:
+            gaps.append((start, min(covered_start, end)))
+        start = max(start, covered_end)
+        if start >= end:
+            break
+    if start < end:
+        gaps.append((start, end))
+    return [gap for gap in gaps if gap[0] < gap[1]]
+
+
+def in_order(tasks: Iterable[Task]) -> list[Task]:
+    """What the source will not serve much longer goes first, then the newest bars."""
+    never = timedelta.max
+    return sorted(tasks, key=lambda task: (task.expires_in or never, -task.end.timestamp()))
+
+
+def _tasks(series: Series, provider: Provider, windows: Iterable[Window], now: datetime) -> list[Task]:
+    """The tasks for some windows, put on bar boundaries and cut to where the asset, the clock and the source allow."""
+    asset, timeframe = series.asset, series.timeframe
+    active_start, active_end = asset.active_window()
+    closed = closed_until(now, timeframe, asset.asset_class)
+    reach = provider.reach(timeframe)
+    earliest = now - reach if reach else EVER
+    tasks: list[Task] = []
+    for start, end in windows:
+        start = floor(max(start, active_start), timeframe, asset.asset_class)
+        if start < earliest:
+            start = floor(earliest + STEPS[timeframe], timeframe, asset.asset_class)
+        end = min(end, active_end, closed)
+        if start < end and may_trade_between(start, end, asset.asset_class):
+            tasks += provider.bar_tasks(asset, timeframe, start, end, now)
+    if not reach:
+        return tasks
+    return [replace(task, expires_in=task.start - earliest) for task in tasks]

@@ -1,0 +1,81 @@
+"""What the planner and the runner know of a provider. Each one is a package beside this module."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import ClassVar
+
+from extract.http import Source
+from extract.registry import Asset
+from extract.responses import Answer, BadPayload, NoAnswer, Parsed, Task
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """One answer to a task or to a part of it, examined."""
+
+    task: Task
+    answer: Answer
+    parsed: Parsed | None = None
+    error: str | None = None
+
+
+class Provider(ABC):
+    """Asks one source. Instances are shared by the worker threads of a run."""
+
+    NAME: ClassVar[str]
+    TIMEFRAMES: ClassVar[frozenset[str]]
+    # Where requests are few, new bars and the re-read of old ones share a request; elsewhere a re-read is a request of
+    # its own, so that an unchanged one stores nothing.
+    requests_are_scarce: bool = True
+
+    def __init__(self) -> None:
+        self.source = Source(self.NAME)
+
+    @abstractmethod
+    def symbol_of(self, asset: Asset) -> str | None:
+        """The provider's name for the asset's bars; None if it has none."""
+
+    @abstractmethod
+    def reach(self, timeframe: str) -> timedelta | None:
+        """How far back bars are served; None = all."""
+
+    @abstractmethod
+    def bar_tasks(self, asset: Asset, timeframe: str, start: datetime, end: datetime, now: datetime) -> list[Task]:
+        """The fewest tasks that bring the bars of [start, end)."""
+
+    @abstractmethod
+    def fetch(self, task: Task, known_sha: Callable[[Task], str | None]) -> Iterator[Fetched]:
+        """Ask, page by page; `known_sha` is the digest of the last good answer for a window."""
+
+    def serves(self, asset: Asset, timeframe: str) -> bool:
+        return timeframe in self.TIMEFRAMES and self.symbol_of(asset) is not None
+
+    def prepare(self) -> str | None:
+        """Check once per run that the source can be asked at all; the reason if not."""
+        return None
+
+    def close(self) -> None:  # noqa: B027 - a provider without connections need not say so
+        """Release connections."""
+
+
+def examined(task: Task, answer: Answer, parse: Callable[[bytes], Parsed]) -> Fetched:
+    """Parse a good answer; what is not as documented becomes an error that names the task."""
+    if not answer.is_success or answer.body is None:
+        return Fetched(task, answer, error=f"{task.name}: {answer.error}")
+    if b"\\u0000" in answer.body or b"\x00" in answer.body:
+        return Fetched(task, answer, error=f"{task.name}: the body holds a NUL, which jsonb cannot store")
+    try:
+        return Fetched(task, answer, parsed=parse(answer.body))
+    except NoAnswer as problem:
+        failed = Answer(**{**answer.__dict__, "error": str(problem)})
+        return Fetched(task, failed, error=f"{task.name}: {problem}")
+    except BadPayload as problem:
+        return Fetched(task, answer, error=f"{task.name}: {problem}; the body is kept in bad_payload")
+
+
+def milliseconds(instant: datetime) -> int:
+    return round(instant.timestamp() * 1000)

@@ -1,0 +1,168 @@
+"""The raw row: one per HTTP answer, or per attempt that ended without one.
+
+Data flow: `Task` + `Answer` -> a one-row arrow table -> dlt -> `raw_<source>.responses`.
+The columns are the contract between extract and dbt staging.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+
+TEXT_COLUMNS = (
+    "run_id", "symbol", "asset_class", "provider_symbol", "endpoint", "origin", "timeframe", "status",
+    "payload", "bad_payload", "payload_sha", "breaker_state", "error",
+)  # fmt: skip
+TIME_COLUMNS = ("window_start", "window_end", "requested_at", "fetched_at")
+COUNT_COLUMNS = ("row_count", "http_status", "response_ms", "quota_remaining")
+
+ARROW_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in TEXT_COLUMNS]
+    + [(name, pa.timestamp("us", tz="UTC")) for name in TIME_COLUMNS]
+    + [(name, pa.int64()) for name in COUNT_COLUMNS]
+)
+DLT_COLUMNS: dict[str, dict[str, Any]] = {
+    **{name: {"data_type": "text"} for name in TEXT_COLUMNS},
+    **{name: {"data_type": "timestamp"} for name in TIME_COLUMNS},
+    **{name: {"data_type": "bigint"} for name in COUNT_COLUMNS},
+    "payload": {"data_type": "json"},
+}
+BAD_PAYLOAD_LIMIT = 100_000
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing to ask one source: a series' window, or a market-wide answer (then without symbol)."""
+
+    source: str
+    endpoint: str
+    start: datetime
+    end: datetime
+    symbol: str | None = None
+    asset_class: str | None = None
+    provider_symbol: str | None = None
+    timeframe: str | None = None
+    origin: str = "rest"
+    # Which of a provider's services is asked, where it has several.
+    via: str = ""
+    # Requests the task is expected to take: what `--dry-run` counts.
+    requests: int = 1
+    # How long until the source no longer serves the start of this window; None = never.
+    expires_in: timedelta | None = field(default=None, compare=False)
+
+    @property
+    def name(self) -> str:
+        """For messages: provider, symbol and timeframe."""
+        parts = [self.source, self.endpoint, self.symbol, self.timeframe]
+        return " ".join(part for part in parts if part)
+
+    @property
+    def series_name(self) -> str:
+        """What a summary line is about: "BTC 5m", "AAPL splits", "grouped_daily"."""
+        about = self.timeframe if self.endpoint == "bars" else self.endpoint
+        return " ".join(part for part in (self.symbol, about) if part)
+
+    def part(self, start: datetime, end: datetime) -> Task:
+        """The same question for a piece of its window (one page, one file)."""
+        return replace(self, start=start, end=end)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of one attempt. `body` is None when no answer came; `error` says why and what to do."""
+
+    requested_at: datetime
+    fetched_at: datetime
+    breaker_state: str
+    body: bytes | None = None
+    http_status: int | None = None
+    response_ms: int | None = None
+    quota_remaining: int | None = None
+    error: str | None = None
+
+    @property
+    def is_success(self) -> bool:
+        return self.error is None and self.http_status is not None and self.http_status < 300
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """The rows of a good body: how many, and the digest by which a later identical answer is known."""
+
+    row_count: int
+    sha: str
+    # The payload to store where it is not the body itself (archive files).
+    payload: str | None = None
+
+
+class BadPayload(ValueError):
+    """The body is not what the source's API documents."""
+
+
+class NoAnswer(ValueError):
+    """A well-formed body that answers nothing: it must never count as "no rows, go on"."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A raw row with the task it belongs to."""
+
+    task: Task
+    values: dict[str, Any]
+
+    @property
+    def status(self) -> str:
+        return str(self.values["status"])
+
+    def without_payload(self) -> Row:
+        """The row as a summary needs it: payloads of a whole package do not fit into memory."""
+        return Row(self.task, {**self.values, "payload": None, "bad_payload": None})
+
+    def to_arrow(self) -> pa.Table:
+        return pa.Table.from_pylist([self.values], schema=ARROW_SCHEMA)
+
+
+def sha256(rows: bytes) -> str:
+    return hashlib.sha256(rows).hexdigest()
+
+
+def make_row(
+    run_id: str, task: Task, answer: Answer, parsed: Parsed | None, known_sha: str | None, error: str | None
+) -> Row:
+    """Build the row. A good answer has `parsed`; a body that is not documented has an `error` and is quarantined."""
+    values: dict[str, Any] = {
+        "run_id": run_id,
+        "symbol": task.symbol,
+        "asset_class": task.asset_class,
+        "provider_symbol": task.provider_symbol,
+        "endpoint": task.endpoint,
+        "origin": task.origin,
+        "timeframe": task.timeframe,
+        "window_start": task.start,
+        "window_end": task.end,
+        "requested_at": answer.requested_at,
+        "fetched_at": answer.fetched_at,
+        "http_status": answer.http_status,
+        "response_ms": answer.response_ms,
+        "quota_remaining": answer.quota_remaining,
+        "breaker_state": answer.breaker_state,
+        "error": error or answer.error,
+    }
+    if parsed is not None:
+        unchanged = parsed.sha == known_sha
+        values |= {
+            "status": "unchanged" if unchanged else "ok",
+            "payload_sha": parsed.sha,
+            "row_count": parsed.row_count,
+            "payload": None if unchanged else parsed.payload or (answer.body or b"").decode(),
+        }
+    elif answer.is_success and answer.body is not None:
+        text = answer.body[:BAD_PAYLOAD_LIMIT].decode(errors="replace").replace("\x00", "\ufffd")
+        values |= {"status": "quarantined", "bad_payload": text}
+    else:
+        values["status"] = "failed"
+    return Row(task, values)

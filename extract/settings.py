@@ -1,0 +1,110 @@
+"""Every setting of the pipeline; the only module that reads the environment.
+
+Data flow: `.env` and the environment -> `Settings` (the environment wins). `load()` names all bad or missing settings
+in one `ConfigurationError`; values of secrets never appear in it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AnyUrl, Field, SecretStr, UrlConstraints, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+SOURCES = ("polygon", "binance", "yahoo")
+ASSETS = Path("dbt_project") / "seeds" / "assets.csv"
+
+HttpUrl = Annotated[AnyUrl, UrlConstraints(allowed_schemes=["http", "https"])]
+StreamUrl = Annotated[AnyUrl, UrlConstraints(allowed_schemes=["ws", "wss"])]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot work (exit code 78); the message names everything that is wrong with it."""
+
+
+class Settings(BaseSettings):
+    """The settings of CONTRACT.md, with their defaults."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", validate_default=True)
+
+    pghost: str | None = None
+    pgport: Port = 5432
+    pguser: str = "postgres"
+    pgpassword: SecretStr | None = None
+    pgdatabase: str = "market"
+
+    polygon_api_key: SecretStr | None = None
+    polygon_required: bool = False
+    binance_api_key: SecretStr | None = None
+    binance_api_secret: SecretStr | None = None
+
+    polygon_base_url: HttpUrl = AnyUrl("https://api.polygon.io")
+    binance_spot_base_url: HttpUrl = AnyUrl("https://api.binance.com")
+    binance_futures_base_url: HttpUrl = AnyUrl("https://fapi.binance.com")
+    binance_archive_base_url: HttpUrl = AnyUrl("https://data.binance.vision")
+    binance_stream_url: StreamUrl = AnyUrl("wss://fstream.binance.com")
+    yahoo_base_url: HttpUrl | None = None
+    coinmetrics_base_url: HttpUrl = AnyUrl("https://community-api.coinmetrics.io")
+
+    yahoo_timeout: float = Field(10, gt=0, description="seconds")
+    coinmetrics_enabled: bool = False
+    fallback_source_priority: Annotated[tuple[str, ...], NoDecode] = SOURCES
+    polygon_requests_per_minute: int = Field(5, ge=0, description="0 = unlimited")
+    data_enrichment_enabled: bool = True
+    enrichment_schedule_hour: int = Field(1, ge=0, le=23, description="UTC")
+    enrichment_schedule_minute: int = Field(30, ge=0, le=59)
+    feature_computation_workers: int = Field(4, ge=1)
+    batch_size_market_data: int = Field(500, ge=1)
+    min_quality_score: Share = 0.85
+    min_data_completeness: Share = 0.95
+    validate_on_insert: bool = True
+    revision_lookback: int | None = Field(None, ge=0, description="days; unset = crypto 2 days, stocks 5 sessions")
+    api_token: SecretStr | None = None
+    alert_urls: SecretStr | None = None
+    warehouse_now: datetime | None = None
+
+    @field_validator("fallback_source_priority", mode="before")
+    @classmethod
+    def _split_priority(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        names = tuple(name.strip() for name in value.split(",") if name.strip())
+        if not names or set(names) - set(SOURCES) or len(set(names)) < len(names):
+            raise ValueError(f"expected some of {', '.join(SOURCES)}, each once, separated by commas")
+        return names
+
+    @field_validator("warehouse_now")
+    @classmethod
+    def _as_utc(cls, value: datetime | None) -> datetime | None:
+        """A time without an offset is UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+    def secrets(self) -> list[str]:
+        """The secret values, for redaction only."""
+        values = [value.get_secret_value() for value in self.__dict__.values() if isinstance(value, SecretStr)]
+        return [value for value in values if value]
+
+
+@lru_cache(maxsize=1)
+def load() -> Settings:
+    """Read the settings once; tests that change the environment call `load.cache_clear()`."""
+    try:
+        settings = Settings()  # type: ignore[call-arg]
+    except ValidationError as error:
+        problems = [f"{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors(include_input=False)]
+        raise ConfigurationError("bad settings:\n  " + "\n  ".join(problems)) from None
+    if settings.polygon_required and settings.polygon_api_key is None:
+        raise ConfigurationError("bad settings:\n  POLYGON_API_KEY: missing, and POLYGON_REQUIRED=true")
+    return settings
+
+
+def project_directory() -> Path:
+    """Where the asset registry lies: the current directory if it holds one, as dbt does, else this checkout."""
+    return Path.cwd() if ASSETS.exists() else Path(__file__).resolve().parent.parent

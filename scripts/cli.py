@@ -1,0 +1,183 @@
+"""The `market` command. Each subcommand imports what it needs itself: reading commands must answer within a second."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from extract.run import Report
+
+EXIT_UNEXPECTED, EXIT_LOCKED, EXIT_CONFIGURATION, EXIT_INTERRUPTED = 2, 75, 78, 130
+
+app = typer.Typer(
+    name="market",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A Postgres warehouse of stock and crypto bars: extract, backfill, and look at what is there.",
+)
+Symbols = Annotated[list[str] | None, typer.Option("--symbols", help="e.g. 'BTC AAPL'; all enabled by default")]
+Timeframes = Annotated[
+    list[str] | None, typer.Option("--timeframes", help="e.g. '1h 1d'; those of the registry by default")
+]
+Source = Annotated[str | None, typer.Option("--source", help="ask only this one: polygon, binance or yahoo")]
+Start = Annotated[str | None, typer.Option("--start", help="date or ISO-8601 instant, UTC")]
+End = Annotated[str | None, typer.Option("--end", help="date (included) or ISO-8601 instant, UTC")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="print the planned requests and the time they need")]
+
+
+@app.command()
+def extract(
+    symbols: Symbols = None,
+    timeframes: Timeframes = None,
+    source: Source = None,
+    start: Start = None,
+    end: End = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Ask the providers for what is new and load it into the raw schemas."""
+    with _reporting():
+        from extract import run
+
+        options = _options(symbols, timeframes, source, start, end)
+        if dry_run:
+            from extract import dry_run as planning
+
+            planning.show_extract(**options)
+            return
+        raise typer.Exit(_finish(run.extract(**options)))
+
+
+@app.command()
+def backfill(
+    start: Annotated[str, typer.Option("--start", help="date or ISO-8601 instant, UTC")],
+    end: Annotated[str, typer.Option("--end", help="date (included) or ISO-8601 instant, UTC")],
+    symbols: Symbols = None,
+    timeframes: Timeframes = None,
+    source: Source = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Load history; killed or paused, the same command goes on where the data end."""
+    with _reporting():
+        from extract import backfill as job
+
+        options = _options(symbols, timeframes, source, start, end)
+        if dry_run:
+            from extract import dry_run as planning
+
+            planning.show_backfill(**options)
+            return
+        raise typer.Exit(_finish(job.backfill(**options)))
+
+
+@app.command("backfill-resume")
+def backfill_resume() -> None:
+    """Continue every unfinished backfill."""
+    with _reporting():
+        from extract import backfill as job
+
+        raise typer.Exit(_finish(job.resume()))
+
+
+@app.command("backfill-pause")
+def backfill_pause() -> None:
+    """Stop running backfills after the package they are loading."""
+    with _reporting():
+        from extract import backfill as job
+
+        paused = job.pause()
+        typer.echo(f"paused: {paused} (continue with: market backfill-resume)" if paused else "no backfill is running")
+
+
+@app.command("backfill-status")
+def backfill_status(json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """Show how far each backfill is, per series."""
+    with _reporting():
+        from extract import backfill as job
+
+        job.show(as_json=json)
+
+
+def _options(
+    symbols: list[str] | None, timeframes: list[str] | None, source: str | None, start: str | None, end: str | None
+) -> dict[str, Any]:
+    """The options as the extract side takes them, checked."""
+    from extract.settings import SOURCES, ConfigurationError
+    from extract.timeframes import STEPS
+
+    chosen = _words(timeframes)
+    problems = []
+    if unknown := [name for name in chosen if name not in STEPS]:
+        problems.append(f"--timeframes: {' '.join(unknown)} is none of {' '.join(STEPS)}")
+    if source is not None and source not in SOURCES:
+        problems.append(f"--source: {source} is none of {' '.join(SOURCES)}")
+    window: dict[str, datetime | None] = {}
+    for name, text in (("start", start), ("end", end)):
+        try:
+            window[name] = _instant(text, is_end=name == "end") if text else None
+        except ValueError:
+            problems.append(f"--{name}: {text!r} is neither a date like 2024-01-31 nor an ISO-8601 instant")
+    if problems:
+        raise ConfigurationError("; ".join(problems))
+    return {"symbols": _words(symbols), "timeframes": chosen, "source": source, **window}
+
+
+def _words(values: list[str] | None) -> list[str]:
+    """Options may be repeated, or name several values at once, parted by blanks or commas."""
+    return [word for value in values or [] for word in value.replace(",", " ").split()]
+
+
+def _instant(text: str, is_end: bool) -> datetime:
+    """A time without an offset is UTC; an end that is a date includes that day."""
+    value = datetime.fromisoformat(text)
+    value = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    return value + timedelta(days=1) if is_end and len(text) == len("2024-01-31") else value
+
+
+def _finish(report: Report) -> int:
+    """The last line of a loading command, and its exit code."""
+    log = logging.getLogger("market")
+    if report.failed:
+        log.error("%d done, %d failed: %s", report.done, len(report.failed), ", ".join(report.failed))
+    else:
+        log.info("all %d done", report.done)
+    return report.exit_code
+
+
+@contextmanager
+def _reporting() -> Iterator[None]:
+    """Set up the log, and turn the errors that have an exit code of their own into one line and that code."""
+    from extract.database import LockHeld
+    from extract.redaction import RedactingFormatter, redact
+    from extract.settings import ConfigurationError
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    for noisy in ("dlt", "yfinance", "urllib3", "pyrate_limiter", "psycopg"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    try:
+        yield
+    except LockHeld as error:
+        typer.echo(redact(str(error)), err=True)
+        raise typer.Exit(EXIT_LOCKED) from None
+    except ConfigurationError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(EXIT_CONFIGURATION) from None
+    except typer.Exit:
+        raise
+    except KeyboardInterrupt:
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    except Exception:
+        logging.getLogger("market").exception("unexpected error")
+        raise typer.Exit(EXIT_UNEXPECTED) from None
+
+
+if __name__ == "__main__":
+    app()
