@@ -82,6 +82,19 @@ class Simulator:
     def clear_requests(self) -> None:
         self._call("DELETE", "requests")
 
+    def liquidate(self, *events: dict[str, Any]) -> None:
+        """Send forceOrder events (see ``derivatives.force_order``) to everybody who listens."""
+        self._call("POST", "liquidations", list(events))
+
+    @property
+    def streams(self) -> list[list[str]]:
+        """The streams of each websocket connection that is open."""
+        return list(self._call("GET", "streams"))
+
+    def drop_streams(self) -> None:
+        """Cut every websocket connection."""
+        self._call("DELETE", "streams")
+
     def info(self) -> dict[str, Any]:
         return dict(self._call("GET", "info"))
 

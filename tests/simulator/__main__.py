@@ -23,13 +23,14 @@ EXAMPLE = '{"kind":"status","status":429,"provider":"binance-spot","count":3}'
 class Data(StrEnum):
     demo = "demo"
     shared = "shared"
+    synthetic = "synthetic"
     load = "load"
 
 
 def main(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8900,
     data: Annotated[Data, typer.Option(help="demo: real daily stocks 2000-2013 and synthetic crypto. shared: recorded data. "
-                                            "load: 100 synthetic crypto symbols, no limits.")] = Data.demo,
+                                            "synthetic: made-up stocks and crypto up to now. load: 100 synthetic crypto symbols, no limits.")] = Data.demo,
     clock: Annotated[str | None, typer.Option(help="The providers' present, ISO 8601. Default: WAREHOUSE_NOW, else the data "
                                                    "set's own (demo: 2013-03-02T02:00:00Z), else real time.")] = None,
     faults: Annotated[list[str] | None, typer.Option(help=f"A fault as JSON, repeatable: {EXAMPLE}. See /_simulator/info.")] = None,

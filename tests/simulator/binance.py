@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import orjson
 
-from tests.simulator.bars import Bars, Interval, Ints, window_end
+from tests.simulator.bars import DAY, HOUR, MINUTE, Bars, Interval, Ints, window_end
+from tests.simulator.derivatives import Derivatives
 from tests.simulator.encode import Decimal, Text, encode_rows
+from tests.simulator.faults import spoil_samples
 from tests.simulator.instruments import Grid, Instrument
 from tests.simulator.world import Call, Reply, World
 
@@ -46,11 +48,16 @@ def error(status: int, message: str | None = None, code: int | None = None, retr
 
 def limited(world: World, call: Call, weight: int, reply: Reply) -> Reply:
     """The answer with its weight headers, or 429 when the minute's budget is over."""
-    budget = world.weights[call.provider]
+    if call.endpoint in ("funding", "funding_info"):
+        budget = world.funding_budget
+    elif call.path.startswith("/futures/data"):
+        budget = world.ratio_budget
+    else:
+        budget = world.weights[call.provider]
     if not budget.spend(weight):
-        reply = error(429, retry_after=budget.seconds_left())
-    if call.endpoint != "funding":  # the funding endpoints have no x-mbx-* header
-        used = str(budget.used if budget.per_minute else weight)
+        reply = error(418 if budget.banned else 429, retry_after=budget.seconds_left())
+    if budget.seconds == 60:  # the funding and futures/data pools have no x-mbx-* header
+        used = str(budget.used if budget.limit else weight)
         reply.headers |= {"x-mbx-used-weight": used, "x-mbx-used-weight-1m": used}
     return reply
 
@@ -66,7 +73,9 @@ def close_times(bars: Bars, interval: Interval) -> Ints:
     return np.array([window_end(int(t), interval, "UTC") - 1 for t in bars.time], np.int64)
 
 
-def kline_cells(instrument: Instrument, bars: Bars, interval: Interval, quote: bytes, micro: bool) -> list[bytes | Decimal]:
+def kline_cells(
+    instrument: Instrument, bars: Bars, interval: Interval, quote: bytes, micro: bool
+) -> list[bytes | Decimal]:
     """The first eleven fields of a kline, comma separated; decimals stand between ``quote`` marks.
 
     Times in microseconds close at ...999999. Columns that a recording lacks are zero.
@@ -81,7 +90,13 @@ def kline_cells(instrument: Instrument, bars: Bars, interval: Interval, quote: b
     def optional(column: Ints | None) -> Ints:
         return none if column is None else column
 
-    decimals = [price(bars.open), price(bars.high), price(bars.low), price(bars.close), Decimal(bars.volume, bars.volume_scale)]
+    decimals = [
+        price(bars.open),
+        price(bars.high),
+        price(bars.low),
+        price(bars.close),
+        Decimal(bars.volume, bars.volume_scale),
+    ]
     cells: list[bytes | Decimal] = [Decimal(bars.time * factor)]
     for decimal in decimals:
         cells += [b"," + quote, decimal, quote]
@@ -146,11 +161,19 @@ def exchange_info(world: World, call: Call) -> Reply:
     asked = [call.query["symbol"]] if "symbol" in call.query else orjson.loads(call.query.get("symbols", "[]"))
     if any(symbol not in known for symbol in asked) and not futures:
         return limited(world, call, 20, error(400, "Invalid symbol.", -1121))
-    limits = [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 2400 if futures else 6000}]
+    limits = [
+        {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 2400 if futures else 6000}
+    ]
     if not futures:
         limits.append({"rateLimitType": "RAW_REQUESTS", "interval": "MINUTE", "intervalNum": 5, "limit": 300_000})
     symbols = [_symbol(known[s], futures) for s in (asked if asked and not futures else known)]
-    body = {"timezone": "UTC", "serverTime": world.clock(), "rateLimits": limits, "exchangeFilters": [], "symbols": symbols}
+    body = {
+        "timezone": "UTC",
+        "serverTime": world.clock(),
+        "rateLimits": limits,
+        "exchangeFilters": [],
+        "symbols": symbols,
+    }
     return limited(world, call, 1 if futures else 20, Reply.json(200, body))
 
 
@@ -168,6 +191,171 @@ def _symbol(instrument: Instrument, futures: bool) -> dict[str, Any]:
     return row | {"filters": []}
 
 
+def _perpetual(world: World, call: Call) -> tuple[Instrument | None, Derivatives | None]:
+    instrument = world.dataset.futures.get(call.query.get("symbol", ""))
+    return instrument, instrument.derivatives if instrument else None
+
+
+def _asked(call: Call) -> tuple[int | None, int | None]:
+    """startTime and endTime in ms, None where not sent."""
+    start, end = (call.query.get(name) for name in ("startTime", "endTime"))
+    return int(start) if start else None, int(end) if end else None
+
+
+def funding_rate(world: World, call: Call) -> Reply:
+    """GET /fapi/v1/fundingRate: ascending; from startTime on, or the newest ones."""
+    instrument, derivatives = _perpetual(world, call)
+    if instrument is None:
+        return limited(world, call, 1, error(400, "Invalid symbol.", -1121))
+    limit = min(_integer(call, "limit", 100), 1000)
+    start, end = _asked(call)
+    last = min(world.clock(), end if end is not None else world.clock()) + 1
+    rows: list[dict[str, Any]] = []
+    if derivatives:
+        first = start if start is not None else last - limit * derivatives.interval_hours * HOUR
+        samples = [(r["fundingTime"], {"symbol": instrument.symbol, **r}) for r in derivatives.funding(first, last)]
+        rows = [row for _, row in spoil_samples(samples, call.bar_faults, world.clock())]
+    return limited(world, call, 1, Reply.json(200, rows[:limit] if start is not None else rows[-limit:]))
+
+
+def funding_info(world: World, call: Call) -> Reply:
+    """GET /fapi/v1/fundingInfo: the funding interval of each symbol."""
+    rows = [
+        {
+            "symbol": symbol,
+            "adjustedFundingRateCap": "0.02000000",
+            "adjustedFundingRateFloor": "-0.02000000",
+            "fundingIntervalHours": instrument.derivatives.interval_hours,
+            "disclaimer": False,
+            "updateTime": instrument.first,
+        }
+        for symbol, instrument in world.dataset.futures.items()
+        if instrument.derivatives
+    ]
+    return limited(world, call, 1, Reply.json(200, rows))
+
+
+def premium_index(world: World, call: Call) -> Reply:
+    """GET /fapi/v1/premiumIndex: an object with `symbol`, a list without."""
+    if "symbol" in call.query and call.query["symbol"] not in world.dataset.futures:
+        return limited(world, call, 1, error(400, "Invalid symbol.", -1121))
+    asked = [call.query["symbol"]] if "symbol" in call.query else list(world.dataset.futures)
+    rows = []
+    for symbol in asked:
+        instrument = world.dataset.futures[symbol]
+        if instrument.derivatives is None:
+            continue
+        step = instrument.derivatives.interval_hours * HOUR
+        bars = instrument.bars(
+            Interval(5, "minute"), world.clock() - 10 * MINUTE, world.clock() + 1, world.clock(), GRID
+        )
+        settled = instrument.derivatives.funding(world.clock() - 2 * step, world.clock() + 1)
+        if bars is None or not len(bars) or not settled:
+            continue
+        mark = f"{int(bars.close[-1]) / 10**bars.price_scale:.8f}"
+        rows.append(
+            {
+                "symbol": symbol, "markPrice": mark, "indexPrice": mark, "estimatedSettlePrice": mark,
+                "lastFundingRate": settled[-1]["fundingRate"], "interestRate": "0.00010000",
+                "nextFundingTime": (world.clock() // step + 1) * step, "time": world.clock(),
+            }
+        )  # fmt: skip
+    one = "symbol" in call.query
+    return limited(world, call, 1 if one else 10, Reply.json(200, rows[0] if one and rows else {} if one else rows))
+
+
+def open_interest_now(world: World, call: Call) -> Reply:
+    """GET /fapi/v1/openInterest: contracts at this moment."""
+    instrument, derivatives = _perpetual(world, call)
+    if instrument is None or derivatives is None:
+        return limited(world, call, 1, error(400, "Invalid symbol.", -1121))
+    value = int(derivatives.samples("open_interest", np.array([world.clock() // 300_000 * 300_000]))[0])
+    body = {"openInterest": f"{value // 1000}.{value % 1000:03d}", "symbol": instrument.symbol, "time": world.clock()}
+    return limited(world, call, 1, Reply.json(200, body))
+
+
+def futures_data(world: World, call: Call) -> Reply:
+    """GET /futures/data/..: samples of the last 30 days, ascending; an older startTime is refused."""
+    instrument, derivatives = _perpetual(world, call)
+    if instrument is None:
+        return limited(world, call, 1, error(400, "Invalid symbol.", -1121))
+    period = PERIODS.get(call.query.get("period", ""))
+    if period is None:
+        return limited(world, call, 1, error(400, "Data sent for parameter 'period' is not valid.", -1130))
+    clock, limit = world.clock(), min(_integer(call, "limit", 30), 500)
+    start, end = _asked(call)
+    oldest = clock - 30 * DAY
+    if start is not None and start < oldest:
+        return limited(world, call, 1, error(400, "parameter 'startTime' is invalid.", -1130))
+    name = call.path.rsplit("/", 1)[1]
+    # A ratio of volumes exists when its period is over, the others are taken at the stamp.
+    newest = clock - period if name == "takerlongshortRatio" else clock
+    last = min(end if end is not None else newest, newest) // period * period
+    first = -(-max(start if start is not None else oldest, oldest, instrument.first) // period) * period
+    if derivatives is None or last < first:
+        return limited(world, call, 1, Reply.json(200, []))
+    times = np.arange(first, last + 1, period, dtype=np.int64)
+    times = times[:limit] if start is not None else times[-limit:]
+    rows = _samples(instrument, derivatives, name, times, period, clock)
+    spoiled = spoil_samples(list(zip(times.tolist(), rows, strict=True)), call.bar_faults, clock)
+    return limited(world, call, 1, Reply.json(200, [row for _, row in spoiled]))
+
+
+def _samples(
+    instrument: Instrument, derivatives: Derivatives, name: str, times: Ints, period: int, clock: int
+) -> list[dict[str, Any]]:
+    symbol = instrument.symbol
+    if name in ("openInterestHist", "takerlongshortRatio"):
+        # Both stand on the candles: the value at their price, the volumes of the period that starts at the stamp.
+        bars = instrument.bars(Interval(5, "minute"), int(times[0]), int(times[-1]) + period, clock, GRID)
+        assert bars is not None and bars.taker_base is not None
+    if name == "openInterestHist":
+        contracts = derivatives.samples("open_interest", times)
+        at = np.searchsorted(bars.time, times)
+        prices = (
+            bars.open[np.minimum(at, max(len(bars) - 1, 0))] / 10**bars.price_scale
+            if len(bars)
+            else np.zeros(len(times))
+        )
+        return [
+            {
+                "symbol": symbol,
+                "sumOpenInterest": f"{amount // 1000}.{amount % 1000:03d}00000",
+                "sumOpenInterestValue": f"{amount / 1000 * price:.8f}",
+                "timestamp": stamp,
+            }
+            for amount, price, stamp in zip(contracts.tolist(), prices.tolist(), times.tolist(), strict=True)
+        ]
+    if name == "takerlongshortRatio":
+        owner = bars.time // period * period
+        rows = []
+        for stamp in times.tolist():
+            here = owner == stamp
+            buy = int(bars.taker_base[here].sum()) / 10**bars.volume_scale
+            sell = int((bars.volume - bars.taker_base)[here].sum()) / 10**bars.volume_scale
+            ratio = f"{buy / sell:.4f}" if sell else "0.0000"
+            rows.append({"buySellRatio": ratio, "buyVol": f"{buy:.4f}", "sellVol": f"{sell:.4f}", "timestamp": stamp})
+        return rows
+    shares = derivatives.samples(
+        {"topLongShortAccountRatio": "top_accounts", "topLongShortPositionRatio": "top_positions"}.get(name, "global"),
+        times,
+    )
+    return [
+        {
+            "symbol": symbol,
+            "longShortRatio": f"{share / (10_000 - share):.4f}",
+            "longAccount": f"{share / 10_000:.4f}",
+            "shortAccount": f"{1 - share / 10_000:.4f}",
+            "timestamp": stamp,
+        }
+        for share, stamp in zip(shares.tolist(), times.tolist(), strict=True)
+    ]
+
+
+PERIODS = {
+    "5m": 5 * MINUTE, "15m": 15 * MINUTE, "30m": 30 * MINUTE, "1h": HOUR, "2h": 2 * HOUR, "4h": 4 * HOUR, "6h": 6 * HOUR,
+    "12h": 12 * HOUR, "1d": DAY,
+}  # fmt: skip
 SPOT_ROUTES = [
     (r"/api/v3/(?:uiK|k)lines", "bars", klines),
     (r"/api/v3/ping", "ping", ping),
@@ -179,4 +367,15 @@ FUTURES_ROUTES = [
     (r"/fapi/v1/ping", "ping", ping),
     (r"/fapi/v1/time", "time", server_time),
     (r"/fapi/v1/exchangeInfo", "exchange_info", exchange_info),
+    (r"/fapi/v1/fundingRate", "funding", funding_rate),
+    (r"/fapi/v1/fundingInfo", "funding_info", funding_info),
+    (r"/fapi/v1/premiumIndex", "premium_index", premium_index),
+    (r"/fapi/v1/openInterest", "open_interest_now", open_interest_now),
+    (r"/futures/data/openInterestHist", "open_interest", futures_data),
+    (
+        r"/futures/data/(?:globalLongShortAccount|topLongShortAccount|topLongShortPosition)Ratio",
+        "long_short_ratio",
+        futures_data,
+    ),
+    (r"/futures/data/takerlongshortRatio", "taker_ratio", futures_data),
 ]

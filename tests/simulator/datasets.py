@@ -15,6 +15,7 @@ import gzip
 import importlib.resources
 import io
 import itertools
+import math
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
@@ -24,9 +25,11 @@ from typing import Any
 import numpy as np
 import orjson
 
-from tests.simulator.bars import DAY, HOUR, MINUTE, NEW_YORK, Bars, Interval, day_ms, local_midnight, to_utc
+from tests.simulator.bars import DAY, HOUR, MINUTE, NEW_YORK, Bars, Interval, day_ms, to_utc
+from tests.simulator.calendar import nyse
+from tests.simulator.derivatives import Derivatives, Inflow
 from tests.simulator.instruments import Dividend, Instrument, Recorded, Source, Split
-from tests.simulator.synthetic import SyntheticMarket
+from tests.simulator.synthetic import RegularDays, SyntheticMarket, SyntheticStock
 
 DAILY, HOURLY, MINUTELY = Interval(1, "day"), Interval(1, "hour"), Interval(1, "minute")
 DEMO_CLOCK = "2013-03-02T02:00:00Z"
@@ -42,6 +45,8 @@ class Dataset:
     spot: dict[str, Instrument] = dataclasses.field(default_factory=dict)
     futures: dict[str, Instrument] = dataclasses.field(default_factory=dict)
     yahoo: dict[str, Instrument] = dataclasses.field(default_factory=dict)
+    inflow: dict[str, Inflow] = dataclasses.field(default_factory=dict)
+    files: dict[str, Path] = dataclasses.field(default_factory=dict)  # archive files as published, by their path
     charts: list[RecordedChart] = dataclasses.field(default_factory=list)
     unlimited: bool = False  # a load test: no weight limits, no compression
 
@@ -49,7 +54,7 @@ class Dataset:
         """The instruments of a provider by its symbols; empty for one that has none."""
         return {
             "polygon": self.polygon, "yahoo": self.yahoo, "binance-spot": self.spot, "binance-data-api": self.spot,
-            "binance-futures": self.futures,
+            "binance-futures": self.futures, "binance-archive": self.futures | self.spot, "binance-stream": self.futures,
         }.get(provider, {})  # fmt: skip
 
 
@@ -71,13 +76,13 @@ def demo() -> Dataset:
     for stock in bokeh_stocks():
         dataset.polygon[stock.symbol] = dataset.yahoo[stock.symbol] = stock
     for coin, price, volume in (("BTC", 30_000.0, 9_000.0), ("ETH", 1_900.0, 90_000.0), ("SOL", 40.0, 900_000.0)):
-        add_coin(dataset, coin, price, volume)
+        add_coin(dataset, coin, price, volume, funding_hours=4 if coin == "SOL" else 8)
     return dataset
 
 
-def add_coin(dataset: Dataset, coin: str, price: float, volume: float, seed: int = 1) -> None:
-    """A synthetic coin at all venues, whose prices differ slightly as in PROVIDERS.md section 7."""
-    tick = 10**6 if price > 500 else 10**4
+def add_coin(dataset: Dataset, coin: str, price: float, volume: float, seed: int = 1, funding_hours: int = 8) -> None:
+    """A synthetic coin at all venues, whose prices differ slightly as in PROVIDERS.md section 7; ``volume`` is a day's."""
+    tick = 10**6 if price > 500 else 10**4 if price > 5 else 10**3
     name = f"{coin} / US dollar (synthetic)"
 
     def market(venue: str, noise: float, share: float) -> SyntheticMarket:
@@ -90,7 +95,10 @@ def add_coin(dataset: Dataset, coin: str, price: float, volume: float, seed: int
         )  # fmt: skip
 
     dataset.spot[f"{coin}USDT"] = instrument(f"{coin}USDT", "spot", 0.0, 1.0, "Binance")
-    dataset.futures[f"{coin}USDT"] = instrument(f"{coin}USDT", "futures", 0.0002, 3.0, "Binance", 2 if tick == 10**6 else 4)
+    perpetual = instrument(f"{coin}USDT", "futures", 0.0002, 3.0, "Binance", {10**6: 2, 10**4: 4}.get(tick, 5))
+    extras = Derivatives(market("futures", 0.0002, 3.0), funding_hours, contracts=volume * 6)
+    dataset.futures[f"{coin}USDT"] = dataclasses.replace(perpetual, derivatives=extras)
+    dataset.inflow[coin.lower()] = Inflow(coin.lower(), volume * 0.4, price, seed)
     dataset.polygon[f"X:{coin}USD"] = instrument(f"X:{coin}USD", "polygon", 0.0004, 0.127, "Crypto")
     dataset.yahoo[f"{coin}-USD"] = instrument(f"{coin}-USD", "yahoo", 0.0007, 14.9, "CCC")
 
@@ -110,7 +118,9 @@ def bokeh_stocks() -> Iterator[Instrument]:
         )
         splits, dividends = [], []
         for before, day in itertools.pairwise(days):
-            step = (float(day["Adj Close"]) / float(day["Close"])) / (float(before["Adj Close"]) / float(before["Close"]))
+            step = (float(day["Adj Close"]) / float(day["Close"])) / (
+                float(before["Adj Close"]) / float(before["Close"])
+            )
             date = dt.date.fromisoformat(day["Date"])
             if step > 1.4:
                 splits.append(Split(date, 1, round(step)))
@@ -145,7 +155,11 @@ def shared(folder: Path) -> Dataset:
         raise FileNotFoundError(f"{folder} has no INDEX.csv: pass the folder of recorded market data")
     dataset = Dataset("shared")
     lean = folder / "lean/equity/usa"
-    for symbol, name, security in (("AAPL", "Apple Inc.", "CS"), ("SPY", "SPDR S&P 500 ETF Trust", "ETF"), ("SHY", "iShares 1-3 Year Treasury Bond ETF", "ETF")):
+    for symbol, name, security in (
+        ("AAPL", "Apple Inc.", "CS"),
+        ("SPY", "SPDR S&P 500 ETF Trust", "ETF"),
+        ("SHY", "iShares 1-3 Year Treasury Bond ETF", "ETF"),
+    ):
         stock = lean_stock(lean, symbol, name, security)
         dataset.polygon[symbol] = dataset.yahoo[symbol] = stock
     spot: list[Source] = [
@@ -158,6 +172,8 @@ def shared(folder: Path) -> Dataset:
         "BTCUSDT", "BTC / USDT perpetual", "crypto", (Recorded(HOURLY, hours, "um:BTCUSDT:1h"),),
         exchange="Binance", base="BTC", price_places=2,
     )  # fmt: skip
+    for path in sorted((folder / "binance/vision_spot_1m_lostleaf").glob("*.zip")):
+        dataset.files[f"/data/spot/daily/klines/BTCUSDT/1m/{path.name}"] = path
     for path in sorted((folder / "yahoo/recorded_http_yahoo_finance2").glob("*chart-*.json")):
         dataset.charts.extend(recorded_chart(path))
     return dataset
@@ -216,21 +232,21 @@ def lean_factors(path: Path) -> tuple[tuple[Split, ...], tuple[Dividend, ...]]:
 
 def next_session(day: dt.date) -> dt.date:
     """The first session of the New York Stock Exchange after a day."""
-    from tests.simulator.instruments import nyse
-
     return nyse().date_to_session((day + dt.timedelta(days=1)).isoformat(), direction="next").date()
 
 
 def _unzip(path: Path) -> list[str]:
     with zipfile.ZipFile(path) as archive:
-        return archive.read(archive.namelist()[0]).decode().split("\n" if b"\r" not in archive.read(archive.namelist()[0]) else "\r\n")
+        return (
+            archive.read(archive.namelist()[0])
+            .decode()
+            .split("\n" if b"\r" not in archive.read(archive.namelist()[0]) else "\r\n")
+        )
 
 
 def binance_minutes(folder: Path) -> Bars:
     """Spot archive days as published (zip of CSV, no header)."""
-    return kline_csv(
-        [line for path in sorted(folder.glob("*.zip")) for line in _unzip(path) if line], 8, 8, 8
-    )
+    return kline_csv([line for path in sorted(folder.glob("*.zip")) for line in _unzip(path) if line], 8, 8, 8)
 
 
 def kline_csv(lines: Iterable[str], price: int, volume: int, quote: int) -> Bars:
@@ -270,6 +286,42 @@ def recorded_chart(path: Path) -> Iterator[RecordedChart]:
         )
 
 
+@functools.cache
+def synthetic() -> Dataset:
+    """Made-up stocks with intraday bars, splits both ways and a delisting, and five coins; follows the real time."""
+    dataset = Dataset("synthetic")
+    stocks = (
+        ("SIMA", 120.0, 4e6, (Split(dt.date(2024, 6, 10), 1, 4),), None),
+        ("SIMB", 45.0, 1e6, (Split(dt.date(2025, 3, 17), 10, 1),), None),
+        ("SIMC", 300.0, 9e6, (), None),
+        ("SIMD", 20.0, 5e5, (), dt.date(2026, 2, 27)),
+    )
+    for symbol, price, volume, splits, gone in stocks:
+        tape = SyntheticStock(
+            symbol, price, volume, tuple((day_ms(s.effective), s.new / s.old) for s in splits),
+            last_day=day_ms(gone) // DAY if gone else None,
+        )  # fmt: skip
+        # 0.3% of the price a quarter, in the shares of the day.
+        quarters = [next_session(dt.date(year, month, 9)) for year in range(2018, 2027) for month in (2, 5, 8, 11)]
+        dividends = tuple(
+            Dividend(
+                day, Decimal(f"{price * 0.003 / math.prod(float(s.ratio) for s in splits if s.effective <= day):.4f}")
+            )
+            for day in quarters
+            if symbol == "SIMA"
+        )
+        stock = Instrument(
+            symbol, f"Simulated {symbol[-1]} Inc. (synthetic)", "stock", (tape, RegularDays(tape)), splits, dividends,
+            synthetic=True, exchange="XNAS", delisted=gone,
+        )  # fmt: skip
+        dataset.polygon[symbol] = dataset.yahoo[symbol] = stock
+    for coin, price, volume in (
+        ("BTC", 60_000.0, 9_000.0), ("ETH", 2_500.0, 90_000.0), ("SOL", 120.0, 900_000.0), ("DOGE", 0.12, 4e8), ("ADA", 0.6, 2e7),
+    ):  # fmt: skip
+        add_coin(dataset, coin, price, volume, funding_hours=4 if coin in ("SOL", "DOGE") else 8)
+    return dataset
+
+
 def load(symbols: int = 100) -> Dataset:
     """Many crypto symbols for load tests: SYM000USDT, X:SYM000USD, SYM000-USD; each shares one of four price paths."""
     dataset = Dataset("load", unlimited=True)
@@ -292,7 +344,7 @@ def named(name: str, folder: Path | None = None) -> Dataset:
     """A data set by its name on the command line."""
     if name == "shared":
         return shared(folder or Path("../shared/data"))
-    makers: dict[str, Callable[[], Dataset]] = {"demo": demo, "load": load}
+    makers: dict[str, Callable[[], Dataset]] = {"demo": demo, "synthetic": synthetic, "load": load}
     if name not in makers:
-        raise ValueError(f"there is no data set {name!r}: choose demo, shared or load")
+        raise ValueError(f"there is no data set {name!r}: choose demo, shared, synthetic or load")
     return makers[name]()

@@ -42,7 +42,9 @@ class Text:
 def encode_rows(parts: Sequence[bytes | Decimal], count: int) -> Text:
     """Rows made of the parts in order: literal bytes and decimals."""
     cells = [
-        np.broadcast_to(np.frombuffer(part, np.uint8)[:, None], (len(part), count)) if isinstance(part, bytes) else _digits(part)
+        np.broadcast_to(np.frombuffer(part, np.uint8)[:, None], (len(part), count))
+        if isinstance(part, bytes)
+        else _digits(part)
         for part in parts
     ]
     page = np.ascontiguousarray(np.concatenate(cells).T)

@@ -13,7 +13,7 @@ import itertools
 import threading
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -32,11 +32,12 @@ ANSWER_KINDS = {
 BAR_KINDS = {
     "late": "bars appear only `seconds` after their close",
     "missing": "bars in [start, end) are absent",
-    "amended": "`field` of bars in [start, end) is multiplied by `factor`",
+    "amended": "`field` of bars (or samples) in [start, end) is multiplied by `factor`",
     "duplicated": "bars in [start, end) come twice",
     "unfinished": "bars in [start, end) (default: the newest closed one) show only `share` (default 0.5) of their window",
     "null": "bars in [start, end) are nulls (Yahoo)",
 }
+Row = TypeVar("Row")
 FIELDS = ("open", "high", "low", "close", "volume")
 
 
@@ -77,8 +78,8 @@ class Fault:
             raise ValueError(f"unknown fault kind {data.get('kind')!r}; choose one of {', '.join(kinds)}")
         if data["kind"] == "status" and not data.get("status"):
             raise ValueError("a fault of kind status needs a status, e.g. 503")
-        if data.get("field", "close") not in FIELDS:
-            raise ValueError(f"field must be one of {', '.join(FIELDS)}")
+        if data.get("field", "close") not in FIELDS and data.get("endpoint") in (None, "bars"):
+            raise ValueError(f"field of a bar must be one of {', '.join(FIELDS)}")
         return Fault(**{**data, **{key: instant(data[key]) for key in ("start", "end") if data.get(key) is not None}})
 
     def matches(self, provider: str, endpoint: str, symbol: str | None, timeframe: str | None) -> bool:
@@ -166,13 +167,48 @@ def spoil_bars(bars: Bars, step: int, faults: Iterable[Fault], clock: int) -> Ba
     return bars
 
 
+def spoil_samples(samples: list[tuple[int, Row]], faults: Iterable[Fault], clock: int) -> list[tuple[int, Row]]:
+    """Funding, open interest, ratios, inflow ((Unix ms, row) in order) with late, missing, duplicated and amended applied."""
+    for fault in faults:
+        start = fault.start if fault.start is not None else -(2**62)
+        end = fault.end if fault.end is not None else (start + 1 if fault.start is not None else 2**62)
+        if fault.kind == "late":
+            samples = [s for s in samples if s[0] + int((fault.seconds or 0) * 1000) <= clock]
+        elif fault.kind == "missing":
+            samples = [s for s in samples if not start <= s[0] < end]
+        elif fault.kind == "duplicated":
+            samples = [s for sample in samples for s in [sample] * (2 if start <= sample[0] < end else 1)]
+        elif fault.kind == "amended":
+            samples = [(at, _amended(row, fault) if start <= at < end else row) for at, row in samples]
+    return samples
+
+
+def _amended(row: Any, fault: Fault) -> Any:
+    """A JSON row with its ``field`` multiplied; a CSV line with its last cell multiplied."""
+    if isinstance(row, dict):
+        if fault.field not in row:
+            return row
+        return {**row, fault.field: _multiplied(str(row[fault.field]), fault.factor)}
+    head, _, cell = str(row).rstrip("\n").rpartition(",")
+    return f"{head},{_multiplied(cell, fault.factor)}\n"
+
+
+def _multiplied(text: str, factor: str) -> str:
+    places = len(text.partition(".")[2])
+    return f"{Decimal(text) * Decimal(factor):.{places}f}"
+
+
 def spoil_rows(body: Any, fault: Fault) -> Any:
     """Schema drift in every row of a JSON body: objects by field name, arrays by position."""
     if isinstance(body, list) and body and isinstance(body[0], (list, dict)):
         return [_spoil_row(row, fault) for row in body]
     if isinstance(body, dict):
         rows = {key: value for key, value in body.items() if isinstance(value, (list, dict))}
-        return {**_spoil_row(body, fault), **{k: spoil_rows(v, fault) for k, v in rows.items()}} if rows else _spoil_row(body, fault)
+        return (
+            {**_spoil_row(body, fault), **{k: spoil_rows(v, fault) for k, v in rows.items()}}
+            if rows
+            else _spoil_row(body, fault)
+        )
     return body
 
 

@@ -7,14 +7,12 @@ import datetime as dt
 import functools
 from decimal import Decimal
 from fractions import Fraction
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
 from tests.simulator.bars import (
     DAY,
-    HOUR,
-    MINUTE,
     NEW_YORK,
     Bars,
     Interval,
@@ -28,9 +26,10 @@ from tests.simulator.bars import (
     window_end,
     window_starts,
 )
+from tests.simulator.calendar import CLOSES, OPENS, early_closes
 
-OPENS = 9 * HOUR + 30 * MINUTE  # wall-clock time in New York at which a stock session opens
-CLOSES = 16 * HOUR
+if TYPE_CHECKING:
+    from tests.simulator.derivatives import Derivatives
 
 
 class Source(Protocol):
@@ -117,6 +116,7 @@ class Instrument:
     base: str = ""
     delisted: dt.date | None = None
     price_places: int = 8
+    derivatives: Derivatives | None = None
 
     @property
     def zone(self) -> str:
@@ -146,9 +146,13 @@ class Instrument:
         if source is None:
             return None
         offset = grid.offset if interval.unit in ("hour", "minute") else 0
-        first = int(window_starts(np.array([start]), interval, self.zone, sunday_weeks=grid.sunday_weeks, offset=offset)[0])
+        first = int(
+            window_starts(np.array([start]), interval, self.zone, sunday_weeks=grid.sunday_weeks, offset=offset)[0]
+        )
         last = int(
-            window_starts(np.array([max(end - 1, start)]), interval, self.zone, sunday_weeks=grid.sunday_weeks, offset=offset)[0]
+            window_starts(
+                np.array([max(end - 1, start)]), interval, self.zone, sunday_weeks=grid.sunday_weeks, offset=offset
+            )[0]
         )
         stop = window_end(last, interval, self.zone, sunday_weeks=grid.sunday_weeks, offset=offset)
         rows = self._visible(source.bars(first, stop), source.interval, clock)
@@ -205,22 +209,3 @@ class Instrument:
             previous = float(before.close[-1]) / 10**before.price_scale
             factors[times < at] *= 1 - float(dividend.amount) / previous
         return factors
-
-
-@functools.cache
-def early_closes() -> dict[dt.date, int]:
-    """Half days of the New York Stock Exchange: date -> wall-clock milliseconds of the close."""
-    calendar = nyse()
-    closes = {}
-    for session in calendar.early_closes:
-        local = calendar.session_close(session).tz_convert(NEW_YORK)
-        closes[session.date()] = local.hour * HOUR + local.minute * MINUTE
-    return closes
-
-
-@functools.cache
-def nyse():  # type: ignore[no-untyped-def]
-    """The exchange calendar; imported late because it costs a second."""
-    import exchange_calendars
-
-    return exchange_calendars.get_calendar("XNYS", start="1998-01-01", end="2027-12-31")

@@ -14,8 +14,9 @@ import numpy as np
 import orjson
 
 from tests.simulator.bars import DAY, HOUR, MINUTE, NEW_YORK, Bars, Interval, date_of, local_midnight, window_starts
+from tests.simulator.calendar import CLOSES, OPENS, early_closes, nyse
 from tests.simulator.encode import Decimal, Text, encode_rows
-from tests.simulator.instruments import CLOSES, OPENS, Grid, Instrument, early_closes, nyse
+from tests.simulator.instruments import Grid, Instrument
 from tests.simulator.world import Call, Reply, World
 
 GRID = Grid(sunday_weeks=True)
@@ -106,7 +107,10 @@ def range_aggregates(world: World, call: Call) -> Reply:
         return error(403)
     start, end = (int(window_starts(np.array([at]), interval, zone, sunday_weeks=True)[0]) for at in (start, end))
     end += 1  # `to` is inclusive: the window that contains it belongs to the answer
-    base = multiplier * {"hour": 60, "minute": 1, "second": 1, "day": 1, "week": 5, "month": 21, "quarter": 63, "year": 252}[unit]
+    base = (
+        multiplier
+        * {"hour": 60, "minute": 1, "second": 1, "day": 1, "week": 5, "month": 21, "quarter": 63, "year": 252}[unit]
+    )
     count = max(limit // base, 1)
     times, rows = np.empty(0, np.int64), b""
     if instrument:
@@ -149,7 +153,9 @@ def _bound(text: str, zone: str, *, last: bool) -> int:
     return int(text)
 
 
-def _day_rows(world: World, instruments: list[Instrument], day: dt.date, adjusted: bool, call: Call) -> list[dict[str, Any]]:
+def _day_rows(
+    world: World, instruments: list[Instrument], day: dt.date, adjusted: bool, call: Call
+) -> list[dict[str, Any]]:
     """One row per instrument for a day, stamped at the END of the session as grouped and prev answers are."""
     rows = []
     for instrument in instruments:
@@ -195,7 +201,9 @@ def previous_day(world: World, call: Call) -> Reply:
     return Reply.json(200, {**body, "status": "OK", "request_id": request_id(call.path), "count": len(rows)})
 
 
-def _listing(call: Call, rows: list[dict[str, Any]], default_sort: str, default_order: str, default_limit: int) -> Reply:
+def _listing(
+    call: Call, rows: list[dict[str, Any]], default_sort: str, default_order: str, default_limit: int
+) -> Reply:
     """A v3 reference answer: filters by field (and .gt .gte .lt .lte), sort, order, limit, next_url with a cursor."""
     options = dict(parse_qsl(_decode(call.query["cursor"]))) if "cursor" in call.query else dict(call.query)
     for name, wanted in options.items():
@@ -212,7 +220,9 @@ def _listing(call: Call, rows: list[dict[str, Any]], default_sort: str, default_
         body["count"] = len(page)
     if offset + limit < len(rows):
         kept = {k: v for k, v in options.items() if k not in ("apiKey", "cursor")} | {"offset": str(offset + limit)}
-        body["next_url"] = f"{call.base}{call.path}?cursor={base64.urlsafe_b64encode(urlencode(kept).encode()).decode().rstrip('=')}"
+        body["next_url"] = (
+            f"{call.base}{call.path}?cursor={base64.urlsafe_b64encode(urlencode(kept).encode()).decode().rstrip('=')}"
+        )
     return Reply.json(200, body)
 
 

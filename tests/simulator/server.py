@@ -15,8 +15,9 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from tests.simulator import binance, polygon, yahoo
+from tests.simulator import archive, binance, coinmetrics, polygon, yahoo
 from tests.simulator.faults import ANSWER_KINDS, BAR_KINDS, Fault, instant, spoil_rows
+from tests.simulator.stream import PATHS, Streams
 from tests.simulator.world import Call, Reply, World
 
 Handler = Callable[[World, Call], Reply]
@@ -46,6 +47,8 @@ PROVIDERS = {
         Provider("binance-spot", _routes(binance.SPOT_ROUTES), binance.error),
         Provider("binance-data-api", _routes(binance.SPOT_ROUTES), binance.error),
         Provider("binance-futures", _routes(binance.FUTURES_ROUTES), binance.error),
+        Provider("binance-archive", _routes(archive.ROUTES), archive.error),
+        Provider("coinmetrics", _routes(coinmetrics.ROUTES), coinmetrics.error),
         Provider("yahoo", _routes(yahoo.ROUTES), yahoo.error),
     )
 }
@@ -58,6 +61,7 @@ class Server:
     def __init__(self, world: World) -> None:
         self.world = world
         self.log: collections.deque[dict[str, Any]] = collections.deque(maxlen=100_000)
+        self.streams = Streams(world)
         self._runner: web.AppRunner | None = None
 
     async def start(self, port: int) -> int:
@@ -68,9 +72,11 @@ class Server:
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", port)
         await site.start()
+        self.streams.start()
         return int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:
+        await self.streams.stop()
         if self._runner:
             await self._runner.cleanup()
 
@@ -78,6 +84,10 @@ class Server:
         path = request.path
         if path.startswith("/_simulator"):
             return await self._control(request)
+        socket_path = path.removeprefix("/binance-stream")
+        if any(socket_path == start or socket_path.startswith(f"{start}/") for start in PATHS):
+            self._note(request, "binance-stream", None, 101, None)
+            return await self.streams.connect(request, socket_path)
         first, _, rest = path[1:].partition("/")
         prefix = f"/{first}" if first in PROVIDERS else ""
         # The official Polygon client puts the path of next_url, prefix included, behind a base that has the prefix too.
@@ -92,7 +102,9 @@ class Server:
         reply = PROVIDERS[name].error(404) if name else Reply.json(404, {"error": f"no provider answers {path}"})
         return _response(reply)
 
-    async def _answer(self, request: web.Request, provider: Provider, call: Call, handler: Handler) -> web.StreamResponse:
+    async def _answer(
+        self, request: web.Request, provider: Provider, call: Call, handler: Handler
+    ) -> web.StreamResponse:
         call.faults = self.world.faults.take(call.provider, call.endpoint, call.symbol, call.timeframe)
         reply: Reply | None = None
         for fault in call.faults:
@@ -135,12 +147,18 @@ class Server:
         return _response(reply)
 
     def _synthetic(self, call: Call) -> bool:
+        if call.provider == "coinmetrics":
+            return True
         known = self.world.dataset.instruments(call.provider)
         asked = [known[call.symbol]] if call.symbol in known else list(known.values())
         return any(instrument.synthetic for instrument in asked)
 
-    def _note(self, request: web.Request, provider: str | None, call: Call | None, status: int, reply: Reply | None) -> None:
-        secret = request.headers.get("Authorization") or request.headers.get("X-MBX-APIKEY") or request.query.get("apiKey")
+    def _note(
+        self, request: web.Request, provider: str | None, call: Call | None, status: int, reply: Reply | None
+    ) -> None:
+        secret = (
+            request.headers.get("Authorization") or request.headers.get("X-MBX-APIKEY") or request.query.get("apiKey")
+        )
         self.log.append(
             {
                 "method": request.method,
@@ -180,13 +198,20 @@ class Server:
             case "POST", "/_simulator/clock":
                 text = data["clock"]
                 world.fixed_clock = None if text is None else instant(text)
+                await self.streams.clock_moved()
                 return _plain(200, {"clock": world.now().isoformat()})
+            case "POST", "/_simulator/liquidations":
+                return _plain(200, {"sent": await self.streams.send(data)})
+            case "GET", "/_simulator/streams":
+                return _plain(200, [sorted(subscriber.streams) for subscriber in self.streams.subscribers])
+            case "DELETE", "/_simulator/streams":
+                return _plain(200, {"dropped": await self.streams.drop()})
             case "GET", "/_simulator/requests":
                 return _plain(200, list(self.log))
             case "DELETE", "/_simulator/requests":
                 self.log.clear()
                 return _plain(200, {})
-        return _plain(404, {"error": "commands: info, faults, clock, requests"})
+        return _plain(404, {"error": "commands: info, faults, clock, requests, liquidations, streams"})
 
     def _info(self) -> dict[str, Any]:
         dataset = self.world.dataset
@@ -208,6 +233,7 @@ def _call(
 ) -> Call:
     query = request.query
     symbol = parameters.get("ticker") or parameters.get("symbol") or query.get("symbol") or query.get("ticker")
+    symbol = symbol or query.get("assets")
     timeframe = query.get("interval") or query.get("period") or parameters.get("interval")
     if "timespan" in parameters:
         timeframe = parameters["multiplier"] + TIMEFRAMES.get(parameters["timespan"], parameters["timespan"])

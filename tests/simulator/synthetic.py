@@ -13,7 +13,8 @@ import zlib
 
 import numpy as np
 
-from tests.simulator.bars import DAY, MINUTE, Bars, Interval, Ints
+from tests.simulator.bars import DAY, MINUTE, NEW_YORK, Bars, Interval, Ints, aggregate, to_local, to_utc
+from tests.simulator.calendar import CLOSES, OPENS, early_closes, nyse
 
 STEPS = 288
 FIVE_MINUTES = 5 * MINUTE
@@ -115,3 +116,128 @@ class SyntheticMarket:
 def _times(volume: Ints, price: Ints) -> Ints:
     """Volume in steps of 1e-5 times a price in 1e-8, at scale 8."""
     return volume * (price // 100) // 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class SyntheticStock:
+    """Five-minute bars of a made-up stock in New York: regular sessions and thin extended hours, as traded.
+
+    ``splits`` are (first day in Unix ms at 00:00 UTC of the calendar date, new shares per old share): from that day on the
+    price is divided by the ratio and the volume multiplied, as on a real tape. Prices have 4 decimal places.
+    """
+
+    symbol: str
+    price: float
+    volume: float
+    splits: tuple[tuple[int, float], ...] = ()
+    seed: int = 1
+    first_day: int = 16_436  # 2015-01-01
+    last_day: int | None = None
+
+    interval = Interval(5, "minute")
+
+    @property
+    def identity(self) -> str:
+        return f"synthetic:{self.seed}:{self.symbol}:stock"
+
+    @property
+    def first(self) -> int:
+        return self.first_day * DAY
+
+    @property
+    def last(self) -> int | None:
+        return None if self.last_day is None else (self.last_day + 1) * DAY
+
+    def bars(self, start: int, end: int) -> Bars:
+        begin, finish = max(start // DAY - 1, self.first_day), (end - 1) // DAY
+        if self.last_day is not None:
+            finish = min(finish, self.last_day)
+        days = [bars for day in range(begin, finish + 1) if (bars := self._day(day)) is not None]
+        if not days:
+            days = [_NO_BARS]
+        return Bars.concatenate(days).between(start, end)
+
+    @functools.lru_cache(maxsize=100_000)  # noqa: B019 - lives as long as the process
+    def _day(self, day: int) -> Bars | None:
+        """A session's bars, None on a day without one."""
+        close = session_closes().get(day)
+        if close is None:
+            return None
+        phase = seed_of(self.seed, self.symbol)
+        random = np.random.Generator(np.random.PCG64([phase, day]))
+        wall = np.arange(8 * 12, 18 * 12) * FIVE_MINUTES  # 08:00 .. 18:00
+        regular = (wall >= OPENS) & (wall < close)
+        traded = regular | (random.random(len(wall)) < 0.6)  # outside the session some windows see no trade
+        steps = random.normal(0, 0.0011, len(wall)) * np.where(regular, 1.0, 0.3)
+        level = sum(
+            size * math.sin(2 * math.pi * (day / length + (phase % prime) / prime))
+            for size, length, prime in ((0.30, 911, 101), (0.12, 199, 103), (0.05, 37, 107))
+        )
+        ratio = math.prod(new for at, new in self.splits if at <= day * DAY)
+        path = math.log(self.price / ratio) + level + float(random.normal(0, 0.01)) + np.cumsum(steps)
+        closes = np.maximum(np.rint(np.exp(path) * 100).astype(np.int64), 1) * 100
+        opens = np.concatenate(([closes[0]], closes[:-1]))
+        wicks = np.abs(random.normal(0, 0.0006, (2, len(wall))))
+        highs = np.rint(np.maximum(opens, closes) * (1 + wicks[0]) / 100).astype(np.int64) * 100
+        lows = np.maximum(np.rint(np.minimum(opens, closes) * (1 - wicks[1]) / 100).astype(np.int64), 1) * 100
+        highs, lows = np.maximum(highs, np.maximum(opens, closes)), np.minimum(lows, np.minimum(opens, closes))
+        flow = random.lognormal(0, 0.4, len(wall)) * np.where(regular, 1.0, 0.01)
+        volume = np.maximum((flow * self.volume * ratio / 78).astype(np.int64), 1)
+        bars = Bars(
+            time=to_utc(day * DAY + wall, NEW_YORK),
+            open=opens,
+            high=highs,
+            low=lows,
+            close=closes,
+            volume=volume,
+            price_scale=4,
+            volume_scale=0,
+            quote=volume * ((opens + highs + lows + closes) // 4),
+            trades=np.maximum(volume // 90, 1),
+            quote_scale=4,
+        )
+        return bars.take(traded)
+
+
+@dataclasses.dataclass(frozen=True)
+class RegularDays:
+    """Daily bars of a synthetic stock: its regular sessions, stamped at 00:00 New York."""
+
+    stock: SyntheticStock
+
+    interval = Interval(1, "day")
+
+    @property
+    def identity(self) -> str:
+        return f"{self.stock.identity}:days"
+
+    @property
+    def first(self) -> int:
+        return self.stock.first
+
+    @property
+    def last(self) -> int | None:
+        return self.stock.last
+
+    def bars(self, start: int, end: int) -> Bars:
+        rows = self.stock.bars(start, end + DAY)
+        wall = to_local(rows.time, NEW_YORK)
+        closes = session_closes()
+        days = wall // DAY
+        ends = np.array([closes.get(day, 0) for day in days.tolist()], np.int64)
+        regular = (wall % DAY >= OPENS) & (wall % DAY < ends)
+        kept = rows.take(regular)
+        return aggregate(kept, to_utc(days[regular] * DAY, NEW_YORK)).between(start, end)
+
+
+@functools.cache
+def session_closes() -> dict[int, int]:
+    """Sessions of the New York Stock Exchange: day number since 1970 -> wall-clock ms of the close."""
+    sessions = nyse().sessions
+    early = early_closes()
+    return {int(session.value // 86_400_000_000_000): early.get(session.date(), CLOSES) for session in sessions}
+
+
+_NO_BARS = Bars(
+    *(np.empty(0, np.int64) for _ in range(6)), 4, 0, *(np.empty(0, np.int64) for _ in range(2)), quote_scale=4
+)

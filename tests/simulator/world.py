@@ -57,24 +57,36 @@ class Reply:
 
 
 class Budget:
-    """Requests or weight spent in the current real minute; the simulator's own clock may stand still."""
+    """What was spent in the current real window of ``seconds``; the simulator's own clock may stand still.
 
-    def __init__(self, per_minute: int | None) -> None:
-        self.per_minute = per_minute
-        self._minute, self.used = 0, 0
+    Who goes on asking after ``patience`` refusals is banned for two minutes, as Binance does it.
+    """
+
+    def __init__(self, limit: int | None, seconds: int = 60, patience: int | None = None) -> None:
+        self.limit, self.seconds, self.patience = limit, seconds, patience
+        self._window, self.used, self.refused, self.banned_until = 0, 0, 0, 0.0
 
     def spend(self, weight: int) -> bool:
-        """Count it; False when the minute's budget is over."""
-        minute = int(time.time() // 60)
-        if minute != self._minute:
-            self._minute, self.used = minute, 0
+        """Count it; False when the window's budget is over."""
+        window = int(time.time() // self.seconds)
+        if window != self._window:
+            self._window, self.used, self.refused = window, 0, 0
         self.used += weight
-        return self.per_minute is None or self.used <= self.per_minute
+        if self.limit is None or self.used <= self.limit:
+            return True
+        self.refused += 1
+        if self.patience is not None and self.refused > self.patience:
+            self.banned_until = time.time() + 120
+        return False
 
-    @staticmethod
-    def seconds_left() -> int:
-        """Until the next minute begins."""
-        return 60 - int(time.time() % 60)
+    @property
+    def banned(self) -> bool:
+        return time.time() < self.banned_until
+
+    def seconds_left(self) -> int:
+        """Until the next window begins, or until the ban ends."""
+        until = max(self.banned_until, (self._window + 1) * self.seconds)
+        return max(int(until - time.time()) + 1, 1)
 
 
 @dataclasses.dataclass
@@ -91,10 +103,14 @@ class World:
         limited = not self.dataset.unlimited
         self.polygon_budget = Budget(self.polygon_per_minute)
         self.weights = {
-            "binance-spot": Budget(6000 if limited else None),
-            "binance-data-api": Budget(6000 if limited else None),
-            "binance-futures": Budget(2400 if limited else None),
+            "binance-spot": Budget(6000 if limited else None, patience=20),
+            "binance-data-api": Budget(6000 if limited else None, patience=20),
+            "binance-futures": Budget(2400 if limited else None, patience=20),
         }
+        self.funding_budget = Budget(500 if limited else None, 300)
+        self.ratio_budget = Budget(1000 if limited else None, 300)
+        self.coinmetrics_budget = Budget(10 if limited else None, 6)
+        self.files: dict[tuple[str, str], bytes] = {}
         self._blocks: collections.OrderedDict[tuple[object, ...], tuple[Ints, Text]] = collections.OrderedDict()
         self._cached = 0
 
@@ -163,7 +179,9 @@ class World:
         if key in self._blocks:
             self._blocks.move_to_end(key)
             return self._blocks[key]
-        bars = instrument.bars(interval, max(begin, source.first - 40 * 86_400_000), min(finish, clock + 1), clock, grid)
+        bars = instrument.bars(
+            interval, max(begin, source.first - 40 * 86_400_000), min(finish, clock + 1), clock, grid
+        )
         assert bars is not None
         block = (bars.time, encoder(instrument, bars))
         self._blocks[key] = block

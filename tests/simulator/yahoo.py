@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from typing import Any
 
 import numpy as np
 import orjson
 
-from tests.simulator.bars import DAY, HOUR, MINUTE, NEW_YORK, Bars, Interval, date_of, local_midnight, to_local, to_utc
+from tests.simulator.bars import DAY, HOUR, MINUTE, Bars, Interval, date_of, local_midnight, to_local, to_utc
+from tests.simulator.calendar import CLOSES, OPENS
 from tests.simulator.datasets import RecordedChart
 from tests.simulator.faults import spoil_bars
-from tests.simulator.instruments import CLOSES, OPENS, Grid, Instrument
+from tests.simulator.instruments import Grid, Instrument
 from tests.simulator.world import Call, Reply, World
 
 INTERVALS = {
@@ -86,7 +86,9 @@ def chart(world: World, call: Call) -> Reply:
     try:
         start, end = _window(call, clock, instrument)
     except ValueError:
-        return error(422, f"Invalid input - range={call.query.get('range')} is not supported. Valid ranges: {VALID_RANGES}")
+        return error(
+            422, f"Invalid input - range={call.query.get('range')} is not supported. Valid ranges: {VALID_RANGES}"
+        )
     if (reach := REACH_DAYS.get(name)) and "period1" in call.query:
         head = f"{name} data not available for startTime={start} and endTime={end}."
         if name == "1m" and end - start > 8 * 86_400:
@@ -108,12 +110,16 @@ def _window(call: Call, clock: int, instrument: Instrument | None) -> tuple[int,
     if span == "max":
         return -(2**31), clock
     if span == "ytd":
-        return int(dt.datetime.fromtimestamp(clock, dt.UTC).replace(month=1, day=1, hour=0, minute=0, second=0).timestamp()), clock
+        return int(
+            dt.datetime.fromtimestamp(clock, dt.UTC).replace(month=1, day=1, hour=0, minute=0, second=0).timestamp()
+        ), clock
     if span not in RANGES:
         raise ValueError(span)
     # "1d" and "5d" are sessions: the newest ones, wherever the week-end is.
     newest = clock
-    if instrument and (bars := instrument.bars(DAILY, (clock - 14 * 86_400) * 1000, clock * 1000, clock * 1000, Grid())):
+    if instrument and (
+        bars := instrument.bars(DAILY, (clock - 14 * 86_400) * 1000, clock * 1000, clock * 1000, Grid())
+    ):
         if len(bars):
             newest = int(bars.time[-min(RANGES[span], len(bars))]) // 1000
     if RANGES[span] <= 5:
@@ -148,7 +154,9 @@ def _charted(world: World, call: Call, instrument: Instrument, name: str, start:
     interval, clock = Interval(*INTERVALS[name]), world.clock()
     intraday = interval.unit in ("minute", "hour")
     stock = instrument.kind == "stock"
-    grid = Grid(offset=30 * MINUTE if stock else 0, regular_hours=call.query.get("includePrePost", "").lower() != "true")
+    grid = Grid(
+        offset=30 * MINUTE if stock else 0, regular_hours=call.query.get("includePrePost", "").lower() != "true"
+    )
     stamp = 0 if intraday or not stock else OPENS  # a stock's day is stamped at its open
     first, last = max(start * 1000 - stamp, instrument.first - 366 * DAY), min(end * 1000 - stamp, clock)
     bars = instrument.bars(interval, first, last + 1, clock, grid) if last >= first else None
@@ -201,7 +209,9 @@ def _sessions(instrument: Instrument, bars: Bars, call: Call) -> Any:
         label = "UTC" if not stock else "EDT" if offset == -4 * 3600 else "EST"
         close = instrument.session_close(midnight) if stock else midnight + DAY - MINUTE
         bounds = (
-            (midnight + 4 * HOUR, midnight + OPENS, close, midnight + 20 * HOUR) if stock else (midnight, midnight, close, close)
+            (midnight + 4 * HOUR, midnight + OPENS, close, midnight + 20 * HOUR)
+            if stock
+            else (midnight, midnight, close, close)
         )
         rows = [
             {"timezone": label, "start": begin // 1000, "end": finish // 1000, "gmtoffset": offset}
@@ -247,7 +257,12 @@ def _meta(instrument: Instrument, name: str, call: Call, world: World, bars: Bar
     label = "UTC" if not stock else "EDT" if offset == -4 * HOUR else "EST"
 
     def period(begin: int, finish: int) -> dict[str, Any]:
-        return {"timezone": label, "start": (today + begin) // 1000, "end": (today + finish) // 1000, "gmtoffset": offset // 1000}
+        return {
+            "timezone": label,
+            "start": (today + begin) // 1000,
+            "end": (today + finish) // 1000,
+            "gmtoffset": offset // 1000,
+        }
 
     opens, closes = (OPENS, CLOSES) if stock else (0, DAY - MINUTE)
     pre, post = (4 * HOUR, 20 * HOUR) if stock else (0, closes)
