@@ -1,0 +1,116 @@
+"""Fixtures of the whole suite: a throw-away Postgres, databases in it, warehouses on them, recorded market data."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from scripts.postgres import Server, temporary_postgres
+from tests.warehouse import Database, Project, Warehouse
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+# Durability costs a third of a short test's time, and nobody reads these databases after a crash.
+TEST_SERVER_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+OWN_SETTINGS = (
+    "PG", "POLYGON_", "BINANCE_", "YAHOO_", "COINMETRICS_", "ENRICHMENT_", "DBT_", "WAREHOUSE_", "FALLBACK_SOURCE_",
+    "DATA_ENRICHMENT_", "FEATURE_COMPUTATION_", "BATCH_SIZE_", "MIN_", "VALIDATE_ON_INSERT", "REVISION_LOOKBACK",
+    "API_TOKEN", "ALERT_URLS",
+)  # fmt: skip
+SUITE_SETTINGS = {"PG", "PG_BIN"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hermetic_environment() -> Iterator[None]:
+    """No setting of the caller's shell or `.env` reaches a test, and nothing reports home."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(OWN_SETTINGS) and name not in SUITE_SETTINGS:
+                patch.delenv(name)
+        patch.setenv("DBT_SEND_ANONYMOUS_USAGE_STATS", "false")
+        patch.setenv("DO_NOT_TRACK", "1")
+        patch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
+        yield
+
+
+@pytest.fixture(scope="session")
+def postgres(hermetic_environment: None) -> Iterator[Server]:
+    """A throw-away server. `PG=15` in the environment (`make test PG=15`) runs it on Debian's PostgreSQL 15."""
+    with pytest.MonkeyPatch.context() as patch:
+        if version := os.environ.get("PG"):
+            binaries = Path(f"/usr/lib/postgresql/{version}/bin")
+            if not (binaries / "initdb").exists():
+                pytest.exit(f"PG={version}: there is no PostgreSQL in {binaries}", returncode=2)
+            patch.setenv("PG_BIN", str(binaries))
+        with temporary_postgres() as server:
+            with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
+                for name, value in TEST_SERVER_SETTINGS.items():
+                    connection.execute(sql.SQL("alter system set {} = {}").format(sql.Identifier(name), value))
+                connection.execute("select pg_reload_conf()")
+            yield server
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The recorded market data beside the checkout."""
+    if not (SHARED_DATA / "INDEX.csv").exists():
+        pytest.skip("needs the recorded market data in ../shared/data, which this machine does not have")
+    return SHARED_DATA
+
+
+@pytest.fixture
+def database(postgres: Server) -> Iterator[Database]:
+    """An empty database of this test's own."""
+    yield from _database(postgres, f"test_{next(_numbers)}")
+
+
+_numbers = itertools.count(1)
+
+
+def _database(postgres: Server, name: str) -> Iterator[Database]:
+    database = Database(postgres, name)
+    database.create()
+    yield database
+    database.drop()
+
+
+@pytest.fixture(scope="session")
+def projects(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Project]:
+    """Copies of the dbt project by name. One is used again by later tests: dbt then parses only what changed in it."""
+    made: dict[str, Project] = {}
+
+    def project(name: str) -> Project:
+        if name not in made:
+            made[name] = Project.copy(ROOT, tmp_path_factory.mktemp(f"project_{name}"))
+        return made[name]
+
+    return project
+
+
+@pytest.fixture
+def make_warehouse(postgres: Server, projects: Callable[[str], Project]) -> Iterator[Callable[[str], Warehouse]]:
+    """Warehouses by name: each an empty database with its own copy of the dbt project."""
+    made: list[Warehouse] = []
+
+    def make(name: str) -> Warehouse:
+        warehouse = Warehouse(Database(postgres, name), projects(name))
+        warehouse.reset()
+        made.append(warehouse)
+        return warehouse
+
+    yield make
+    for warehouse in made:
+        warehouse.database.drop()
+
+
+@pytest.fixture
+def warehouse(make_warehouse: Callable[[str], Warehouse]) -> Warehouse:
+    """One empty warehouse."""
+    return make_warehouse("warehouse")

@@ -1,0 +1,338 @@
+"""A warehouse for tests: one database, one private copy of the dbt project, raw rows put there as extract would.
+
+Data flow: plain bars -> provider payload (payloads.py) -> raw_<provider>.responses + _dlt_loads -> dbt -> query().
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from scripts.postgres import Server
+from tests import payloads
+from tests.oracle.bars import Bar
+from tests.oracle.features import STEP
+
+PROVIDERS = ("polygon", "binance", "yahoo", "coinmetrics")
+PROJECT_FILES = ("dbt_project.yml", "profiles.yml", "selectors.yml")
+ASSET_COLUMNS = (
+    "symbol", "asset_class", "timeframes", "polygon", "binance", "binance_futures", "yahoo", "coinmetrics",
+    "calendar", "active_from", "active_to", "source_priority", "enabled",
+)  # fmt: skip
+RAW_COLUMNS = (
+    "run_id", "symbol", "asset_class", "provider_symbol", "endpoint", "origin", "timeframe", "window_start",
+    "window_end", "status", "payload", "bad_payload", "payload_sha", "row_count", "http_status", "response_ms",
+    "quota_remaining", "breaker_state", "error", "requested_at", "fetched_at",
+)  # fmt: skip
+LANDING = """
+create schema if not exists raw_{provider};
+create table if not exists raw_{provider}.responses (
+    run_id text, symbol text, asset_class text, provider_symbol text, endpoint text, origin text, timeframe text,
+    window_start timestamptz, window_end timestamptz, status text, payload jsonb, bad_payload text, payload_sha text,
+    row_count bigint, http_status bigint, response_ms bigint, quota_remaining bigint, breaker_state text, error text,
+    requested_at timestamptz, fetched_at timestamptz, _dlt_load_id text not null
+);
+create table if not exists raw_{provider}._dlt_loads (
+    load_id varchar not null, schema_name varchar, status bigint not null, inserted_at timestamptz not null,
+    schema_version_hash varchar
+);
+"""
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Database:
+    """One database of the test server."""
+
+    server: Server
+    name: str
+
+    @property
+    def dsn(self) -> str:
+        return self.server.dsn(self.name)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The PG* variables that lead here."""
+        return self.server.environment(self.name)
+
+    def create(self) -> None:
+        """Make it, empty; one of that name is dropped first."""
+        self.drop()
+        self.server.create_database(self.name)
+
+    def drop(self) -> None:
+        with psycopg.connect(self.server.dsn("postgres"), autocommit=True) as connection:
+            connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(self.name)))
+
+
+@dataclass
+class Project:
+    """A copy of the dbt project, so that a test can have its own assets.csv."""
+
+    directory: Path
+
+    @classmethod
+    def copy(cls, source: Path, directory: Path) -> Project:
+        shutil.copytree(source / "dbt_project", directory / "dbt_project")
+        for name in PROJECT_FILES:
+            if (source / name).exists():
+                shutil.copy(source / name, directory / name)
+        return cls(directory)
+
+    def write_assets(self, rows: Sequence[Mapping[str, str]]) -> None:
+        with (self.directory / "dbt_project" / "seeds" / "assets.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, ASSET_COLUMNS, restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+class BuildFailed(AssertionError):
+    """dbt did not build everything; the message names each node and its error."""
+
+
+@dataclass
+class Answer:
+    """One raw row to be. Times default to the warehouse's `now`, the window to nothing known."""
+
+    endpoint: str
+    symbol: str | None = None
+    payload: payloads.Payload | None = None
+    timeframe: str | None = None
+    window: tuple[datetime, datetime] | None = None
+    requested_at: datetime | None = None
+    fetched_at: datetime | None = None
+    status: str = "ok"
+    origin: str = "rest"
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Warehouse:
+    """See the module. `now` stands for the current time in loads and builds (WAREHOUSE_NOW)."""
+
+    database: Database
+    project: Project
+    now: datetime = NOW
+    environment: dict[str, str] = field(default_factory=dict)
+    _asset_class: dict[str, str] = field(default_factory=dict)
+    _loads: int = 0
+
+    # ------------------------------------------------------------ registry and raw rows
+
+    def reset(self) -> None:
+        """An empty database with the landing tables, and an empty registry."""
+        self.database.create()
+        with psycopg.connect(self.database.dsn, autocommit=True) as connection:
+            for provider in PROVIDERS:
+                connection.execute(LANDING.format(provider=provider).encode())
+        self.assets([])
+
+    def assets(self, rows: Sequence[Mapping[str, str]]) -> None:
+        """Replace the registry. Missing cells are empty; see crypto() and stock() for usual rows."""
+        self._asset_class = {row["symbol"]: row["asset_class"] for row in rows}
+        self.project.write_assets(rows)
+
+    def load(
+        self,
+        provider: str,
+        *answers: Answer,
+        load_id: str | None = None,
+        uncommitted: bool = False,
+    ) -> str:
+        """Write the answers as one dlt load and return its id. Uncommitted: without its line in `_dlt_loads`."""
+        self._loads += 1
+        load_id = load_id or f"{1_700_000_000 + self._loads}.{self._loads:06d}"
+        with psycopg.connect(self.database.dsn) as connection:
+            with connection.cursor() as cursor:
+                cursor.executemany(
+                    sql.SQL("insert into {}.responses ({}, _dlt_load_id) values ({})").format(
+                        sql.Identifier(f"raw_{provider}"),
+                        sql.SQL(", ").join(map(sql.Identifier, RAW_COLUMNS)),
+                        sql.SQL(", ").join([sql.Placeholder()] * (len(RAW_COLUMNS) + 1)),
+                    ),
+                    [(*self._row(answer), load_id) for answer in answers],
+                )
+            if not uncommitted:
+                self._commit(connection, provider, load_id)
+        return load_id
+
+    def commit(self, provider: str, load_id: str) -> None:
+        """Give an uncommitted load its line."""
+        with psycopg.connect(self.database.dsn) as connection:
+            self._commit(connection, provider, load_id)
+
+    def _commit(self, connection: psycopg.Connection, provider: str, load_id: str) -> None:
+        connection.execute(
+            sql.SQL(
+                "insert into {0}._dlt_loads (load_id, schema_name, status, inserted_at)"
+                " select %s, %s, 0, timestamptz '2000-01-01 00:00:00+00' + %s * interval '1 second'"
+            ).format(sql.Identifier(f"raw_{provider}")),
+            # Commit times are a count: equal in every warehouse that is given the same loads.
+            (load_id, provider, self._loads),
+        )
+
+    def _row(self, answer: Answer) -> tuple[Any, ...]:
+        fetched_at = answer.fetched_at or self.now
+        text = None if answer.payload is None else payloads.to_json(answer.payload)
+        start, end = answer.window or (None, None)
+        values = {
+            "run_id": "test",
+            "symbol": answer.symbol,
+            "asset_class": self._asset_class.get(answer.symbol or ""),
+            "endpoint": answer.endpoint,
+            "origin": answer.origin,
+            "timeframe": answer.timeframe,
+            "window_start": start,
+            "window_end": end,
+            "status": answer.status,
+            "payload": text,
+            "payload_sha": None if text is None else hashlib.sha256(text.encode()).hexdigest(),
+            "row_count": None if answer.payload is None else payloads.row_count(answer.payload),
+            "http_status": 200,
+            "response_ms": 1,
+            "breaker_state": "CLOSED",
+            "requested_at": answer.requested_at or fetched_at,
+            "fetched_at": fetched_at,
+            **answer.values,
+        }
+        return tuple(values.get(column) for column in RAW_COLUMNS)
+
+    def load_bars(self, provider: str, symbol: str, timeframe: str, bars: Sequence[Bar], **answer: Any) -> str:
+        """Load one bar answer; `bars` hold the provider's own prices, the window goes from the first to the last."""
+        return self.load(provider, bar_answer(provider, symbol, timeframe, bars, **answer))
+
+    # ------------------------------------------------------------ dbt
+
+    def build(
+        self,
+        select: str | None = None,
+        *,
+        full_refresh: bool = False,
+        tests: bool = False,
+        without_staging: bool = False,
+        time_zone: str | None = None,
+        command: str = "build",
+    ) -> dict[str, str]:
+        """`dbt build` in this process; returns each node's message (e.g. 'MERGE 5'). BuildFailed if any node failed.
+
+        tests: run data tests and unit tests too. without_staging: leave out seeds and staging views,
+        which an earlier build made and which have not changed since; halves the cost of a build. time_zone: TZ of the process and of its database sessions.
+        """
+        from dbt.artifacts.schemas.run import RunExecutionResult
+        from dbt.cli.main import dbtRunner
+
+        arguments = [command, "--quiet", "--no-write-json", "--log-level-file", "none", "--no-use-colors"]
+        directory = str(self.project.directory)
+        arguments += ["--project-dir", directory, "--profiles-dir", directory]
+        arguments += ["--target-path", f"{directory}/target", "--log-path", f"{directory}/logs"]
+        if select:
+            arguments += ["--select", *select.split()]
+        if full_refresh:
+            arguments.append("--full-refresh")
+        excluded = ([] if tests else ["test", "unit_test"]) + (["seed"] if without_staging else [])
+        if excluded:
+            arguments += ["--exclude-resource-type", *excluded]
+        if without_staging:
+            arguments += ["--exclude", "market_warehouse.staging"]
+        with _process_environment({**self.database.environment, **self.environment, **self._clock()}, time_zone):
+            outcome = dbtRunner().invoke(arguments)
+        if outcome.exception is not None:
+            raise BuildFailed(str(outcome.exception))
+        assert isinstance(outcome.result, RunExecutionResult)
+        results = list(outcome.result.results)
+        failed = [f"{r.node.name}: {r.message}" for r in results if r.status in ("error", "fail", "runtime error")]
+        if failed or not outcome.success:
+            raise BuildFailed("\n".join(failed))
+        return {result.node.name: str(result.message) for result in results}
+
+    def _clock(self) -> dict[str, str]:
+        return {"WAREHOUSE_NOW": self.now.isoformat()}
+
+    # ------------------------------------------------------------ answers
+
+    def query(self, statement: str, *parameters: Any) -> list[dict[str, Any]]:
+        with psycopg.connect(self.database.dsn, row_factory=dict_row) as connection:
+            return connection.execute(statement.encode(), parameters or None).fetchall()
+
+    def execute(self, statement: str) -> None:
+        with psycopg.connect(self.database.dsn, autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+    def frame(self, statement: str, *parameters: Any) -> pd.DataFrame:
+        """The rows as a frame of objects: numeric stays Decimal, NULL stays None."""
+        with psycopg.connect(self.database.dsn) as connection:
+            cursor = connection.execute(statement.encode(), parameters or None)
+            columns = [column.name for column in cursor.description or ()]
+            return pd.DataFrame(cursor.fetchall(), columns=columns, dtype=object)
+
+
+def bar_answer(provider: str, symbol: str, timeframe: str, bars: Sequence[Bar], **answer: Any) -> Answer:
+    """One bar answer in the provider's form. Keywords of yahoo_chart(): splits, price_time_zone."""
+    window = answer.pop("window", None)
+    if window is None and bars:
+        window = (bars[0].timestamp, bars[-1].timestamp + STEP[timeframe])
+    payload: payloads.Payload
+    if provider == "yahoo":
+        chart = {name: answer.pop(name) for name in ("splits", "time_zone", "day_starts_at") if name in answer}
+        payload = payloads.yahoo_chart(bars, timeframe, **chart)
+        answer.setdefault("origin", "chart")
+    elif provider == "polygon":
+        payload = payloads.polygon_bars(bars, timeframe)
+    elif answer.get("origin") == "archive":
+        payload = payloads.binance_archive(bars, timeframe, f"{symbol}-{timeframe}")
+    else:
+        payload = payloads.binance_klines(bars, timeframe)
+    return Answer("bars", symbol, payload, timeframe, window, **answer)
+
+
+def crypto(symbol: str = "BTC", timeframes: str = "5m 1h 1d", **cells: str) -> dict[str, str]:
+    """A registry row of a coin that all providers have."""
+    row = {
+        "symbol": symbol, "asset_class": "crypto", "timeframes": timeframes, "polygon": f"X:{symbol}USD",
+        "binance": f"{symbol}USDT", "binance_futures": f"{symbol}USDT", "yahoo": f"{symbol}-USD",
+        "coinmetrics": symbol.lower(), "calendar": "24/7", "source_priority": "binance polygon yahoo",
+        "enabled": "true",
+    }  # fmt: skip
+    return row | cells
+
+
+def stock(symbol: str = "AAPL", timeframes: str = "5m 1h 1d", **cells: str) -> dict[str, str]:
+    """A registry row of a US stock."""
+    row = {
+        "symbol": symbol, "asset_class": "stock", "timeframes": timeframes, "polygon": symbol, "yahoo": symbol,
+        "calendar": "XNYS", "enabled": "true",
+    }  # fmt: skip
+    return row | cells
+
+
+@contextmanager
+def _process_environment(values: Mapping[str, str], time_zone: str | None) -> Iterator[None]:
+    if time_zone:
+        values = {**values, "TZ": time_zone, "PGTZ": time_zone}
+    before = dict(os.environ)
+    os.environ.update(values)
+    time.tzset()
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        time.tzset()
+
+
+MakeWarehouse = Callable[[str], Warehouse]
