@@ -71,3 +71,10 @@
 {% macro analyze() %}
     analyze {{ this }}
 {% endmacro %}
+
+{# The same for a table that grows: autovacuum keeps its statistics up to date afterwards. #}
+{% macro analyze_new_table() %}
+    {%- if not is_incremental() %}
+    analyze {{ this }}
+    {%- endif %}
+{% endmacro %}

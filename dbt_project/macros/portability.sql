@@ -60,6 +60,12 @@
     end)
 {%- endmacro %}
 
+{# The instant of a UTC text `YYYY-MM-DD HH:MM:SS`; NULL if it is not one. #}
+{% macro instant_from_text(text) %}{{ return(adapter.dispatch('instant_from_text', 'market_warehouse')(text)) }}{% endmacro %}
+{% macro postgres__instant_from_text(text) -%}
+    case when {{ text }} ~ '^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$' then cast({{ text }} || '+00' as timestamp with time zone) end
+{%- endmacro %}
+
 {# Whole seconds since 1970 of an instant. #}
 {% macro epoch_seconds(instant) %}{{ return(adapter.dispatch('epoch_seconds', 'market_warehouse')(instant)) }}{% endmacro %}
 {% macro postgres__epoch_seconds(instant) -%}

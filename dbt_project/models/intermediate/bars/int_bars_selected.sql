@@ -17,6 +17,8 @@
         ]
     )
 }}
+-- depends_on: {{ ref('int_series_rules') }}
+-- depends_on: {{ ref('int_splits') }}
 -- The bar of each key as its series has it: the first source, in order, whose latest word on it passes the checks; if
 -- none passes, the first source's word, flagged. Prices and volumes are as traded. `revision` counts the versions the
 -- bar went through, load by load, so it does not depend on how often this model ran.

@@ -12,14 +12,16 @@ assets as (
 
 answers_with_bars as (
     {% for provider in ['polygon', 'binance', 'yahoo'] -%}
-    select distinct
+    select
         '{{ provider }}' as source,
         responses.symbol,
         responses.asset_class,
-        responses.timeframe
+        responses.timeframe,
+        min(responses.fetched_at) as first_fetched_at
     from {{ source('raw_' ~ provider, 'responses') }} as responses
     inner join {{ ref('int_loads') }} as loads on loads.load_id = responses._dlt_load_id
     where responses.endpoint = 'bars' and responses.row_count > 0
+    group by responses.symbol, responses.asset_class, responses.timeframe
     {% if not loop.last %}union all{% endif %}
     {% endfor %}
 ),
@@ -72,6 +74,15 @@ leading_sources as (
             and answers_with_bars.timeframe = based.timeframe
 ),
 
+first_fetches as (
+    select
+        symbol,
+        asset_class,
+        min(first_fetched_at) as first_fetched_at
+    from answers_with_bars
+    group by symbol, asset_class
+),
+
 series as (
     select
         {{ hash31("based.symbol || '|' || based.asset_class || '|' || based.timeframe") }} as series_id,
@@ -93,10 +104,14 @@ series as (
         based.active_to,
         based.sources_in_order,
         based.futures_symbol,
-        based.coinmetrics_symbol
+        based.coinmetrics_symbol,
+        -- Bars that had closed before this were backfilled: their lateness is no staleness.
+        first_fetches.first_fetched_at
     from based
     inner join {{ ref('timeframes') }} as base on base.step_minutes = based.base_step_minutes
     inner join {{ ref('calendars') }} as calendars on calendars.calendar = based.calendar
+    left join first_fetches
+        on first_fetches.symbol = based.symbol and first_fetches.asset_class = based.asset_class
     left join leading_sources
         on
             leading_sources.symbol = based.symbol

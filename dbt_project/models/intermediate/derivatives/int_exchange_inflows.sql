@@ -1,0 +1,56 @@
+{{ config(post_hook=['{{ analyze() }}']) }}
+-- One row per asset, UTC day and version of its inflow. A day is published during the next one; for a day that was
+-- loaded later (a backfill) the end of the next day stands for its time of publication, so that no bar knows it early.
+with
+
+inflows as (
+    select
+        inflows.symbol,
+        inflows.asset_class,
+        inflows.day,
+        cast(inflows.exchange_inflow as numeric(28, 8)) as exchange_inflow,
+        inflows.fetched_at,
+        loads.load_no
+    from {{ ref('stg_coinmetrics__exchange_inflows') }} as inflows
+    inner join {{ ref('int_loads') }} as loads
+        on loads.provider = 'coinmetrics' and loads.load_id = inflows.load_id
+),
+
+compared as (
+    select
+        *,
+        lag(exchange_inflow) over in_order as previous_inflow,
+        row_number() over in_order as number
+    from inflows
+    window in_order as (partition by symbol, asset_class, day order by load_no, fetched_at)
+),
+
+versions as (
+    select
+        symbol,
+        asset_class,
+        day,
+        exchange_inflow,
+        load_no as changed_in_load,
+        case
+            when number = 1
+                then greatest(
+                    {{ local_instant('day + 1', "'00:00'", "'UTC'") }},
+                    least(fetched_at, {{ local_instant('day + 2', "'00:00'", "'UTC'") }})
+                )
+            else fetched_at
+        end as published_at
+    from compared
+    where number = 1 or previous_inflow <> exchange_inflow
+),
+
+final as (
+    select
+        *,
+        lead(published_at, 1, timestamp with time zone '9999-12-31 00:00:00+00') over (
+            partition by symbol, asset_class, day order by published_at, changed_in_load
+        ) as superseded_at
+    from versions
+)
+
+select * from final

@@ -1,0 +1,189 @@
+{%- set values = ['funding_rate', 'interval_hours', 'funding_rate_percentile', 'next_settled_at'] -%}
+{{
+    config(
+        materialized='incremental',
+        unique_key=['symbol', 'asset_class', 'settled_at'],
+        incremental_strategy='merge',
+        indexes=[{'columns': ['symbol', 'asset_class', 'settled_at'], 'unique': true}],
+        post_hook=["{{ advance_watermark(['int_loads']) }}", '{{ analyze() }}']
+    )
+}}
+-- One row per settlement with its mid-rank among the last 90, itself included, computed here once per settlement and
+-- never per bar. Rates are compared per hour, since symbols settle every 8, 4 or 1 hours.
+{%- set ranked_settlements = 90 %}
+with
+
+arrived as (
+    select
+        settlements.symbol,
+        settlements.asset_class,
+        settlements.settled_at,
+        settlements.funding_rate,
+        settlements.interval_hours,
+        row_number() over (
+            partition by settlements.symbol, settlements.asset_class, settlements.settled_at
+            order by loads.load_no desc, settlements.interval_hours desc nulls last
+        ) as age,
+        max(settlements.interval_hours) over (
+            partition by settlements.symbol, settlements.asset_class, settlements.settled_at
+        ) as told_interval_hours
+    from {{ ref('stg_binance__funding_rates') }} as settlements
+    inner join {{ ref('int_loads') }} as loads on loads.provider = 'binance' and loads.load_id = settlements.load_id
+    where {{ is_new_load('int_funding_rates', 'settlements.load_id') }}
+),
+
+news as (
+    select
+        symbol,
+        asset_class,
+        settled_at,
+        funding_rate,
+        told_interval_hours
+    from arrived
+    where age = 1
+),
+
+{% if is_incremental() -%}
+first_news as (
+    select
+        symbol,
+        asset_class,
+        min(settled_at) as first_settled_at
+    from news
+    group by symbol, asset_class
+),
+
+-- From the 90 settlements before the first new one on: a rank looks back that far.
+known as (
+    select
+        kept.symbol,
+        kept.asset_class,
+        kept.settled_at,
+        kept.funding_rate,
+        kept.told_interval_hours
+    from first_news
+    inner join {{ this }} as kept
+        on
+            kept.symbol = first_news.symbol
+            and kept.asset_class = first_news.asset_class
+            and kept.settled_at >= coalesce(
+                (
+                    select min(earlier.settled_at)
+                    from (
+                        select
+                            before.settled_at,
+                            row_number() over (order by before.settled_at desc) as place
+                        from {{ this }} as before
+                        where
+                            before.symbol = first_news.symbol
+                            and before.asset_class = first_news.asset_class
+                            and before.settled_at < first_news.first_settled_at
+                    ) as earlier
+                    where earlier.place <= {{ ranked_settlements }} + 1
+                ),
+                timestamp with time zone '1970-01-01 00:00:00+00'
+            )
+    left join news
+        on
+            news.symbol = kept.symbol
+            and news.asset_class = kept.asset_class
+            and news.settled_at = kept.settled_at
+    where news.symbol is null
+),
+{%- endif %}
+
+settlements as (
+    select symbol, asset_class, settled_at, funding_rate, told_interval_hours from news
+    {% if is_incremental() -%}
+    union all
+    select symbol, asset_class, settled_at, funding_rate, told_interval_hours from known
+    {%- endif %}
+),
+
+numbered as (
+    select
+        *,
+        coalesce(
+            told_interval_hours,
+            -- Settlements lie on whole hours: the distance to the one before is the interval unless one is missing.
+            least(8, cast(round(({{ epoch_seconds('settled_at') }} - {{ epoch_seconds('lag(settled_at) over in_order') }}) / 3600.0) as integer)),
+            8
+        ) as interval_hours,
+        lead(settled_at) over in_order as next_settled_at,
+        row_number() over in_order as number
+    from settlements
+    window in_order as (partition by symbol, asset_class order by settled_at)
+),
+
+hourly as (
+    select
+        *,
+        -- Intervals divide a day, so the rate per day is an exact decimal.
+        funding_rate * 24 / greatest(interval_hours, 1) as daily_rate
+    from numbered
+),
+
+ranked as (
+    select
+        hourly.symbol,
+        hourly.asset_class,
+        hourly.settled_at,
+        hourly.funding_rate,
+        hourly.told_interval_hours,
+        hourly.interval_hours,
+        hourly.next_settled_at,
+        count(*) as settlements,
+        sum(
+            case
+                when earlier.daily_rate < hourly.daily_rate then 2
+                when earlier.daily_rate = hourly.daily_rate then 1
+                else 0
+            end
+        ) as half_ranks
+    from hourly
+    inner join hourly as earlier
+        on
+            earlier.symbol = hourly.symbol
+            and earlier.asset_class = hourly.asset_class
+            and earlier.number between hourly.number - {{ ranked_settlements - 1 }} and hourly.number
+    group by
+        hourly.symbol, hourly.asset_class, hourly.settled_at, hourly.funding_rate, hourly.told_interval_hours,
+        hourly.interval_hours, hourly.next_settled_at
+),
+
+final as (
+    select
+        ranked.symbol,
+        ranked.asset_class,
+        ranked.settled_at,
+        ranked.funding_rate,
+        ranked.told_interval_hours,
+        ranked.interval_hours,
+        ranked.next_settled_at,
+        cast(
+            case when ranked.settlements >= 30 then round(50.0 * ranked.half_ranks / ranked.settlements, 2) end
+            as numeric(5, 2)
+        ) as funding_rate_percentile,
+        cast({{ worked_in_by(['int_loads']) }} as integer) as changed_in_load
+    from ranked
+)
+
+select final.* from final
+{% if is_incremental() -%}
+inner join first_news
+    on
+        first_news.symbol = final.symbol
+        and first_news.asset_class = final.asset_class
+left join {{ this }} as kept
+    on
+        kept.symbol = final.symbol
+        and kept.asset_class = final.asset_class
+        and kept.settled_at = final.settled_at
+where
+    (
+        final.settled_at >= first_news.first_settled_at
+        -- The settlement before the first new one learns when the next one was.
+        or final.next_settled_at = first_news.first_settled_at
+    )
+    and {{ differs('final', 'kept', 'symbol', values) }}
+{%- endif %}

@@ -1,0 +1,43 @@
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='append',
+        indexes=[{'columns': ['symbol', 'asset_class', 'traded_at']}],
+        post_hook=["{{ advance_watermark(['int_loads']) }}", '{{ analyze() }}']
+    )
+}}
+-- Forced orders, each once however often the stream or a reconnect repeated it.
+with
+
+arrived as (
+    select
+        liquidations.symbol,
+        liquidations.asset_class,
+        liquidations.traded_at,
+        liquidations.side,
+        cast(liquidations.quantity as numeric(28, 8)) as quantity,
+        cast(liquidations.average_price as numeric(19, 10)) as average_price,
+        min(loads.load_no) as changed_in_load
+    from {{ ref('stg_binance__liquidations') }} as liquidations
+    inner join {{ ref('int_loads') }} as loads on loads.provider = 'binance' and loads.load_id = liquidations.load_id
+    where
+        {{ is_new_load('int_liquidations', 'liquidations.load_id') }}
+        and abs(liquidations.quantity) < 1e20
+        and abs(liquidations.average_price) < 1e9
+    group by
+        liquidations.symbol, liquidations.asset_class, liquidations.traded_at, liquidations.side,
+        liquidations.quantity, liquidations.average_price
+)
+
+select arrived.* from arrived
+{% if is_incremental() -%}
+left join {{ this }} as kept
+    on
+        kept.symbol = arrived.symbol
+        and kept.asset_class = arrived.asset_class
+        and kept.traded_at = arrived.traded_at
+        and kept.side = arrived.side
+        and kept.quantity = arrived.quantity
+        and kept.average_price = arrived.average_price
+where kept.symbol is null
+{%- endif %}

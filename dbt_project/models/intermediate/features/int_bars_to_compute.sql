@@ -1,0 +1,56 @@
+{{ config(materialized='view') }}
+-- The bars this run reads, and which of them it writes.
+with
+
+frontier as (
+    select * from {{ ref('int_frontier') }}
+),
+
+series as (
+    select * from {{ ref('int_series') }}
+),
+
+final as (
+    select
+        bars.series_id,
+        frontier.span,
+        bars.opened_at,
+        bars.opened_at >= frontier.write_from as is_written,
+        frontier.reads_from_start,
+        series.symbol,
+        series.asset_class,
+        series.timeframe,
+        series.step_minutes,
+        series.first_fetched_at,
+        bars.closed_at,
+        bars.session_date,
+        bars.slot_no,
+        bars.source,
+        bars.open,
+        bars.high,
+        bars.low,
+        bars.close,
+        bars.volume,
+        bars.taker_buy_volume,
+        bars.split_factor,
+        {% if var('validate_on_insert') | string | lower == 'true' -%}
+        bars.is_valid,
+        {%- else -%}
+        -- VALIDATE_ON_INSERT is off: only what is no bar at all is held back.
+        bars.open > 0 and bars.high > 0 and bars.low > 0 and bars.close > 0 and bars.volume >= 0 as is_valid,
+        {%- endif %}
+        bars.failed_checks,
+        bars.base_timeframe,
+        bars.revision,
+        bars.first_seen_at,
+        bars.fetched_at
+    from frontier
+    inner join {{ ref('int_bars') }} as bars
+        on
+            bars.series_id = frontier.series_id
+            and bars.opened_at >= frontier.read_from
+            and bars.opened_at <= frontier.write_to
+    inner join series on series.series_id = frontier.series_id
+)
+
+select * from final

@@ -1,0 +1,181 @@
+{{
+    config(
+        post_hook=[
+            "{{ advance_watermark(['int_bars_selected', 'int_bars_resampled', 'int_funding_rates', 'int_futures_samples', 'int_liquidations']) }}",
+            '{{ analyze() }}',
+        ]
+    )
+}}
+-- depends_on: {{ ref('int_bars_selected') }}
+-- depends_on: {{ ref('int_bars_resampled') }}
+-- depends_on: {{ ref('int_funding_rates') }}
+-- depends_on: {{ ref('int_futures_samples') }}
+-- depends_on: {{ ref('int_liquidations') }}
+-- depends_on: {{ ref('stg_binance__liquidation_watches') }}
+-- depends_on: {{ ref('int_exchange_inflows') }}
+-- depends_on: {{ ref('int_loads') }}
+-- What this run computes, per series: spans of bars to read and, inside them, to write. A span starts at a changed bar
+-- and ends where no window can see the change any more; it reads as far back as the longest window looks. On the first
+-- run and on a full refresh there is one endless span per series.
+{%- set endless_past = "timestamp with time zone '0001-01-01 00:00:00+00'" %}
+{%- set endless_future = "timestamp with time zone '9999-12-31 00:00:00+00'" %}
+with
+
+series as (
+    select * from {{ ref('int_series') }}
+),
+
+{% if is_whole_run() -%}
+final as (
+    select
+        series_id,
+        1 as span,
+        {{ endless_past }} as read_from,
+        {{ endless_past }} as write_from,
+        {{ endless_future }} as write_to,
+        true as reads_from_start
+    from series
+)
+{%- else %}
+changed_bars as (
+    select series_id, opened_at
+    from {{ ref('int_bars_selected') }}
+    where changed_in_load > {{ mart_watermark() }}
+    union all
+    select series_id, opened_at
+    from {{ ref('int_bars_resampled') }}
+    where changed_in_load > {{ mart_watermark() }}
+),
+
+-- When the derivatives data of an asset changed: every bar that closes in the span sees it.
+changed_derivatives as (
+    select symbol, asset_class, settled_at as closes_from, coalesce(next_settled_at, {{ endless_future }}) as closes_to
+    from {{ ref('int_funding_rates') }}
+    where changed_in_load > {{ mart_watermark() }}
+    union all
+    select symbol, asset_class, sampled_at, usable_until
+    from {{ ref('int_futures_samples') }}
+    where changed_in_load > {{ mart_watermark() }}
+    union all
+    select symbol, asset_class, traded_at, traded_at + interval '7 days'
+    from {{ ref('int_liquidations') }}
+    where changed_in_load > {{ mart_watermark() }}
+    union all
+    select watches.symbol, watches.asset_class, watches.watched_from, watches.watched_to + interval '7 days'
+    from {{ ref('stg_binance__liquidation_watches') }} as watches
+    inner join {{ ref('int_loads') }} as loads on loads.provider = 'binance' and loads.load_id = watches.load_id
+    where loads.load_no > {{ mart_watermark() }}
+    union all
+    select symbol, asset_class, published_at, {{ endless_future }}
+    from {{ ref('int_exchange_inflows') }}
+    where changed_in_load > {{ mart_watermark() }}
+),
+
+changes as (
+    select
+        changed_bars.series_id,
+        series.step_minutes,
+        changed_bars.opened_at as changed_from,
+        changed_bars.opened_at as changed_to
+    from changed_bars
+    inner join series on series.series_id = changed_bars.series_id
+    union all
+    select
+        series.series_id,
+        series.step_minutes,
+        -- A bar's close is at most a step after its stamp (a day and an hour for local days).
+        changed_derivatives.closes_from - {{ minutes('series.step_minutes') }} - interval '1 hour',
+        changed_derivatives.closes_to
+    from changed_derivatives
+    inner join series
+        on series.symbol = changed_derivatives.symbol and series.asset_class = changed_derivatives.asset_class
+),
+
+-- Changes that no more than a window's length of time divides are one.
+divided as (
+    select
+        *,
+        case
+            when changed_from > max(changed_to) over (
+                partition by series_id order by changed_from, changed_to rows between unbounded preceding and 1 preceding
+            ) + {{ minutes(longest_window() ~ ' * step_minutes') }}
+                then 1
+            else 0
+        end as starts_span
+    from changes
+),
+
+numbered as (
+    select
+        *,
+        sum(starts_span) over (
+            partition by series_id order by changed_from, changed_to rows between unbounded preceding and current row
+        ) as span
+    from divided
+),
+
+spans as (
+    select
+        series_id,
+        span,
+        min(changed_from) as changed_from,
+        max(changed_to) as changed_to
+    from numbered
+    group by series_id, span
+),
+
+reaching as (
+    select
+        series_id,
+        changed_from as write_from,
+        greatest(
+            {{ bars_away(ref('int_bars_selected'), 'spans.series_id', '<', 'spans.changed_from', 'desc') }},
+            {{ bars_away(ref('int_bars_resampled'), 'spans.series_id', '<', 'spans.changed_from', 'desc') }}
+        ) as read_from,
+        coalesce(
+            least(
+                {{ bars_away(ref('int_bars_selected'), 'spans.series_id', '>', 'spans.changed_to', 'asc') }},
+                {{ bars_away(ref('int_bars_resampled'), 'spans.series_id', '>', 'spans.changed_to', 'asc') }}
+            ),
+            {{ endless_future }}
+        ) as write_to
+    from spans
+),
+
+-- Time divides spans more than bars do (nights, weekends), so two may now overlap: then they are one.
+overlapping as (
+    select
+        *,
+        case
+            when write_from > max(write_to) over (
+                partition by series_id order by write_from, write_to rows between unbounded preceding and 1 preceding
+            )
+                then 1
+            else 0
+        end as starts_span
+    from reaching
+),
+
+merged as (
+    select
+        *,
+        sum(starts_span) over (
+            partition by series_id order by write_from, write_to rows between unbounded preceding and current row
+        ) as span
+    from overlapping
+),
+
+final as (
+    select
+        series_id,
+        cast(span as integer) as span,
+        coalesce(case when count(read_from) = count(*) then min(read_from) end, {{ endless_past }}) as read_from,
+        min(write_from) as write_from,
+        max(write_to) as write_to,
+        count(read_from) < count(*) as reads_from_start
+    from merged
+    group by series_id, span
+)
+{%- endif %}
+
+select * from final

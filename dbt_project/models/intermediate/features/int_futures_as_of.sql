@@ -1,0 +1,172 @@
+{{
+    config(
+        indexes=[{'columns': ['symbol', 'asset_class', 'closed_at']}],
+        post_hook=['{{ analyze() }}']
+    )
+}}
+-- What was known of an asset's futures at each moment at which one of this run's bars closes: the latest settled
+-- funding rate, open-interest sample, long share and published inflow, none from after the close. Moments and samples
+-- are put in one line and the latest sample's time is carried along it: 0.13 s per 100k bars where a range join takes
+-- 13 s. One line serves all timeframes of an asset.
+with
+
+moments as (
+    select distinct
+        symbol,
+        asset_class,
+        closed_at
+    from {{ ref('int_bars_to_compute') }}
+    where asset_class = 'crypto'
+),
+
+ranges as (
+    select
+        symbol,
+        asset_class,
+        min(closed_at) as first_closed_at,
+        max(closed_at) as last_closed_at
+    from moments
+    group by symbol, asset_class
+),
+
+samples as (
+    select
+        ranges.symbol,
+        ranges.asset_class,
+        samples.sampled_at as happened_at,
+        case when samples.measure = 'open_interest' then samples.sampled_at end as open_interest_at,
+        case when samples.measure = 'long_short_ratio' then samples.sampled_at end as long_short_ratio_at
+    from ranges
+    inner join {{ ref('int_futures_samples') }} as samples
+        on
+            samples.symbol = ranges.symbol
+            and samples.asset_class = ranges.asset_class
+            and samples.sampled_at >= ranges.first_closed_at - interval '2 days'
+            and samples.sampled_at <= ranges.last_closed_at
+),
+
+line as (
+    select
+        symbol,
+        asset_class,
+        happened_at,
+        0 as is_moment,
+        open_interest_at,
+        long_short_ratio_at,
+        cast(null as timestamp with time zone) as settled_at,
+        cast(null as date) as inflow_day
+    from samples
+
+    union all
+
+    select
+        ranges.symbol,
+        ranges.asset_class,
+        settlements.settled_at,
+        0,
+        null,
+        null,
+        settlements.settled_at,
+        null
+    from ranges
+    inner join {{ ref('int_funding_rates') }} as settlements
+        on
+            settlements.symbol = ranges.symbol
+            and settlements.asset_class = ranges.asset_class
+            and settlements.settled_at <= ranges.last_closed_at
+            and coalesce(settlements.next_settled_at, ranges.last_closed_at) >= ranges.first_closed_at
+
+    union all
+
+    select
+        ranges.symbol,
+        ranges.asset_class,
+        inflows.published_at,
+        0,
+        null,
+        null,
+        null,
+        inflows.day
+    from ranges
+    inner join {{ ref('int_exchange_inflows') }} as inflows
+        on
+            inflows.symbol = ranges.symbol
+            and inflows.asset_class = ranges.asset_class
+            and inflows.published_at <= ranges.last_closed_at
+
+    union all
+
+    select
+        symbol,
+        asset_class,
+        closed_at,
+        1,
+        null,
+        null,
+        null,
+        null
+    from moments
+),
+
+carried as (
+    select
+        symbol,
+        asset_class,
+        happened_at as closed_at,
+        is_moment,
+        max(open_interest_at) over so_far as open_interest_at,
+        max(long_short_ratio_at) over so_far as long_short_ratio_at,
+        max(settled_at) over so_far as settled_at,
+        max(inflow_day) over so_far as inflow_day
+    from line
+    window so_far as (
+        partition by symbol, asset_class
+        order by happened_at, is_moment
+        rows between unbounded preceding and current row
+    )
+),
+
+final as (
+    select
+        carried.symbol,
+        carried.asset_class,
+        carried.closed_at,
+        case when open_interest.usable_until >= carried.closed_at then open_interest.value end as open_interest,
+        cast(
+            case when long_short_ratios.usable_until >= carried.closed_at then long_short_ratios.value end
+            as numeric(11, 8)
+        ) as long_short_ratio,
+        carried.open_interest_at is not null as is_open_interest_expected,
+        carried.long_short_ratio_at is not null as is_long_short_ratio_expected,
+        settlements.funding_rate,
+        settlements.funding_rate_percentile,
+        inflows.exchange_inflow
+    from carried
+    left join {{ ref('int_futures_samples') }} as open_interest
+        on
+            open_interest.symbol = carried.symbol
+            and open_interest.asset_class = carried.asset_class
+            and open_interest.measure = 'open_interest'
+            and open_interest.sampled_at = carried.open_interest_at
+    left join {{ ref('int_futures_samples') }} as long_short_ratios
+        on
+            long_short_ratios.symbol = carried.symbol
+            and long_short_ratios.asset_class = carried.asset_class
+            and long_short_ratios.measure = 'long_short_ratio'
+            and long_short_ratios.sampled_at = carried.long_short_ratio_at
+    left join {{ ref('int_funding_rates') }} as settlements
+        on
+            settlements.symbol = carried.symbol
+            and settlements.asset_class = carried.asset_class
+            and settlements.settled_at = carried.settled_at
+    left join {{ ref('int_exchange_inflows') }} as inflows
+        on
+            inflows.symbol = carried.symbol
+            and inflows.asset_class = carried.asset_class
+            and inflows.day = carried.inflow_day
+            and inflows.published_at <= carried.closed_at
+            and inflows.superseded_at > carried.closed_at
+    where carried.is_moment = 1
+)
+
+select * from final

@@ -1,0 +1,48 @@
+{{
+    config(
+        indexes=[{'columns': ['series_id', 'opened_at']}],
+        post_hook=['{{ analyze() }}']
+    )
+}}
+-- Forced orders within each of this run's bars, in base units; only bars that the stream was watched through from open
+-- to close have a row, so "none" and "not watching" differ.
+with
+
+watched_bars as (
+    select
+        bars.series_id,
+        bars.span,
+        bars.opened_at,
+        bars.closed_at,
+        bars.symbol,
+        bars.asset_class
+    from {{ ref('int_bars_to_compute') }} as bars
+    inner join {{ ref('int_liquidation_coverage') }} as coverage
+        on
+            coverage.symbol = bars.symbol
+            and coverage.asset_class = bars.asset_class
+            and coverage.watched_from <= bars.opened_at
+            and coverage.watched_to >= bars.closed_at
+),
+
+final as (
+    select
+        watched_bars.series_id,
+        watched_bars.span,
+        watched_bars.opened_at,
+        -- A SELL order closes a long.
+        cast(coalesce(sum(case when liquidations.side = 'SELL' then liquidations.quantity end), 0) as numeric(28, 8))
+            as liquidations_long,
+        cast(coalesce(sum(case when liquidations.side = 'BUY' then liquidations.quantity end), 0) as numeric(28, 8))
+            as liquidations_short
+    from watched_bars
+    left join {{ ref('int_liquidations') }} as liquidations
+        on
+            liquidations.symbol = watched_bars.symbol
+            and liquidations.asset_class = watched_bars.asset_class
+            and liquidations.traded_at >= watched_bars.opened_at
+            and liquidations.traded_at < watched_bars.closed_at
+    group by watched_bars.series_id, watched_bars.span, watched_bars.opened_at
+)
+
+select * from final

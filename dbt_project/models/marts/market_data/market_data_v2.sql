@@ -1,0 +1,170 @@
+{%- set values = [
+    'symbol', 'asset_class', 'timeframe', 'timestamp', 'open', 'high', 'low', 'close', 'volume', 'open_interest',
+    'funding_rate', 'liquidations_long', 'liquidations_short', 'taker_buy_volume', 'taker_sell_volume', 'return_1h',
+    'return_1d', 'volatility_20', 'volatility_50', 'atr', 'trend_direction', 'market_structure', 'rolling_volume_20',
+    'delta', 'buy_sell_ratio', 'liquidation_intensity', 'volume_spike_score', 'long_short_ratio',
+    'funding_rate_percentile', 'exchange_inflow', 'open_interest_change', 'source', 'is_validated', 'quality_score',
+    'validation_notes', 'gap_detected', 'volume_anomaly', 'data_completeness', 'fetched_at', 'log_return', 'true_range',
+    'hlc3', 'sma_20', 'sma_50', 'vwap_20', 'revision', 'amended_from', 'split_factor', 'session_date'
+] -%}
+{{
+    config(
+        materialized='incremental',
+        unique_key='id',
+        incremental_strategy='merge',
+        on_schema_change='fail',
+        indexes=[
+            {'columns': ['id'], 'unique': true},
+            {'columns': ['symbol', 'asset_class', 'timeframe', 'timestamp'], 'unique': true},
+            {'columns': ['timestamp']},
+        ],
+        pre_hook=['{{ require_whole_frontier() }}'],
+        post_hook=[
+            '{{ delete_unlisted_bars() }}',
+            "{{ advance_watermark(['int_frontier']) }}",
+            '{{ analyze_new_table() }}',
+        ]
+    )
+}}
+-- depends_on: {{ ref('int_frontier') }}
+-- depends_on: {{ ref('int_bars') }}
+-- depends_on: {{ ref('int_bars_selected') }}
+-- depends_on: {{ ref('int_bars_resampled') }}
+-- One row per bar, with its raw fields, the 22 features, its verdict and where it came from. This model gives values
+-- their stored types, scores them and writes the rows that differ; the formulas are in int_price_features and
+-- int_crypto_features.
+with
+
+bars as (
+    select * from {{ ref('int_crypto_features') }}
+    -- The bars before were read for the windows only: up to {{ longest_window() }} of them.
+    where is_written
+),
+
+scored as (
+    select
+        bars.*,
+        {{ row_checks_failed() }} as row_checks_failed,
+        coalesce(abs(bars.volume_spike_score) > 5, false) as volume_anomaly,
+        -- Fields: OHLCV for all; taker volumes where the source tells them; funding and open interest once they began.
+        5
+        + case when bars.taker_buy_volume is not null then 2 else 0 end
+        + case when bars.funding_rate is not null then 1 else 0 end
+        + case when bars.is_open_interest_expected then 1 else 0 end as fields_expected,
+        num_nonnulls(
+            bars.open, bars.high, bars.low, bars.close, bars.volume, bars.taker_buy_volume, bars.taker_sell_volume,
+            bars.funding_rate, bars.open_interest
+        ) as fields_present,
+        num_nonnulls(
+            bars.return_1h, bars.return_1d, bars.log_return, bars.volatility_20_e8, bars.volatility_50_e8,
+            bars.true_range, bars.atr, bars.hlc3, bars.sma_20, bars.sma_50, bars.vwap_20, bars.trend_direction,
+            bars.market_structure, bars.rolling_volume_20, bars.volume_spike_score, bars.delta, bars.buy_sell_ratio,
+            bars.liquidation_intensity, bars.long_short_ratio, bars.funding_rate_percentile, bars.exchange_inflow,
+            bars.open_interest_change
+        ) as features_present,
+        -- A feature that is not defined yet or here is not expected; one whose samples have begun and stopped is.
+        case when bars.is_open_interest_expected and bars.open_interest is null then 1 else 0 end
+        + case when bars.is_long_short_ratio_expected and bars.long_short_ratio is null then 1 else 0 end
+        as features_missing,
+        -- Only a bar that closed while the series was already being loaded can be late.
+        case
+            when bars.closed_at <= bars.first_fetched_at then 1
+            else greatest(0, least(1,
+                (sla.stale_seconds - {{ double('extract(epoch from bars.first_seen_at - bars.closed_at)') }})
+                / (sla.stale_seconds - sla.target_seconds)
+            ))
+        end as freshness
+    from bars
+    inner join {{ ref('freshness_sla') }} as sla on sla.asset_class = bars.asset_class
+),
+
+judged as (
+    select
+        *,
+        round(1.0 * fields_present / fields_expected, 2) as completeness,
+        cast(round((
+            40.0 * fields_present / fields_expected
+            + 30.0 * (case when failed_checks is null then {{ bar_checks() | length + row_checks() | length }} else {{ row_checks() | length }} end - row_checks_failed) / {{ bar_checks() | length + row_checks() | length }}
+            + 20.0 * (case when is_valid then greatest(features_present - row_checks_failed, 0) else 0 end) / greatest(features_present + features_missing, 1)
+            + 10.0 * freshness
+        )) as integer) * 0.01 as score
+    from scored
+),
+
+typed as (
+    select
+        cast(series_id as bigint) * 4294967296 + {{ epoch_seconds('opened_at') }} as id,
+        symbol,
+        asset_class,
+        timeframe,
+        opened_at as timestamp,
+        open,
+        high,
+        low,
+        close,
+        volume,
+        cast(open_interest as numeric(28, 8)) as open_interest,
+        cast(funding_rate as numeric(11, 8)) as funding_rate,
+        cast(liquidations_long as numeric(28, 8)) as liquidations_long,
+        cast(liquidations_short as numeric(28, 8)) as liquidations_short,
+        cast(case when asset_class = 'crypto' then taker_buy_volume end as numeric(28, 8)) as taker_buy_volume,
+        cast(taker_sell_volume as numeric(28, 8)) as taker_sell_volume,
+        {{ decimal('return_1h', 8, 11) }} as return_1h,
+        {{ decimal('return_1d', 8, 11) }} as return_1d,
+        cast(cast(round(volatility_20_e8) as bigint) * 0.00000001 as numeric(11, 8)) as volatility_20,
+        cast(cast(round(volatility_50_e8) as bigint) * 0.00000001 as numeric(11, 8)) as volatility_50,
+        {{ decimal('atr', 10, 19) }} as atr,
+        cast(trend_direction as varchar(10)) as trend_direction,
+        cast(market_structure as varchar(20)) as market_structure,
+        cast(rolling_volume_20 as numeric(28, 8)) as rolling_volume_20,
+        cast(delta as numeric(28, 8)) as delta,
+        {{ decimal('buy_sell_ratio', 8, 11) }} as buy_sell_ratio,
+        {{ decimal('liquidation_intensity', 8, 19) }} as liquidation_intensity,
+        {{ decimal('volume_spike_score', 8, 19) }} as volume_spike_score,
+        cast(long_short_ratio as numeric(11, 8)) as long_short_ratio,
+        cast(funding_rate_percentile as numeric(5, 2)) as funding_rate_percentile,
+        cast(exchange_inflow as numeric(28, 8)) as exchange_inflow,
+        {{ decimal('open_interest_change', 8, 11) }} as open_interest_change,
+        source,
+        failed_checks is null
+        and row_checks_failed = 0
+        and score >= {{ var('min_quality_score') }}
+        and completeness >= {{ var('min_data_completeness') }} as is_validated,
+        cast(score as numeric(3, 2)) as quality_score,
+        nullif(concat_ws(
+            '; ',
+            failed_checks,
+            {%- for name, condition in row_checks().items() %}
+            case when row_checks_failed > 0 and ({{ condition }}) then '{{ name }}' end,
+            {%- endfor %}
+            case when volume = 0 then 'no volume' end,
+            case when completeness < {{ var('min_data_completeness') }} then 'fields missing' end,
+            'resampled from ' || base_timeframe
+        ), '') as validation_notes,
+        coalesce(slot_no - previous_slot_no > 1, false) as gap_detected,
+        volume_anomaly,
+        cast(completeness as numeric(3, 2)) as data_completeness,
+        fetched_at,
+        current_timestamp as computed_at,
+        current_timestamp as updated_at,
+        cast(log_return as numeric(11, 8)) as log_return,
+        cast(true_range as numeric(19, 10)) as true_range,
+        cast(hlc3 as numeric(19, 10)) as hlc3,
+        cast(sma_20 as numeric(19, 10)) as sma_20,
+        cast(sma_50 as numeric(19, 10)) as sma_50,
+        cast(vwap_20 as numeric(19, 10)) as vwap_20,
+        revision,
+        cast(case when revision > 1 then revision - 1 end as bigint) as amended_from,
+        split_factor,
+        session_date
+    from judged
+)
+
+{% if is_incremental() -%}
+select typed.*
+from typed
+left join {{ this }} as kept on kept.id = typed.id
+where {{ differs('typed', 'kept', 'id', values) }}
+{%- else -%}
+select * from typed
+{%- endif %}
