@@ -1,4 +1,4 @@
-"""A simulator of the market data providers: real HTTP and websockets on the loopback interface, real and synthetic data.
+"""A simulator of the market data providers: real HTTP and websockets on loopback, recorded and synthetic data.
 
 In tests: ``with running(dataset="demo") as simulator: ...``; for people: ``python -m tests.simulator --help``.
 """
@@ -57,7 +57,7 @@ class Simulator:
         return environment(self.url, self.clock)
 
     def add_fault(self, **fault: Any) -> int:
-        """Switch a fault on, e.g. ``add_fault(kind="status", status=503, provider="polygon", count=2)``; returns its id."""
+        """Switch a fault on, e.g. ``add_fault(kind="status", status=503, provider="yahoo")``; returns its id."""
         return int(self._call("POST", "faults", fault)[0])
 
     def clear_faults(self, number: int | None = None) -> None:
@@ -126,8 +126,8 @@ def running(
 ) -> Iterator[Simulator]:
     """A simulator for the length of a block, on a free port unless one is given.
 
-    ``dataset`` is a Dataset or a name (demo, shared, synthetic, load; shared reads the folder ``shared``). It runs in a thread,
-    or with ``process`` in a process of its own, so that its CPU time is not the caller's.
+    ``dataset`` is a Dataset or a name (demo, shared, synthetic, load; shared reads the folder ``shared``). It runs in
+    a thread, or with ``process`` in a process of its own, so that its CPU time is not the caller's.
     """
     if process:
         if isinstance(dataset, Dataset):

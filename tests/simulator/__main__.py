@@ -27,18 +27,26 @@ class Data(StrEnum):
     load = "load"
 
 
+HELP = {
+    "data": "demo: real daily stocks 2000-2013 and synthetic crypto. shared: recorded data. synthetic: made-up stocks "
+    "and crypto up to now. load: 100 synthetic crypto symbols, no limits.",
+    "clock": "The providers' present, ISO 8601. Default: WAREHOUSE_NOW, else the data set's own "
+    "(demo: 2013-03-02T02:00:00Z), else real time.",
+    "faults": f"A fault as JSON, repeatable: {EXAMPLE}. --list-faults explains them.",
+    "env_file": "Also write the settings to this file, one NAME=value a line.",
+}
+
+
 def main(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8900,
-    data: Annotated[Data, typer.Option(help="demo: real daily stocks 2000-2013 and synthetic crypto. shared: recorded data. "
-                                            "synthetic: made-up stocks and crypto up to now. load: 100 synthetic crypto symbols, no limits.")] = Data.demo,
-    clock: Annotated[str | None, typer.Option(help="The providers' present, ISO 8601. Default: WAREHOUSE_NOW, else the data "
-                                                   "set's own (demo: 2013-03-02T02:00:00Z), else real time.")] = None,
-    faults: Annotated[list[str] | None, typer.Option(help=f"A fault as JSON, repeatable: {EXAMPLE}. See /_simulator/info.")] = None,
-    polygon_per_minute: Annotated[int | None, typer.Option(help="Polygon's request limit a minute; unset = none.")] = None,
-    shared: Annotated[Path, typer.Option(help="Folder of recorded market data, for --data shared.")] = Path("../shared/data"),
-    env_file: Annotated[Path | None, typer.Option(help="Also write the settings to this file, one NAME=value a line.")] = None,
-    list_faults: Annotated[bool, typer.Option("--list-faults", help="Explain every kind of fault and stop.")] = False,
-) -> None:  # fmt: skip
+    data: Annotated[Data, typer.Option(help=HELP["data"])] = Data.demo,
+    clock: Annotated[str | None, typer.Option(help=HELP["clock"])] = None,
+    faults: Annotated[list[str] | None, typer.Option(help=HELP["faults"])] = None,
+    polygon_per_minute: Annotated[int | None, typer.Option(help="Polygon's request limit; unset: none.")] = None,
+    shared: Annotated[Path, typer.Option(help="Folder of recorded data, for --data shared.")] = Path("../shared/data"),
+    env_file: Annotated[Path | None, typer.Option(help=HELP["env_file"])] = None,
+    list_faults: Annotated[bool, typer.Option("--list-faults", help="Explain each kind of fault and stop.")] = False,
+) -> None:
     """Serve Polygon, Binance, Yahoo and Coin Metrics on the loopback interface, with no network.
 
     Prints the settings that point the extract at it. While it runs, POST /_simulator/faults switches faults on,

@@ -1,4 +1,4 @@
-"""Binance's public archive (data.binance.vision): zips of CSV with checksums, as PROVIDERS.md section 2.6 records it."""
+"""Binance's public archive: zips of CSV with checksums, as PROVIDERS.md section 2.6 records it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ PUBLISHED = 2 * HOUR  # how long after midnight a file appears
 MICROSECONDS_FROM = dt.date(2025, 1, 1)  # spot only
 METRICS_SHIFT = dt.date(2024, 3, 4)  # from this day on a metrics file runs 00:05 .. 00:00 of the next day
 EMPTY_RATIOS = (dt.date(2022, 1, 1), dt.date(2022, 11, 15))
-KLINE_HEADER = b"open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore\n"
+KLINE_HEADER = (
+    b"open_time,open,high,low,close,volume,close_time,quote_volume,count,"
+    b"taker_buy_volume,taker_buy_quote_volume,ignore\n"
+)
 METRICS_HEADER = (
     "create_time,symbol,sum_open_interest,sum_open_interest_value,count_toptrader_long_short_ratio,"
     "sum_toptrader_long_short_ratio,count_long_short_ratio,sum_taker_long_short_vol_ratio\n"
@@ -158,9 +161,11 @@ def _metrics(call: Call, instrument: Instrument, period: str) -> bytes | None:
         cells = ['""'] * 4 if empty else ratios
         value = contracts / 1000 * price
         lines.append(
-            f"{stamp},{instrument.symbol},{contracts // 1000}.{contracts % 1000:03d}0000000,{value:.10f},{','.join(cells)}\n"
+            f"{stamp},{instrument.symbol},{contracts // 1000}.{contracts % 1000:03d}0000000,{value:.10f},"
+            f"{','.join(cells)}\n"
         )
-    lines = [line for _, line in spoil_samples(list(zip(times.tolist(), lines, strict=True)), call.bar_faults, 2**62)]
+    samples = list(zip(times.tolist(), lines, strict=True))
+    lines = [line for _, line in spoil_samples(samples, call.bar_faults, 2**62)]
     return (METRICS_HEADER + "".join(lines)).encode()
 
 

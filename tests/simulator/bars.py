@@ -1,7 +1,7 @@
 """Bars as exact decimals in numpy columns: time windows, aggregation, splits, the bar that is still running.
 
-Prices and volumes are scaled integers (a price of 12.5 at scale 4 is 125000), so that every aggregate is exact and every
-text that leaves the simulator is the decimal itself. All instants are Unix milliseconds UTC.
+Prices and volumes are scaled integers (a price of 12.5 at scale 4 is 125000), so that every aggregate is exact and
+every text that leaves the simulator is the decimal itself. All instants are Unix milliseconds UTC.
 """
 
 from __future__ import annotations
@@ -50,7 +50,11 @@ class Bars:
 
     def take(self, index: Any) -> Bars:
         """Rows by slice, mask or positions."""
-        return dataclasses.replace(self, **{name: column[index] for name, column in self.columns().items()})
+        return self.with_columns({name: column[index] for name, column in self.columns().items()})
+
+    def with_columns(self, columns: dict[str, Any]) -> Bars:
+        """The same bars with these columns replaced."""
+        return dataclasses.replace(self, **columns)
 
     def between(self, start: int, end: int) -> Bars:
         """Rows whose time is in [start, end)."""
@@ -66,7 +70,7 @@ class Bars:
         if len(parts) == 1:
             return first
         names = first.columns()
-        return dataclasses.replace(first, **{n: np.concatenate([getattr(part, n) for part in parts]) for n in names})
+        return first.with_columns({n: np.concatenate([getattr(part, n) for part in parts]) for n in names})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,14 +182,9 @@ def aggregate(bars: Bars, starts: Ints) -> Bars:
         for name, column in bars.columns().items()
         if name in ("volume", "quote", "trades", "taker_base", "taker_quote")
     }
-    return dataclasses.replace(
-        bars,
-        time=starts[firsts],
-        open=bars.open[firsts],
-        high=np.maximum.reduceat(bars.high, firsts),
-        low=np.minimum.reduceat(bars.low, firsts),
-        close=bars.close[lasts],
-        **sums,
+    extremes = {"high": np.maximum.reduceat(bars.high, firsts), "low": np.minimum.reduceat(bars.low, firsts)}
+    return bars.with_columns(
+        {"time": starts[firsts], "open": bars.open[firsts], "close": bars.close[lasts], **extremes, **sums}
     )
 
 
@@ -202,13 +201,9 @@ def partial(bars: Bars, share: float) -> Bars:
         for name, column in bars.columns().items()
         if name in ("volume", "quote", "trades", "taker_base", "taker_quote")
     }
-    return dataclasses.replace(
-        bars,
-        high=np.maximum(along(bars.high), np.maximum(bars.open, close)),
-        low=np.minimum(along(bars.low), np.minimum(bars.open, close)),
-        close=close,
-        **sums,
-    )
+    high = np.maximum(along(bars.high), np.maximum(bars.open, close))
+    low = np.minimum(along(bars.low), np.minimum(bars.open, close))
+    return bars.with_columns({"high": high, "low": low, "close": close, **sums})
 
 
 def scale(column: Ints, factor: Fraction) -> Ints:
@@ -236,4 +231,4 @@ def split_adjusted(bars: Bars, splits: Iterable[tuple[int, Fraction]]) -> Bars:
             volume[before:last] = scale(volume[before:last], total)
         total *= groups.get(before, Fraction(1))
         last = before
-    return dataclasses.replace(bars, volume=volume, **prices)
+    return bars.with_columns({**prices, "volume": volume})

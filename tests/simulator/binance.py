@@ -17,8 +17,8 @@ from tests.simulator.world import Call, Reply, World
 GRID = Grid()
 INTERVALS = {
     "1s": (1, "second"), "1m": (1, "minute"), "3m": (3, "minute"), "5m": (5, "minute"), "15m": (15, "minute"),
-    "30m": (30, "minute"), "1h": (1, "hour"), "2h": (2, "hour"), "4h": (4, "hour"), "6h": (6, "hour"), "8h": (8, "hour"),
-    "12h": (12, "hour"), "1d": (1, "day"), "3d": (3, "day"), "1w": (1, "week"), "1M": (1, "month"),
+    "30m": (30, "minute"), "1h": (1, "hour"), "2h": (2, "hour"), "4h": (4, "hour"), "6h": (6, "hour"),
+    "8h": (8, "hour"), "12h": (12, "hour"), "1d": (1, "day"), "3d": (3, "day"), "1w": (1, "week"), "1M": (1, "month"),
 }  # fmt: skip
 BLOCKED = (
     "Service unavailable from a restricted location according to 'b. Eligibility' in https://www.binance.com/en/terms. "
@@ -109,7 +109,7 @@ def kline_cells(
 
 
 def klines(world: World, call: Call) -> Reply:
-    """GET /api/v3/klines, /api/v3/uiKlines, /fapi/v1/klines: ascending; the last row may be the candle that is still open."""
+    """GET /api/v3/klines, uiKlines, /fapi/v1/klines: ascending; the last row may be the candle that is still open."""
     futures = call.provider == "binance-futures"
     default, most = (500, 1500) if futures else (500, 1000)
     name, limit = call.query.get("interval", ""), min(_integer(call, "limit", default), most)
@@ -305,10 +305,9 @@ def _samples(
     instrument: Instrument, derivatives: Derivatives, name: str, times: Ints, period: int, clock: int
 ) -> list[dict[str, Any]]:
     symbol = instrument.symbol
-    if name in ("openInterestHist", "takerlongshortRatio"):
-        # Both stand on the candles: the value at their price, the volumes of the period that starts at the stamp.
-        bars = instrument.bars(Interval(5, "minute"), int(times[0]), int(times[-1]) + period, clock, GRID)
-        assert bars is not None and bars.taker_base is not None
+    # Values stand on the candles' prices, the taker ratio on the volumes of the period that starts at the stamp.
+    bars = instrument.bars(Interval(5, "minute"), int(times[0]), int(times[-1]) + period, clock, GRID)
+    assert bars is not None and bars.taker_base is not None
     if name == "openInterestHist":
         contracts = derivatives.samples("open_interest", times)
         at = np.searchsorted(bars.time, times)
@@ -353,8 +352,8 @@ def _samples(
 
 
 PERIODS = {
-    "5m": 5 * MINUTE, "15m": 15 * MINUTE, "30m": 30 * MINUTE, "1h": HOUR, "2h": 2 * HOUR, "4h": 4 * HOUR, "6h": 6 * HOUR,
-    "12h": 12 * HOUR, "1d": DAY,
+    "5m": 5 * MINUTE, "15m": 15 * MINUTE, "30m": 30 * MINUTE, "1h": HOUR, "2h": 2 * HOUR, "4h": 4 * HOUR,
+    "6h": 6 * HOUR, "12h": 12 * HOUR, "1d": DAY,
 }  # fmt: skip
 SPOT_ROUTES = [
     (r"/api/v3/(?:uiK|k)lines", "bars", klines),

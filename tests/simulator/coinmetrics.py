@@ -26,7 +26,7 @@ def error(status: int, message: str | None = None, kind: str | None = None) -> R
 
 
 def asset_metrics(world: World, call: Call) -> Reply:
-    """GET /v4/timeseries/asset-metrics: one row per asset and day, numbers as strings, a page token when there is more."""
+    """GET /v4/timeseries/asset-metrics: a row per asset and day, numbers as strings, a page token if there is more."""
     query = call.query
     budget = world.coinmetrics_budget
     allowed = budget.spend(1)

@@ -1,8 +1,8 @@
-"""What the simulator serves: a Dataset holds, per provider, the instruments and everything else that provider publishes.
+"""What the simulator serves: a Dataset holds the instruments of each provider and all else that it publishes.
 
-``demo``: real daily stocks (the bokeh-sampledata wheel) and synthetic crypto. ``shared``: recorded market data in a folder.
-``synthetic``: generated stocks and crypto. ``load``: many symbols for load tests. Nothing generated goes unmarked: names say
-"(synthetic)" and answers carry the header ``X-Simulator: synthetic``.
+``demo``: real daily stocks (the bokeh-sampledata wheel) and synthetic crypto. ``shared``: recorded market data in a
+folder. ``synthetic``: generated stocks and crypto. ``load``: many symbols for load tests. Nothing generated goes
+unmarked: names say "(synthetic)" and answers carry the header ``X-Simulator: synthetic``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ DEMO_CLOCK = "2013-03-02T02:00:00Z"
 
 @dataclasses.dataclass
 class Dataset:
-    """Instruments by provider and provider symbol; ``clock`` is the instant at which the data set is meant to be seen."""
+    """Instruments by provider and provider symbol; ``clock`` is the instant at which the data is meant to be seen."""
 
     name: str
     clock: str | None = None
@@ -54,7 +54,8 @@ class Dataset:
         """The instruments of a provider by its symbols; empty for one that has none."""
         return {
             "polygon": self.polygon, "yahoo": self.yahoo, "binance-spot": self.spot, "binance-data-api": self.spot,
-            "binance-futures": self.futures, "binance-archive": self.futures | self.spot, "binance-stream": self.futures,
+            "binance-futures": self.futures, "binance-archive": self.futures | self.spot,
+            "binance-stream": self.futures,
         }.get(provider, {})  # fmt: skip
 
 
@@ -81,7 +82,7 @@ def demo() -> Dataset:
 
 
 def add_coin(dataset: Dataset, coin: str, price: float, volume: float, seed: int = 1, funding_hours: int = 8) -> None:
-    """A synthetic coin at all venues, whose prices differ slightly as in PROVIDERS.md section 7; ``volume`` is a day's."""
+    """A synthetic coin at all venues, with prices that differ as in PROVIDERS.md section 7; ``volume`` is a day's."""
     tick = 10**6 if price > 500 else 10**4 if price > 5 else 10**3
     name = f"{coin} / US dollar (synthetic)"
 
@@ -104,7 +105,7 @@ def add_coin(dataset: Dataset, coin: str, price: float, volume: float, seed: int
 
 
 def bokeh_stocks() -> Iterator[Instrument]:
-    """Real daily stocks of the bokeh-sampledata wheel (BSD-3); splits and dividends follow from its Adj Close column."""
+    """Real daily stocks of the bokeh-sampledata wheel (BSD-3); splits and dividends follow from its Adj Close."""
     names = {
         "AAPL": "Apple Inc.", "IBM": "International Business Machines", "MSFT": "Microsoft Corp",
         "GOOG": "Google Inc.", "FB": "Facebook, Inc.",
@@ -137,9 +138,9 @@ def stock_days(rows: Iterable[tuple[dt.date, str, str, str, str, str]]) -> Bars:
     """Daily bars of a stock, stamped at 00:00 New York, from decimal texts (at most 4 places; volume in shares)."""
     days = list(rows)
     dates = np.array([day_ms(row[0]) for row in days])
-    prices = [np.array([_scaled(row[i], 4) for row in days]) for i in range(1, 5)]
+    opened, high, low, close = (np.array([_scaled(str(row[i]), 4) for row in days]) for i in range(1, 5))
     volume = np.array([_scaled(row[5], 0) for row in days])
-    return Bars(to_utc(dates, NEW_YORK), *prices, volume, price_scale=4, volume_scale=0)
+    return Bars(to_utc(dates, NEW_YORK), opened, high, low, close, volume, price_scale=4, volume_scale=0)
 
 
 def _scaled(text: str, places: int) -> int:
@@ -180,7 +181,7 @@ def shared(folder: Path) -> Dataset:
 
 
 def lean_stock(folder: Path, symbol: str, name: str, security: str) -> Instrument:
-    """As-traded bars in Lean's format (price x 10000, New York time) with the splits and dividends of its factor file."""
+    """As-traded bars in Lean's format (price x 10000, New York time), splits and dividends from its factor file."""
     lower = symbol.lower()
     sources: list[Source] = []
     for directory, interval in (("daily", DAILY), ("hour", HOURLY)):
@@ -206,14 +207,15 @@ def lean_stock(folder: Path, symbol: str, name: str, security: str) -> Instrumen
 
 def _lean_bars(local: np.ndarray, rows: list[list[str]]) -> Bars:
     table = np.array([[int(float(cell)) for cell in row[1:6]] for row in rows])
-    return Bars(to_utc(local, NEW_YORK), *(table[:, i].copy() for i in range(5)), price_scale=4, volume_scale=0)
+    opened, high, low, close, volume = (table[:, i].copy() for i in range(5))
+    return Bars(to_utc(local, NEW_YORK), opened, high, low, close, volume, price_scale=4, volume_scale=0)
 
 
 def lean_factors(path: Path) -> tuple[tuple[Split, ...], tuple[Dividend, ...]]:
     """Splits and dividends of a Lean factor file.
 
-    A row (date, price factor, split factor, close) holds up to its date; the event is on the next session, to which the ratio
-    of neighbouring factors belongs. Dividends are rounded to a tenth of a cent, the file's factors keep no more.
+    A row (date, price factor, split factor, close) holds up to its date; the event is on the next session, to which
+    the ratio of neighbouring factors belongs. Dividends are rounded to a tenth of a cent: the factors keep no more.
     """
     rows = [line.split(",") for line in path.read_text().split() if line]
     splits, dividends = [], []
@@ -266,10 +268,10 @@ def kline_csv(lines: Iterable[str], price: int, volume: int, quote: int) -> Bars
 def basana_days(path: Path) -> Bars:
     """Daily spot bars without the exchange's quote and taker columns: they are served as 0."""
     rows = [line.split(",") for line in path.read_text().split("\n")[1:] if line]
-    columns = [np.array([_scaled(row[i], 8) for row in rows]) for i in range(1, 6)]
+    opened, high, low, close, volume = (np.array([_scaled(row[i], 8) for row in rows]) for i in range(1, 6))
     zeros = np.zeros(len(rows), np.int64)
     time = np.array([day_ms(dt.date.fromisoformat(row[0][:10])) for row in rows])
-    return Bars(time, *columns, 8, 8, zeros, zeros, zeros, zeros)
+    return Bars(time, opened, high, low, close, volume, 8, 8, zeros, zeros, zeros, zeros)
 
 
 def recorded_chart(path: Path) -> Iterator[RecordedChart]:
@@ -316,7 +318,8 @@ def synthetic() -> Dataset:
         )  # fmt: skip
         dataset.polygon[symbol] = dataset.yahoo[symbol] = stock
     for coin, price, volume in (
-        ("BTC", 60_000.0, 9_000.0), ("ETH", 2_500.0, 90_000.0), ("SOL", 120.0, 900_000.0), ("DOGE", 0.12, 4e8), ("ADA", 0.6, 2e7),
+        ("BTC", 60_000.0, 9_000.0), ("ETH", 2_500.0, 90_000.0), ("SOL", 120.0, 900_000.0), ("DOGE", 0.12, 4e8),
+        ("ADA", 0.6, 2e7),
     ):  # fmt: skip
         add_coin(dataset, coin, price, volume, funding_hours=4 if coin in ("SOL", "DOGE") else 8)
     return dataset

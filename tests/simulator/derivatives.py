@@ -1,4 +1,4 @@
-"""Synthetic funding, open interest, account ratios, liquidations and exchange inflow: from a seed, any day on its own."""
+"""Synthetic funding, open interest, account ratios, liquidations and inflow: from a seed, any day on its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MARK_PRICES_FROM = 1_698_739_200_000  # 2023-10-31 08:00
 
 @dataclasses.dataclass(frozen=True)
 class Derivatives:
-    """What Binance publishes about one perpetual besides its candles. Ratios have 4 decimal places, contracts 3, rates 8."""
+    """What Binance publishes about a perpetual besides candles. Ratios have 4 decimal places, contracts 3, rates 8."""
 
     market: SyntheticMarket
     interval_hours: int = 8
@@ -118,7 +118,7 @@ class Inflow:
     publication: int = 6 * HOUR
 
     def value(self, day: int, clock: int) -> tuple[str, str] | None:
-        """(native units, US dollars) of the UTC day that starts at ``day`` (ms), as known at ``clock``; None = not yet."""
+        """(native units, US dollars) of the UTC day that starts at ``day`` (ms), as known at ``clock``; None if not."""
         published = day + DAY + self.publication
         if day < self.first or clock < published:
             return None

@@ -18,7 +18,7 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclasses.dataclass(frozen=True)
 class Decimal:
-    """A column of integers to print as decimals with ``scale`` places; ``trim`` drops zeros at the end (0.50 -> 0.5)."""
+    """A column of integers to print as decimals with ``scale`` places; ``trim`` drops zeros at the end (0.5)."""
 
     values: Ints
     scale: int = 0

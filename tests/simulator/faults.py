@@ -1,8 +1,8 @@
 """What can go wrong at a provider, switched on and off while the simulator runs.
 
-A fault names a provider and, if it should hit less than all of it, an endpoint, a symbol, a timeframe; ``count`` limits it to
-the next N requests that match. Kinds that spoil the answer: status, html, truncated, timeout, disconnect, schema, body.
-Kinds that spoil bars: late, missing, amended, duplicated, unfinished, null.
+A fault names a provider and, if it should hit less than all of it, an endpoint, a symbol, a timeframe; ``count`` limits
+it to the next N requests that match. Kinds that spoil the answer: status, html, truncated, timeout, disconnect, schema,
+body. Kinds that spoil bars: late, missing, amended, duplicated, unfinished, null.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import numpy as np
 from tests.simulator.bars import Bars, partial
 
 ANSWER_KINDS = {
-    "status": "answer with `status` (429, 418, 451, 403, 401, 404, 5xx ...) and the provider's own body; `retry_after` seconds",
+    "status": "answer with `status` (429, 418, 451, 403, 401, 404, 5xx ...) and the provider's own body; "
+    "`retry_after` seconds",
     "html": "answer with an HTML page, `status` 200 unless given",
     "truncated": "cut the body in half",
     "timeout": "do not answer for `seconds` (default 3600)",
@@ -34,7 +35,7 @@ BAR_KINDS = {
     "missing": "bars in [start, end) are absent",
     "amended": "`field` of bars (or samples) in [start, end) is multiplied by `factor`",
     "duplicated": "bars in [start, end) come twice",
-    "unfinished": "bars in [start, end) (default: the newest closed one) show only `share` (default 0.5) of their window",
+    "unfinished": "bars in [start, end) (default: the newest closed one) show only `share` (0.5) of their window",
     "null": "bars in [start, end) are nulls (Yahoo)",
 }
 Row = TypeVar("Row")
@@ -69,7 +70,7 @@ class Fault:
 
     @staticmethod
     def parse(data: dict[str, Any]) -> Fault:
-        """A fault from JSON; ValueError says what is wrong. ``start`` and ``end`` may be ISO 8601 or Unix milliseconds."""
+        """A fault from JSON; ValueError says what is wrong. ``start`` and ``end``: ISO 8601 or Unix milliseconds."""
         known = {field.name for field in dataclasses.fields(Fault)} - {"id"}
         if unknown := set(data) - known:
             raise ValueError(f"unknown fault field {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}")
@@ -151,9 +152,9 @@ def spoil_bars(bars: Bars, step: int, faults: Iterable[Fault], clock: int) -> Ba
             numerator, denominator = Decimal(fault.factor).as_integer_ratio()
             column = getattr(bars, fault.field).copy()
             column[hit] = column[hit] * numerator // denominator
-            bars = dataclasses.replace(bars, **{fault.field: column})
+            bars = bars.with_columns({fault.field: column})
             if fault.field != "volume":  # an amended bar is still a possible bar
-                bars = dataclasses.replace(bars, high=np.maximum(bars.high, column), low=np.minimum(bars.low, column))
+                bars = bars.with_columns({"high": np.maximum(bars.high, column), "low": np.minimum(bars.low, column)})
         elif fault.kind == "unfinished":
             if fault.start is None:
                 closed = np.flatnonzero(bars.time + step <= clock)
@@ -163,12 +164,12 @@ def spoil_bars(bars: Bars, step: int, faults: Iterable[Fault], clock: int) -> Ba
             cut = partial(bars.take(hit), fault.share).columns()
             for name, column in changed.items():
                 column[hit] = cut[name]
-            bars = dataclasses.replace(bars, **changed)
+            bars = bars.with_columns(changed)
     return bars
 
 
 def spoil_samples(samples: list[tuple[int, Row]], faults: Iterable[Fault], clock: int) -> list[tuple[int, Row]]:
-    """Funding, open interest, ratios, inflow ((Unix ms, row) in order) with late, missing, duplicated and amended applied."""
+    """(Unix ms, row) pairs in order (funding, ratios, inflow) with late, missing, duplicated and amended applied."""
     for fault in faults:
         start = fault.start if fault.start is not None else -(2**62)
         end = fault.end if fault.end is not None else (start + 1 if fault.start is not None else 2**62)

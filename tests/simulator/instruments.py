@@ -1,4 +1,4 @@
-"""An instrument as one provider knows it: where its bars come from, its splits and dividends, what is visible at an instant."""
+"""An instrument as one provider knows it: the source of its bars, its splits and dividends, what is visible when."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ class Instrument:
         return split_adjusted(rows, splits) if splits and len(rows) else rows
 
     def dividend_factors(self, times: Ints, clock: int) -> np.ndarray:
-        """What Yahoo multiplies a split-adjusted close with: the product of 1 - dividend / close before, of later ex-dates."""
+        """What Yahoo multiplies a split-adjusted close with: products of 1 - dividend / close before."""
         factors = np.ones(len(times))
         daily = Interval(1, "day")
         for dividend in self.dividends:

@@ -376,9 +376,11 @@ def _iso(at: int) -> str:
 
 
 TICKER = r"(?P<ticker>[A-Za-z0-9:.\-]+)"
+WINDOW = rf"(?P<multiplier>\d+)/(?P<timespan>{SPANS})/(?P<from>[^/]+)/(?P<to>[^/]+)"
+MARKET_DAY = r"(?P<market>stocks|crypto)/(?P<date>\d{4}-\d\d-\d\d)"
 ROUTES = [
-    (rf"/v2/aggs/ticker/{TICKER}/range/(?P<multiplier>\d+)/(?P<timespan>{SPANS})/(?P<from>[^/]+)/(?P<to>[^/]+)", "bars", range_aggregates),
-    (r"/v2/aggs/grouped/locale/(?:us|global)/market/(?P<market>stocks|crypto)/(?P<date>\d{4}-\d\d-\d\d)", "grouped_daily", grouped_daily),
+    (rf"/v2/aggs/ticker/{TICKER}/range/{WINDOW}", "bars", range_aggregates),
+    (rf"/v2/aggs/grouped/locale/(?:us|global)/market/{MARKET_DAY}", "grouped_daily", grouped_daily),
     (rf"/v2/aggs/ticker/{TICKER}/prev", "prev", previous_day),
     (r"/v3/reference/splits", "splits", splits),
     (r"/v3/reference/dividends", "dividends", dividends),

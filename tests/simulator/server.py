@@ -1,4 +1,4 @@
-"""The simulator's HTTP server: finds the provider and endpoint of a request, applies faults, logs, and obeys `/_simulator`."""
+"""The HTTP server: finds the provider and endpoint of a request, applies faults, logs, and obeys `/_simulator`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import gzip
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -22,7 +22,7 @@ from tests.simulator.world import Call, Reply, World
 
 Handler = Callable[[World, Call], Reply]
 SECRETS = ("apiKey", "crumb", "signature")
-HTML = b"<!doctype html><html><head><title>Error</title></head><body><h1>Service temporarily unavailable</h1></body></html>"
+HTML = b"<!doctype html><html><head><title>Error</title></head><body>Service temporarily unavailable</body></html>"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Provider:
     admit: Callable[[World, Call], Reply | None] | None = None
 
 
-def _routes(rows: list[tuple[str, str, Handler]]) -> list[tuple[re.Pattern[str], str, Handler]]:
+def _routes(rows: Sequence[tuple[str, str, Handler]]) -> list[tuple[re.Pattern[str], str, Handler]]:
     return [(re.compile(pattern), endpoint, handler) for pattern, endpoint, handler in rows]
 
 
@@ -127,7 +127,10 @@ class Server:
         if reply is None and provider.admit:
             reply = provider.admit(self.world, call)
         if reply is None:
-            reply = handler(self.world, call)
+            try:
+                reply = handler(self.world, call)
+            except ValueError as problem:  # a parameter that is not the number or date it should be
+                reply = provider.error(400, str(problem))
             for fault in call.faults:
                 if fault.kind == "schema":
                     reply.body = orjson.dumps(spoil_rows(orjson.loads(reply.body), fault))

@@ -1,7 +1,7 @@
 """Binance's futures websocket with the forceOrder streams, as PROVIDERS.md section 2.5 records it.
 
-Events are sent as the clock passes them: by itself when it follows the real time, by `/_simulator/clock` when it stands still,
-and whenever `/_simulator/liquidations` is given some.
+Events are sent as the clock passes them: by itself when it follows the real time, by `/_simulator/clock` when it
+stands still, and whenever `/_simulator/liquidations` is given some.
 """
 
 from __future__ import annotations

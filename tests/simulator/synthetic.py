@@ -1,7 +1,8 @@
-"""Deterministic crypto bars that look like a market and are not one: five-minute bars from a seed, never from a wall clock.
+"""Deterministic bars that look like a market and are not one: five-minute bars from a seed, never a wall clock.
 
-Any day can be made without the days before it: day boundaries lie on a fixed curve of the day's number, the five-minute closes
-are a Brownian bridge between them. So the history is the same whenever, and in whatever order, it is asked for.
+Any day can be made without the days before it: day boundaries lie on a fixed curve of the day's number, the
+five-minute closes are a Brownian bridge between them. So the history is the same whenever, and in whatever order, it is
+asked for.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ def seed_of(*parts: object) -> int:
 class SyntheticMarket:
     """Five-minute bars of one coin at one venue.
 
-    Venues of one coin share the path of its price and differ by ``noise`` (relative, one standard deviation of a close) and by
-    ``volume`` (base units a day), as real venues do: PROVIDERS.md section 7.
+    Venues of one coin share the path of its price and differ by ``noise`` (relative, one standard deviation of a close)
+    and by ``volume`` (base units a day), as real venues do: PROVIDERS.md section 7.
     """
 
     coin: str
@@ -122,8 +123,8 @@ def _times(volume: Ints, price: Ints) -> Ints:
 class SyntheticStock:
     """Five-minute bars of a made-up stock in New York: regular sessions and thin extended hours, as traded.
 
-    ``splits`` are (first day in Unix ms at 00:00 UTC of the calendar date, new shares per old share): from that day on the
-    price is divided by the ratio and the volume multiplied, as on a real tape. Prices have 4 decimal places.
+    ``splits`` are (first day in Unix ms at 00:00 UTC of the calendar date, new shares per old share): from that day on
+    the price is divided by the ratio and the volume multiplied, as on a real tape. Prices have 4 decimal places.
     """
 
     symbol: str
@@ -238,6 +239,5 @@ def session_closes() -> dict[int, int]:
     return {int(session.value // 86_400_000_000_000): early.get(session.date(), CLOSES) for session in sessions}
 
 
-_NO_BARS = Bars(
-    *(np.empty(0, np.int64) for _ in range(6)), 4, 0, *(np.empty(0, np.int64) for _ in range(2)), quote_scale=4
-)
+_NONE = np.empty(0, np.int64)
+_NO_BARS = Bars(_NONE, _NONE, _NONE, _NONE, _NONE, _NONE, 4, 0, quote=_NONE, trades=_NONE, quote_scale=4)

@@ -1,4 +1,4 @@
-"""Yahoo's cookie, crumb and chart flow as PROVIDERS.md section 3 records it; every Yahoo host arrives at one base URL."""
+"""Yahoo's cookie, crumb and chart flow as PROVIDERS.md section 3 records it; all Yahoo hosts share one base URL."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.simulator.world import Call, Reply, World
 
 INTERVALS = {
     "1m": (1, "minute"), "2m": (2, "minute"), "5m": (5, "minute"), "15m": (15, "minute"), "30m": (30, "minute"),
-    "60m": (1, "hour"), "90m": (90, "minute"), "1h": (1, "hour"), "1d": (1, "day"), "5d": (5, "day"), "1wk": (1, "week"),
-    "1mo": (1, "month"), "3mo": (1, "quarter"),
+    "60m": (1, "hour"), "90m": (90, "minute"), "1h": (1, "hour"), "1d": (1, "day"), "5d": (5, "day"),
+    "1wk": (1, "week"), "1mo": (1, "month"), "3mo": (1, "quarter"),
 }  # fmt: skip
 RANGES = {"1d": 1, "5d": 5, "1mo": 31, "3mo": 92, "6mo": 183, "1y": 366, "2y": 731, "5y": 1827, "10y": 3653}
 VALID_RANGES = ["1d", "5d", "1mo", "3mo", "6mo", "1y", "2y", "5y", "10y", "ytd", "max"]
@@ -110,17 +110,15 @@ def _window(call: Call, clock: int, instrument: Instrument | None) -> tuple[int,
     if span == "max":
         return -(2**31), clock
     if span == "ytd":
-        return int(
-            dt.datetime.fromtimestamp(clock, dt.UTC).replace(month=1, day=1, hour=0, minute=0, second=0).timestamp()
-        ), clock
+        january = dt.datetime(dt.datetime.fromtimestamp(clock, dt.UTC).year, 1, 1, tzinfo=dt.UTC)
+        return int(january.timestamp()), clock
     if span not in RANGES:
         raise ValueError(span)
     # "1d" and "5d" are sessions: the newest ones, wherever the week-end is.
     newest = clock
-    if instrument and (
-        bars := instrument.bars(DAILY, (clock - 14 * 86_400) * 1000, clock * 1000, clock * 1000, Grid())
-    ):
-        if len(bars):
+    if instrument:
+        bars = instrument.bars(DAILY, (clock - 14 * 86_400) * 1000, clock * 1000, clock * 1000, Grid())
+        if bars is not None and len(bars):
             newest = int(bars.time[-min(RANGES[span], len(bars))]) // 1000
     if RANGES[span] <= 5:
         return newest, clock
@@ -199,11 +197,13 @@ def _charted(world: World, call: Call, instrument: Instrument, name: str, start:
 
 
 def _sessions(instrument: Instrument, bars: Bars, call: Call) -> Any:
-    """The trading periods of the days that have bars: a list of lists, or three of them when extended hours were asked for."""
+    """The trading periods of the days that have bars: a list of lists, three of them with extended hours."""
     zone, stock = instrument.zone, instrument.kind == "stock"
     local = to_local(bars.time, zone)
     days = np.unique(local // DAY * DAY)
-    regular, pre, post = [], [], []
+    regular: list[Any] = []
+    pre: list[Any] = []
+    post: list[Any] = []
     for day, midnight in zip(days.tolist(), to_utc(days, zone).tolist(), strict=True):
         offset = (day - midnight) // 1000
         label = "UTC" if not stock else "EDT" if offset == -4 * 3600 else "EST"
@@ -228,24 +228,24 @@ def _events(instrument: Instrument, call: Call, start: int, end: int, clock: int
     asked = call.query.get("events", "")
     known = instrument.effective_splits(clock)
     out: dict[str, Any] = {}
-    for kind, wanted in (("dividends", "div"), ("splits", "split")):
-        rows: dict[str, Any] = {}
-        for event in instrument.dividends if kind == "dividends" else instrument.splits:
-            day = event.ex_date if hasattr(event, "ex_date") else event.effective
-            midnight = local_midnight(day, instrument.zone)
-            at = (midnight + OPENS) // 1000
-            if not (wanted in asked and start <= at <= end):
-                continue
-            if hasattr(event, "ex_date"):
-                amount = float(event.amount)
-                for effective, ratio in known:
-                    amount /= float(ratio) if effective > midnight else 1.0
-                rows[str(at)] = {"amount": round(amount, 6), "date": at}
-            else:
-                ratio_text = f"{event.new}:{event.old}"
-                rows[str(at)] = {"date": at, "numerator": event.new, "denominator": event.old, "splitRatio": ratio_text}
-        if rows:
-            out[kind] = rows
+    rows: dict[str, Any] = {}
+    for dividend in instrument.dividends if "div" in asked else ():
+        midnight = local_midnight(dividend.ex_date, instrument.zone)
+        at = (midnight + OPENS) // 1000
+        amount = float(dividend.amount)
+        for effective, ratio in known:
+            amount /= float(ratio) if effective > midnight else 1.0
+        if start <= at <= end:
+            rows[str(at)] = {"amount": round(amount, 6), "date": at}
+    if rows:
+        out["dividends"], rows = rows, {}
+    for split in instrument.splits if "split" in asked else ():
+        at = (local_midnight(split.effective, instrument.zone) + OPENS) // 1000
+        if start <= at <= end:
+            ratio_text = f"{split.new}:{split.old}"
+            rows[str(at)] = {"date": at, "numerator": split.new, "denominator": split.old, "splitRatio": ratio_text}
+    if rows:
+        out["splits"] = rows
     return out
 
 
@@ -269,7 +269,7 @@ def _meta(instrument: Instrument, name: str, call: Call, world: World, bars: Bar
     recent = instrument.bars(DAILY, today - 14 * DAY, clock + 1, clock, Grid())
     price = float(recent.close[-1]) / 10**recent.price_scale if recent is not None and len(recent) else None
     before = float(bars.open[0]) / 10**bars.price_scale if bars is not None and len(bars) else price
-    closed = today + closes if clock >= today + closes else clock
+    closed = min(today + closes, clock)
     return {
         "currency": "USD",
         "symbol": instrument.symbol,
