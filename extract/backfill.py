@@ -7,6 +7,7 @@ killed job goes on where its data ends, and its state cannot lie.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
@@ -14,12 +15,13 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from extract import clock, database, pipeline, planner, registry, settings, state
+from extract import clock, database, planner, registry, settings, state
 from extract.planner import Series
 from extract.responses import Task
-from extract.run import Report, Run, load_series, open_providers
+from extract.run import Plan, Report, Run, extra_tasks, load_series, open_providers, prepare_warehouse
 from extract.settings import ConfigurationError
 from extract.timeframes import closed_until
+from extract.windows import merged, missing
 
 # A series that failed in so many runs is left alone until somebody asks for the backfill again.
 MAX_RETRIES = 3
@@ -61,7 +63,7 @@ def backfill(
         raise ConfigurationError("the end of a backfill must lie after its start")
     assets = registry.select(registry.load(), symbols)
     with database.run_lock("backfill"):
-        database.create_ops_tables()
+        prepare_warehouse()
         series = {
             (asset.symbol, timeframe): asset.asset_class
             for asset in assets
@@ -73,7 +75,7 @@ def backfill(
 def resume() -> Report:
     """Continue every job that is not finished."""
     with database.run_lock("backfill"):
-        database.create_ops_tables()
+        prepare_warehouse()
         report = Report()
         for job in jobs():
             if job.state != "finished":
@@ -108,23 +110,22 @@ def jobs() -> list[Job]:
             order by jobs.job_id
             """
         ).fetchall()
-    return [Job(*row[:6], tuple((symbol, timeframe) for symbol, timeframe in row[6])) for row in rows]
+    return [Job(*job, tuple((symbol, timeframe) for symbol, timeframe in series)) for *job, series in rows]
 
 
 def status(job: Job) -> list[SeriesStatus]:
     """Where each series of a job stands, from the rows its sources have committed."""
     now = clock.now()
     assets = registry.load()
-    covered: dict[tuple[str, str], list[state.Window]] = {}
-    for source in (job.source,) if job.source else settings.SOURCES:
-        for key, windows in state.covered(source).items():
-            covered.setdefault(key, []).extend(windows)
+    loaded = [state.loaded(source) for source in ((job.source,) if job.source else settings.SOURCES)]
     failures = _failures(job)
     classes = {asset.symbol: asset.asset_class for asset in assets}
     found = []
     for symbol, timeframe in job.series:
-        end = min(job.end, closed_until(now, timeframe, classes.get(symbol, "crypto")))
-        gaps = planner.missing(job.start, end, sorted(covered.get((symbol, timeframe), [])))
+        asset_class = classes.get(symbol, "crypto")
+        end = min(job.end, closed_until(now, timeframe, asset_class))
+        covered = merged(window for one in loaded for window in one.bars(symbol, asset_class, timeframe))
+        gaps = missing(job.start, end, covered)
         left = sum((stop - begin for begin, stop in gaps), timedelta())
         share = 1 - left / (end - job.start) if end > job.start else 1.0
         retries = failures.get((symbol, timeframe), 0)
@@ -162,31 +163,32 @@ def show(as_json: bool = False) -> None:
 
 
 def _run(job: Job) -> Report:
-    pipeline.create_raw_tables()
-    run = Run(open_providers(job.source))
-    run.is_stopped = lambda: _state(job) == "paused"
-    now = clock.now()
     given_up = {key for key, failed in _failures(job).items() if failed >= MAX_RETRIES}
-    coverage = {name: state.covered(name) for name in run.providers}
     chosen = set(job.series)
     assets = [asset for asset in registry.load() if asset.symbol in {symbol for symbol, _ in chosen}]
     timeframes = list(dict.fromkeys(timeframe for _, timeframe in job.series))
-    wanted = [
-        series
-        for series in planner.series_of(assets, run.providers, timeframes, job.source)
-        if series.key in chosen and series.key not in given_up
-    ]
-
-    def plan(series: Series, name: str) -> list[Task]:
-        return planner.plan_missing(
-            series, run.providers[name], coverage[name].get(series.key, []), job.start, job.end, now
-        )
-
-    load_series(run, wanted, plan)
+    with ExitStack() as stack:
+        run = Run(open_providers(stack, job.source))
+        run.is_stopped = lambda: _state(job) == "paused"
+        wanted = [
+            series
+            for series in planner.series_of(assets, run.providers, timeframes, job.source)
+            if series.key in chosen - given_up
+        ]
+        load_series(run, wanted, backfill_plan(run, job.start, job.end), extra_tasks(run, assets, (job.start, job.end)))
     run.report.failed += [f"{' '.join(key)} (given up after {MAX_RETRIES} retries)" for key in sorted(given_up)]
     if _state(job) == "running" and not run.report.failed:
         _set_state(job, "finished")
     return run.report
+
+
+def backfill_plan(run: Run, start: datetime, end: datetime) -> Plan:
+    """What a series asks of a source in `market backfill`: what is not loaded yet."""
+
+    def plan(series: Series, source: str) -> list[Task]:
+        return planner.plan_missing(series, run.providers[source], run.covered(series, source), start, end, run.now)
+
+    return plan
 
 
 def _find_or_create(

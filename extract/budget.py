@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from pyrate_limiter import Duration, Limiter, PostgresBucket, Rate
 
@@ -17,6 +18,14 @@ from extract import database
 
 # The part of a minute's weight we use: other programs may share the address.
 WEIGHT_SHARE = 0.9
+
+
+class Budget(Protocol):
+    """Something that makes a request wait until it may go."""
+
+    def wait(self, weight: int = 1) -> None: ...
+
+    def remaining(self) -> int: ...
 
 
 class Block:

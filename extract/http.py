@@ -62,6 +62,11 @@ class Deferred(Unavailable):
         self.seconds = seconds
 
 
+def no_quota() -> int | None:
+    """The quota of a source that neither tells nor is counted."""
+    return None
+
+
 class Source:
     """A provider as seen by the network: its breaker, its block and its retries, shared by all threads of a run."""
 
@@ -86,7 +91,7 @@ class Source:
             return False
         return (datetime.now(UTC) - opened_at).total_seconds() < PATIENCE.breaker_seconds
 
-    def ask(self, send: Callable[[], Response], quota: Callable[[], int | None] = lambda: None) -> Answer:
+    def ask(self, send: Callable[[], Response], quota: Callable[[], int | None] = no_quota) -> Answer:
         """Send, with patience, and say what came of it. `send` is called once per attempt, `quota` after the answer."""
         asked_at, state = clock.now(), self.breaker_state
         if until := self.block.until:

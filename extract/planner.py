@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from extract import settings
-from extract.polygon import Polygon
 from extract.provider import Provider
 from extract.registry import Asset
 from extract.responses import Task
-from extract.state import Window
 from extract.timeframes import FIRST_REACH, STEPS, closed_until, day_start, floor, may_trade_between
+from extract.windows import Window, missing
 
 # How far back each run re-reads for amendments: five sessions are seven days.
 STOCK_LOOKBACK = timedelta(days=7)
@@ -105,36 +104,11 @@ def plan_missing(
     return _tasks(series, provider, missing(start, min(end, closed), covered), now)
 
 
-def plan_reference(
-    assets: Iterable[Asset], polygon: Polygon, asked: dict[tuple[str, str | None], datetime], now: datetime
-) -> list[Task]:
-    """Splits of every stock Polygon knows: asked once a day, they are announced days ahead."""
-    tasks = []
-    for asset in {asset.polygon: asset for asset in assets if asset.polygon and asset.asset_class != "crypto"}.values():
-        if asked.get(("splits", asset.symbol), EVER) < day_start(now, "crypto"):
-            tasks += polygon.split_tasks(asset, EVER, day_start(now, "crypto", 1))
-    return tasks
-
-
 def lookback(asset_class: str) -> timedelta:
     days = settings.load().revision_lookback
     if days is not None:
         return timedelta(days=days)
     return CRYPTO_LOOKBACK if asset_class == "crypto" else STOCK_LOOKBACK
-
-
-def missing(start: datetime, end: datetime, covered: Sequence[Window]) -> list[Window]:
-    """The parts of [start, end) that no covered window holds; `covered` is disjoint and in order."""
-    gaps = []
-    for covered_start, covered_end in covered:
-        if covered_start > start:
-            gaps.append((start, min(covered_start, end)))
-        start = max(start, covered_end)
-        if start >= end:
-            break
-    if start < end:
-        gaps.append((start, end))
-    return [gap for gap in gaps if gap[0] < gap[1]]
 
 
 def in_order(tasks: Iterable[Task]) -> list[Task]:

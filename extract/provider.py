@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar
@@ -11,6 +11,8 @@ from typing import ClassVar
 from extract.http import Source
 from extract.registry import Asset
 from extract.responses import Answer, BadPayload, NoAnswer, Parsed, Task
+from extract.state import Loaded
+from extract.windows import Window
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Provider(ABC):
     # Where requests are few, new bars and the re-read of old ones share a request; elsewhere a re-read is a request of
     # its own, so that an unchanged one stores nothing.
     requests_are_scarce: bool = True
+    # The client-side budget, None where requests are not what is counted.
+    requests_per_minute: int | None = None
 
     def __init__(self) -> None:
         self.source = Source(self.NAME)
@@ -46,6 +50,16 @@ class Provider(ABC):
     @abstractmethod
     def bar_tasks(self, asset: Asset, timeframe: str, start: datetime, end: datetime, now: datetime) -> list[Task]:
         """The fewest tasks that bring the bars of [start, end)."""
+
+    def extra_tasks(
+        self, assets: Sequence[Asset], loaded: Loaded, now: datetime, window: Window | None = None
+    ) -> list[Task]:
+        """What else than bars to ask for these assets: in the window, or what a plain extract lacks."""
+        return []
+
+    def combined(self, tasks: list[Task]) -> list[Task]:
+        """The same answers from fewer requests, where the source has a way."""
+        return tasks
 
     @abstractmethod
     def fetch(self, task: Task, known_sha: Callable[[Task], str | None]) -> Iterator[Fetched]:

@@ -49,6 +49,8 @@ class Task:
     origin: str = "rest"
     # Which of a provider's services is asked, where it has several.
     via: str = ""
+    # The series a market-wide answer stands for.
+    serves: tuple[str, ...] = ()
     # Requests the task is expected to take: what `--dry-run` counts.
     requests: int = 1
     # How long until the source no longer serves the start of this window; None = never.
@@ -93,7 +95,7 @@ class Answer:
 class Parsed:
     """The rows of a good body: how many, and the digest by which a later identical answer is known."""
 
-    row_count: int
+    row_count: int | None
     sha: str
     # The payload to store where it is not the body itself (archive files).
     payload: str | None = None

@@ -45,6 +45,7 @@ class Settings(BaseSettings):
 
     polygon_base_url: HttpUrl = AnyUrl("https://api.polygon.io")
     binance_spot_base_url: HttpUrl = AnyUrl("https://api.binance.com")
+    binance_data_api_base_url: HttpUrl = AnyUrl("https://data-api.binance.vision")
     binance_futures_base_url: HttpUrl = AnyUrl("https://fapi.binance.com")
     binance_archive_base_url: HttpUrl = AnyUrl("https://data.binance.vision")
     binance_stream_url: StreamUrl = AnyUrl("wss://fstream.binance.com")

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from psycopg import sql
 
 from extract import database
 from extract.responses import Task
+from extract.windows import Window, merged
 
-Window = tuple[datetime, datetime]
+Key = tuple[str, str | None, str | None]
 
-# A bar may still have moved after the instant it was asked for, so an answer covers its window only up to there.
+# A value may still have moved after the instant it was asked for, so an answer covers its window only up to there.
+# An archive file that was still absent a week after its period (a monthly one appears within a week) never comes.
 _COVERED = """
-select symbol, timeframe, range_agg(tstzrange(window_start, least(window_end, requested_at)))
+select
+    endpoint, symbol, timeframe,
+    range_agg(tstzrange(window_start, least(window_end, requested_at)))
+        filter (where window_start < least(window_end, requested_at)),
+    max(requested_at) filter (where status != 'failed')
 from {schema}.responses
 where
-    endpoint = 'bars' and status in ('ok', 'unchanged') and window_start < least(window_end, requested_at)
+    (
+        status in ('ok', 'unchanged')
+        or status = 'failed' and origin = 'archive' and http_status = 404
+        and requested_at > window_end + interval '8 days'
+    )
     and _dlt_load_id in (select load_id from {schema}._dlt_loads where status = 0)
-group by symbol, timeframe
+group by endpoint, symbol, timeframe
 """
 _KNOWN_SHA = """
 select payload_sha
@@ -32,23 +42,38 @@ where
 order by _dlt_load_id desc
 limit 1
 """
-_LAST_ASKED = """
-select endpoint, symbol, max(requested_at)
-from {schema}.responses
-where
-    endpoint = any(%s) and status in ('ok', 'unchanged')
-    and _dlt_load_id in (select load_id from {schema}._dlt_loads where status = 0)
-group by endpoint, symbol
-"""
 
 
-def covered(source: str) -> dict[tuple[str, str], list[Window]]:
-    """The windows of bars loaded from a source, per (symbol, timeframe), disjoint and in order."""
-    windows: dict[tuple[str, str], list[Window]] = defaultdict(list)
+@dataclass(frozen=True)
+class Loaded:
+    """The windows a source has answered, and when it was last asked, per (endpoint, symbol, timeframe)."""
+
+    windows: dict[Key, list[Window]] = field(default_factory=dict)
+    asked: dict[Key, datetime] = field(default_factory=dict)
+
+    def covered(self, endpoint: str, symbol: str | None = None, timeframe: str | None = None) -> list[Window]:
+        """Disjoint and in order."""
+        return self.windows.get((endpoint, symbol, timeframe), [])
+
+    def bars(self, symbol: str, asset_class: str, timeframe: str) -> list[Window]:
+        """Where the bars of a series are known; a day of the whole market (grouped_daily) holds every stock's."""
+        own = self.covered("bars", symbol, timeframe)
+        if timeframe != "1d" or asset_class == "crypto":
+            return own
+        return merged([*own, *self.covered("grouped_daily", None, "1d")])
+
+
+def loaded(source: str) -> Loaded:
+    """Read the state of a source from its committed rows."""
+    state = Loaded()
+    statement = sql.SQL(_COVERED).format(schema=sql.Identifier(f"raw_{source}"))
     with database.pool().connection() as connection:
-        for symbol, timeframe, ranges in connection.execute(_in_schema(_COVERED, source)):
-            windows[symbol, timeframe] = [(window.lower, window.upper) for window in ranges]
-    return windows
+        for endpoint, symbol, timeframe, ranges, asked_at in connection.execute(statement):
+            key = (endpoint, symbol, timeframe)
+            state.windows[key] = [(window.lower, window.upper) for window in ranges or ()]
+            if asked_at:
+                state.asked[key] = asked_at
+    return state
 
 
 def known_sha(task: Task) -> str | None:
@@ -61,14 +86,3 @@ def known_sha(task: Task) -> str | None:
     with database.pool().connection() as connection:
         row = connection.execute(statement, task.__dict__).fetchone()
     return row[0] if row else None
-
-
-def last_asked(source: str, endpoints: list[str]) -> dict[tuple[str, str | None], datetime]:
-    """When each (endpoint, symbol) last got a good answer."""
-    with database.pool().connection() as connection:
-        rows = connection.execute(_in_schema(_LAST_ASKED, source), (endpoints,)).fetchall()
-    return {(endpoint, symbol): asked_at for endpoint, symbol, asked_at in rows}
-
-
-def _in_schema(statement: str, source: str) -> sql.Composed:
-    return sql.SQL(statement).format(schema=sql.Identifier(f"raw_{source}"))  # type: ignore[arg-type]

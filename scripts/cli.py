@@ -47,9 +47,9 @@ def extract(
 
         options = _options(symbols, timeframes, source, start, end)
         if dry_run:
-            from extract import dry_run as planning
+            from extract.dry_run import show_extract
 
-            planning.show_extract(**options)
+            show_extract(**options)
             return
         raise typer.Exit(_finish(run.extract(**options)))
 
@@ -69,9 +69,9 @@ def backfill(
 
         options = _options(symbols, timeframes, source, start, end)
         if dry_run:
-            from extract import dry_run as planning
+            from extract.dry_run import show_backfill
 
-            planning.show_backfill(**options)
+            show_backfill(**options)
             return
         raise typer.Exit(_finish(job.backfill(**options)))
 

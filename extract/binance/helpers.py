@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -27,3 +28,27 @@ def klines(body: bytes) -> Parsed:
             raise BadPayload(f"expected rows of {KLINE_FIELDS} fields that begin with the open time")
     # The body is nothing but rows, and Binance writes a number the same way every time.
     return Parsed(len(rows), sha256(body))
+
+
+def objects(body: bytes, required: str) -> Parsed:
+    """An array of objects that all have the field."""
+    rows = rows_of(body)
+    if any(not isinstance(row, dict) or required not in row for row in rows):
+        raise BadPayload(f"expected objects with the documented field {required}")
+    return Parsed(len(rows), sha256(body))
+
+
+def open_interest_now(body: bytes) -> Parsed:
+    """The single object of the point-in-time endpoint."""
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadPayload(f"not JSON ({error})") from None
+    if not isinstance(found, dict) or "openInterest" not in found:
+        raise BadPayload("expected an object with the documented field openInterest")
+    return Parsed(1, sha256(body))
+
+
+def newest(body: bytes, field: str) -> datetime:
+    """The instant in a millisecond field of the last row."""
+    return datetime.fromtimestamp(rows_of(body)[-1][field] / 1000, UTC)

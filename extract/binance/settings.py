@@ -1,12 +1,37 @@
-"""Binance's limits, hosts and reaches. Sources: its API documentation and exchangeInfo (see README.md)."""
+"""Binance's limits, hosts and reaches. Sources: its API documentation, exchangeInfo of 2026-07 (see README.md)."""
 
 from __future__ import annotations
 
-# The keyless market-data mirror of the spot host: where a geo-blocked (451) spot request goes.
+from datetime import timedelta
+
 SPOT_WEIGHT_PER_MINUTE = 6000
 FUTURES_WEIGHT_PER_MINUTE = 2400
+# Not counted by weight but by requests; the numbers are per five minutes, here per minute.
+FUNDING_REQUESTS_PER_MINUTE = 100
+STATISTICS_REQUESTS_PER_MINUTE = 200
 
 SPOT_KLINES = ("/api/v3/klines", 1000, 2)  # path, rows a request, weight
 FUTURES_KLINES = ("/fapi/v1/klines", 1000, 5)
-
 KLINE_FIELDS = 12
+
+FUNDING = "/fapi/v1/fundingRate"
+FUNDING_ROWS = 1000
+
+OPEN_INTEREST_NOW = "/fapi/v1/openInterest"
+# endpoint -> (path, field that every row has)
+STATISTICS = {
+    "open_interest": ("/futures/data/openInterestHist", "sumOpenInterest"),
+    "long_short_ratio": ("/futures/data/globalLongShortAccountRatio", "longAccount"),
+    "taker_ratio": ("/futures/data/takerlongshortRatio", "buySellRatio"),
+}
+STATISTICS_ROWS = 500
+STATISTICS_PERIODS = ("5m", "15m", "30m", "1h")
+# Some minutes short of the 30 days: the limit moves on while the request travels.
+STATISTICS_REACH = timedelta(days=30, minutes=-30)
+
+# Files for anything older; the file of a day appears on the next day.
+ARCHIVE_AGE = timedelta(days=2)
+# A file takes two requests (itself and its checksum): below this many rows REST is the shorter way.
+ARCHIVE_FILE_ROWS = 100
+FIRST_STATISTICS_REACH = timedelta(days=30)
+FIRST_FUNDING_REACH = timedelta(days=365)

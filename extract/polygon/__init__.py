@@ -6,8 +6,9 @@ split would otherwise rewrite the whole history.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from math import ceil
 from urllib.parse import urlencode, urlsplit
 
@@ -15,16 +16,30 @@ from extract import http
 from extract.budget import RequestsPerMinute
 from extract.polygon import helpers
 from extract.polygon.settings import (
+    ANNOUNCED_AHEAD,
+    ANNOUNCED_LATE,
     CRYPTO_MINUTES_A_DAY,
+    MARKET_WIDE_FROM,
     PAGE_LIMIT,
     REFERENCE_PAGE_LIMIT,
+    SCARCE_BELOW,
     SPANS,
     STOCK_MINUTES_A_DAY,
+    TICKERS_AGE,
 )
 from extract.provider import Fetched, Provider, examined, milliseconds
 from extract.registry import Asset
-from extract.responses import Answer, Parsed, Task
+from extract.responses import Answer, Task
 from extract.settings import load as load_settings
+from extract.state import Loaded
+from extract.timeframes import NEW_YORK, day_start
+from extract.windows import Window
+
+EVER = datetime(1970, 1, 1, tzinfo=UTC)
+STATUS_PATH = "/v1/marketstatus/now"
+HOLIDAYS_PATH = "/v1/marketstatus/upcoming"
+# endpoint -> the date field its rows are filtered and sorted by
+DATED = {"splits": "execution_date", "dividends": "ex_dividend_date"}
 
 
 class Polygon(Provider):
@@ -37,18 +52,19 @@ class Polygon(Provider):
         self._base = str(chosen.polygon_base_url).rstrip("/")
         self._key = chosen.polygon_api_key.get_secret_value() if chosen.polygon_api_key else None
         per_minute = chosen.polygon_requests_per_minute
-        self.requests_are_scarce = 0 < per_minute < 60
+        self.requests_are_scarce = 0 < per_minute < SCARCE_BELOW
+        self.requests_per_minute = per_minute or None
         self._budget = RequestsPerMinute(self.NAME, per_minute) if per_minute else None
         self._session = http.session(connections=16)
+        # The answer of the check at start-up, kept as this run's market status.
+        self._status: Answer | None = None
 
     def prepare(self) -> str | None:
         if self._key is None:
             return "POLYGON_API_KEY is not set (get a key and put it into .env)"
-        answer = self._ask("/v1/marketstatus/now")
-        if answer.http_status == 401:
+        self._status = self._ask(STATUS_PATH)
+        if self._status.http_status == 401:
             return "POLYGON_API_KEY is refused (HTTP 401): check the key"
-        if not answer.is_success:
-            return answer.error
         return None
 
     def close(self) -> None:
@@ -62,76 +78,140 @@ class Polygon(Provider):
 
     def bar_tasks(self, asset: Asset, timeframe: str, start: datetime, end: datetime, now: datetime) -> list[Task]:
         minutes = CRYPTO_MINUTES_A_DAY if asset.asset_class == "crypto" else STOCK_MINUTES_A_DAY * 5 / 7
-        per_day = 1 if timeframe in ("1d", "1w") else minutes
-        pages = max(1, ceil((end - start) / timedelta(days=1) * per_day / PAGE_LIMIT))
-        return [
-            Task(
-                self.NAME, "bars", start, end, asset.symbol, asset.asset_class, self.symbol_of(asset), timeframe,
-                requests=pages,
-            )
-        ]  # fmt: skip
+        base_bars = 1 if timeframe in ("1d", "1w") else minutes
+        pages = max(1, ceil((end - start) / timedelta(days=1) * base_bars / PAGE_LIMIT))
+        series = (asset.symbol, asset.asset_class, asset.polygon, timeframe)
+        return [Task(self.NAME, "bars", start, end, *series, requests=pages)]
 
-    def split_tasks(self, asset: Asset, start: datetime, end: datetime) -> list[Task]:
-        return [Task(self.NAME, "splits", start, end, asset.symbol, asset.asset_class, asset.polygon)]
+    def extra_tasks(
+        self, assets: Sequence[Asset], loaded: Loaded, now: datetime, window: Window | None = None
+    ) -> list[Task]:
+        """Reference data, none of which depends on a window: each is asked once a day, listings once a week."""
+        today = day_start(now, "crypto")
+        stocks = {asset.polygon: asset for asset in assets if asset.polygon and asset.asset_class != "crypto"}
+        tasks = [Task(self.NAME, "market_status", now, now)]
+        if loaded.asked.get(("market_holidays", None, None), EVER) < today:
+            tasks.append(Task(self.NAME, "market_holidays", today, today + timedelta(days=365)))
+        for endpoint in DATED:
+            tasks += self._dated_tasks(endpoint, list(stocks.values()), loaded, today)
+        tasks += [
+            Task(self.NAME, "tickers", today, today + TICKERS_AGE, asset.symbol, asset.asset_class, asset.polygon)
+            for asset in stocks.values()
+            if loaded.asked.get(("tickers", asset.symbol, None), EVER) <= now - TICKERS_AGE
+        ]
+        return tasks
+
+    def _dated_tasks(self, endpoint: str, stocks: list[Asset], loaded: Loaded, today: datetime) -> list[Task]:
+        """All of a ticker's splits or dividends at first; then what is new, of the whole market where that is less."""
+        end = today + ANNOUNCED_AHEAD
+        wide_asked = loaded.asked.get((endpoint, None, None), EVER)
+        tasks, due = [], []
+        for asset in stocks:
+            own_asked = loaded.asked.get((endpoint, asset.symbol, None))
+            task = Task(self.NAME, endpoint, EVER, end, asset.symbol, asset.asset_class, asset.polygon)
+            if own_asked is None:
+                tasks.append(task)
+            elif max(own_asked, wide_asked) < today:
+                since = day_start(max(own_asked, wide_asked) - ANNOUNCED_LATE, "crypto")
+                due.append(task.part(since, end))
+        if len(due) >= MARKET_WIDE_FROM:
+            return [*tasks, Task(self.NAME, endpoint, min(task.start for task in due), end)]
+        return tasks + due
+
+    def combined(self, tasks: list[Task]) -> list[Task]:
+        """Days of stocks as whole-market answers, where there are fewer days than symbols."""
+        daily = [
+            task
+            for task in tasks
+            if task.endpoint == "bars" and task.timeframe == "1d" and task.asset_class != "crypto"
+        ]
+        symbols = {task.symbol for task in daily}
+        days = sorted({day for task in daily for day in _trading_days(task)})
+        if len(symbols) < MARKET_WIDE_FROM or len(days) > len(symbols):
+            return tasks
+        serves = tuple(sorted({task.series_name for task in daily}))
+        whole = [
+            Task(self.NAME, "grouped_daily", day, day_start(day, "stock", 1), timeframe="1d", serves=serves)
+            for day in days
+        ]
+        return [task for task in tasks if task not in daily] + whole
 
     def fetch(self, task: Task, known_sha: Callable[[Task], str | None]) -> Iterator[Fetched]:
-        if task.endpoint == "bars":
-            yield from self._bars(task)
-        else:
-            yield from self._reference(task)
+        match task.endpoint:
+            case "bars":
+                yield from self._bars(task)
+            case "grouped_daily":
+                day = task.start.astimezone(NEW_YORK).date()
+                path = f"/v2/aggs/grouped/locale/us/market/stocks/{day}?adjusted=false&include_otc=false"
+                yield examined(task, self._ask(path), lambda body: helpers.bars(body, with_ticker=True))
+            case "market_status":
+                answer, self._status = self._status or self._ask(STATUS_PATH), None
+                yield examined(task, answer, helpers.market_status)
+            case "market_holidays":
+                yield examined(task, self._ask(HOLIDAYS_PATH), helpers.market_holidays)
+            case "tickers":
+                yield from self._tickers(task)
+            case _:
+                yield from self._dated(task)
 
     def _bars(self, task: Task) -> Iterator[Fetched]:
+        """The pages of a window; each is a row of its own, for its own part of the window."""
         assert task.timeframe is not None
         multiplier, span = SPANS[task.timeframe]
         last = task.end - timedelta(milliseconds=1)
         if task.timeframe == "1w":
             # Polygon's weeks start on Sunday: a window that ends on Monday 00:00 would reach into the next one.
             last = task.end - timedelta(days=2)
-        path = (
-            f"/v2/aggs/ticker/{task.provider_symbol}/range/{multiplier}/{span}"
-            f"/{milliseconds(task.start)}/{milliseconds(last)}"
-        )
-        query = {"adjusted": "false", "sort": "asc", "limit": PAGE_LIMIT}
-        following: str | None = f"{path}?{urlencode(query)}"
+        window = f"{milliseconds(task.start)}/{milliseconds(last)}"
+        query = urlencode({"adjusted": "false", "sort": "asc", "limit": PAGE_LIMIT})
+        path: str | None = f"/v2/aggs/ticker/{task.provider_symbol}/range/{multiplier}/{span}/{window}?{query}"
         start = task.start
-        while following:
-            fetched = examined(task.part(start, task.end), self._ask(following), helpers.bars)
-            following = None
-            if fetched.parsed and fetched.answer.body:
-                following = helpers.next_page(fetched.answer.body)
-                following = following and self._below_base(following)
-                following_start = following and helpers.page_start(following)
-                if following and following_start and start < following_start < task.end:
-                    yield Fetched(task.part(start, following_start), fetched.answer, fetched.parsed)
-                    start = following_start
-                    if "adjusted=" not in following:
-                        following += "&adjusted=false"
-                    continue
-                following = None
-            yield fetched
+        while path:
+            fetched = examined(task.part(start, task.end), self._ask(path), helpers.bars)
+            path = self._next_page(fetched)
+            following = helpers.page_start(path) if path else None
+            if following is None or not start < following < task.end:
+                yield fetched
+                return
+            yield replace(fetched, task=task.part(start, following))
+            start = following
 
-    def _reference(self, task: Task) -> Iterator[Fetched]:
-        field, parse = REFERENCE[task.endpoint]
+    def _dated(self, task: Task) -> Iterator[Fetched]:
+        """Splits or dividends of a window of days, of one ticker or of the whole market."""
+        field = DATED[task.endpoint]
         first, last = (instant.date().isoformat() for instant in (task.start, task.end - timedelta(milliseconds=1)))
         query: dict[str, str | int] = {f"{field}.gte": first, f"{field}.lte": last}
         query |= {"order": "asc", "sort": field, "limit": REFERENCE_PAGE_LIMIT}
         if task.provider_symbol:
             query["ticker"] = task.provider_symbol
-        following: str | None = f"/v3/reference/{task.endpoint}?{urlencode(query)}"
+        path: str | None = f"/v3/reference/{task.endpoint}?{urlencode(query)}"
         part = task
-        while following:
-            fetched = examined(part, self._ask(following), parse)
+        while path:
+            fetched = examined(part, self._ask(path), lambda body: helpers.reference(body, field))
             yield fetched
-            following = None
-            if fetched.parsed and fetched.parsed.row_count and fetched.answer.body:
-                following = helpers.next_page(fetched.answer.body)
-                following = following and self._below_base(following)
+            path = self._next_page(fetched)
+            if path and fetched.answer.body:
                 newest = helpers.results_of(fetched.answer.body)[-1][field]
                 part = task.part(datetime.fromisoformat(f"{newest}T00:00:00+00:00"), task.end)
 
-    def _below_base(self, path: str) -> str:
-        """A next_url's path without the part that the base URL already has."""
-        return path.removeprefix(urlsplit(self._base).path)
+    def _tickers(self, task: Task) -> Iterator[Fetched]:
+        """A ticker's listing; without `active=false` a delisted one is not found."""
+        for is_active in ("true", "false"):
+            query = urlencode({"ticker": task.provider_symbol, "active": is_active})
+            answer = self._ask(f"/v3/reference/tickers?{query}")
+            fetched = examined(task, answer, lambda body: helpers.reference(body, "ticker"))
+            if is_active == "false" or not fetched.parsed or fetched.parsed.row_count:
+                yield fetched
+                return
+
+    def _next_page(self, fetched: Fetched) -> str | None:
+        """The path of the next page below our base URL; its query says again that prices are as traded."""
+        if not fetched.parsed or not fetched.answer.body:
+            return None
+        path = helpers.next_page(fetched.answer.body)
+        if path and fetched.task.endpoint == "bars" and "adjusted=" not in path:
+            path += "&adjusted=false"
+        return path and path.removeprefix(urlsplit(self._base).path)
 
     def _ask(self, path: str) -> Answer:
         def send() -> http.Response:
@@ -143,15 +223,10 @@ class Polygon(Provider):
         return self.source.ask(send, quota=lambda: budget.remaining() if budget else None)
 
 
-def _splits(body: bytes) -> Parsed:
-    return helpers.reference(body, "execution_date")
-
-
-def _dividends(body: bytes) -> Parsed:
-    return helpers.reference(body, "ex_dividend_date")
-
-
-REFERENCE: dict[str, tuple[str, Callable[[bytes], Parsed]]] = {
-    "splits": ("execution_date", _splits),
-    "dividends": ("ex_dividend_date", _dividends),
-}
+def _trading_days(task: Task) -> Iterator[datetime]:
+    """The weekdays of a task's window, each as its New York midnight."""
+    day = day_start(task.start, "stock")
+    while day < task.end:
+        if day.astimezone(NEW_YORK).weekday() < 5:
+            yield day
+        day = day_start(day, "stock", 1)

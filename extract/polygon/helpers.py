@@ -33,9 +33,9 @@ def results_of(body: bytes) -> list[dict[str, Any]]:
     return rows
 
 
-def bars(body: bytes, ticker_field: bool = False) -> Parsed:
+def bars(body: bytes, with_ticker: bool = False) -> Parsed:
     rows = results_of(body)
-    wanted = BAR_FIELDS | {"T"} if ticker_field else BAR_FIELDS
+    wanted = BAR_FIELDS | {"T"} if with_ticker else BAR_FIELDS
     # The ends stand for the rest: a renamed field misses everywhere, a single bad row is dbt's to reject.
     for row in rows[:1] + rows[-1:]:
         if missing := wanted - row.keys():
@@ -49,6 +49,23 @@ def reference(body: bytes, key: str) -> Parsed:
         if key not in row:
             raise BadPayload(f"rows lack the documented field {key}")
     return Parsed(len(rows), sha256(orjson.dumps(rows)))
+
+
+def market_status(body: bytes) -> Parsed:
+    """Open or closed, now; the time of asking is no news."""
+    document = body_of(body)
+    if not isinstance(document, dict) or "market" not in document:
+        raise BadPayload("expected an object with the documented field market")
+    document.pop("serverTime", None)
+    return Parsed(1, sha256(orjson.dumps(document)))
+
+
+def market_holidays(body: bytes) -> Parsed:
+    """The coming holidays, as a bare array."""
+    rows = body_of(body)
+    if not isinstance(rows, list) or any(not isinstance(row, dict) or "date" not in row for row in rows):
+        raise BadPayload("expected an array of objects with the documented field date")
+    return Parsed(len(rows), sha256(body))
 
 
 def next_page(body: bytes) -> str | None:

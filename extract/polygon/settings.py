@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 # timeframe -> (multiplier, timespan)
 SPANS = {
     "5m": (5, "minute"),
@@ -17,4 +19,13 @@ PAGE_LIMIT = 50_000
 REFERENCE_PAGE_LIMIT = 1_000
 # Minutes in which a day can have base bars: extended hours 04:00-20:00 for stocks.
 STOCK_MINUTES_A_DAY = 960
+# Requests a minute below which one is dearer than the bars it brings twice.
+SCARCE_BELOW = 60
+# How old the listing data of a ticker may be.
+TICKERS_AGE = timedelta(days=7)
+# Splits and dividends are announced ahead; and an answer is asked for again for so long, for late announcements.
+ANNOUNCED_AHEAD = timedelta(days=30)
+ANNOUNCED_LATE = timedelta(days=7)
+# From so many symbols on, one question about the whole market is less than one for each.
+MARKET_WIDE_FROM = 3
 CRYPTO_MINUTES_A_DAY = 1440

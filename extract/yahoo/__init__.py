@@ -71,7 +71,7 @@ class Yahoo(Provider):
             from yfinance.exceptions import YFRateLimitError
 
             try:
-                return data.get(url, params=params, timeout=self._timeout)  # type: ignore[no-any-return]
+                return data.get(url, params=params, timeout=self._timeout)
             except YFRateLimitError:
                 return data._session.last_chart()
 
