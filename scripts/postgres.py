@@ -101,6 +101,10 @@ class Server:
             "PGDATABASE": database,
         }
 
+    def is_made(self) -> bool:
+        """Whether it was ever started, so that it has a port and a password."""
+        return (self.home / "port").exists() and self.passfile.exists()
+
     def is_running(self) -> bool:
         return (self.data / "PG_VERSION").exists() and self._run("pg_ctl", "-D", self.data, "status").returncode == 0
 
@@ -220,16 +224,11 @@ def temporary_postgres() -> Iterator[Server]:
             server.stop()
 
 
-def environment() -> dict[str, str]:
-    """PG* defaults for this checkout: empty when PGHOST is set or no embedded server was made yet."""
-    server = Server(HOME)
-    if os.environ.get("PGHOST") or not (server.home / "port").exists() or not server.passfile.exists():
-        return {}
-    return server.environment()
-
-
 def main(arguments: list[str]) -> int:
     """`python -m scripts.postgres up|down|psql|status`."""
+    from scripts import environment
+
+    environment.read_settings_file()
     action = arguments[0] if arguments else "status"
     if os.environ.get("PGHOST"):
         if action == "psql":

@@ -1,0 +1,139 @@
+# Every command of the warehouse; `make help` lists them. What they do beyond a line is Python: see scripts/.
+MAKEFLAGS += --warn-undefined-variables --no-builtin-rules --no-print-directory
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The Python (3.11 to 3.13) that the virtual environment is made from.
+PYTHON ?= python3
+UV := $(shell command -v uv)
+
+# Options of single commands, see `make help`.
+SQL ?=
+PG ?=
+START ?=
+END ?=
+SYMBOLS ?=
+TIMEFRAMES ?=
+SOURCE ?=
+# By the environment, because it keeps quotes and line ends as they are.
+export SQL PG
+
+option = $(if $($(1)),--$(2) '$($(1))')
+selection = $(call option,SYMBOLS,symbols) $(call option,TIMEFRAMES,timeframes) $(call option,SOURCE,source)
+window = $(call option,START,start) $(call option,END,end)
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##### Set-up
+
+RUNTIME := $(VENV)/.runtime
+EVERYTHING := $(VENV)/.everything
+
+.PHONY: setup
+setup: $(EVERYTHING) ## make .venv from the lock file (with uv where it is installed, else pip)
+
+$(RUNTIME): requirements.lock pyproject.toml
+	$(call install,requirements.lock)
+	@touch $@
+
+$(EVERYTHING): requirements-dev.lock pyproject.toml
+	$(call install,requirements-dev.lock)
+	@touch $(RUNTIME) $@
+
+# Bytecode is compiled here, not at the first run: PYTHONDONTWRITEBYTECODE may be set, and it halves every start-up.
+# The lock is complete, so nothing is resolved (--no-deps): faster, and older versions of pip cannot stumble over extras.
+# The project itself needs no isolated build: its one build requirement, setuptools, is in the lock.
+define install
+@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	{ echo 'Python 3.11 to 3.13 is needed: say where it is, e.g. make setup PYTHON=python3.12' >&2; exit 1; }
+@echo 'installing $(1) into $(VENV) (once)'
+@if [ -n '$(UV)' ]; then \
+	{ [ -x $(BIN)/python ] || uv venv --quiet --clear --python $(PYTHON) $(VENV); } && \
+	uv pip install --quiet --python $(BIN)/python --compile-bytecode --no-deps --require-hashes -r $(1) && \
+	uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable . ; \
+else \
+	{ $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV); } && \
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --no-deps --require-hashes -r $(1) && \
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable . && \
+	{ $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true; } ; \
+fi
+@$(BIN)/python -c 'import sysconfig, pathlib; \
+	pathlib.Path(sysconfig.get_path("purelib"), "market_environment.pth").write_text("import scripts.environment; scripts.environment.main()\n")'
+endef
+
+##### The warehouse
+
+.PHONY: up
+up: $(RUNTIME) ## start the embedded Postgres (nothing to do where PGHOST is set)
+	@$(BIN)/python -m scripts.postgres up
+
+.PHONY: down
+down: $(RUNTIME) ## stop it; its data stay
+	@$(BIN)/python -m scripts.postgres down
+
+.PHONY: psql
+psql: $(RUNTIME) ## a prompt on the warehouse, a query from stdin, or: make psql SQL="select 1"
+	@$(BIN)/python -m scripts.postgres psql $(if $(SQL),--command "$$SQL")
+
+.PHONY: demo
+demo: $(RUNTIME) ## the whole pipeline on real and synthetic data, without key, server or network
+	@$(BIN)/market demo
+
+.PHONY: extract
+extract: $(RUNTIME) ## load what is new of every enabled asset [SYMBOLS= TIMEFRAMES= SOURCE= START= END=]
+	@$(BIN)/market extract $(selection) $(window)
+
+.PHONY: build
+build: $(RUNTIME) ## dbt build: models, seeds, snapshots, tests
+	@$(BIN)/python -m scripts.postgres up
+	@$(BIN)/dbt build
+
+.PHONY: backfill
+backfill: $(RUNTIME) ## load history: START=2024-01-01 END=2024-12-31 [SYMBOLS="BTC AAPL" TIMEFRAMES="1h 1d"]
+	@$(if $(and $(START),$(END)),,echo 'say from when to when: make backfill START=2024-01-01 END=2024-12-31' >&2; exit 78)
+	@$(BIN)/market backfill $(window) $(selection)
+
+.PHONY: backfill-status backfill-pause backfill-resume
+backfill-status: $(RUNTIME) ## how far each backfill is
+backfill-pause: $(RUNTIME) ## stop running backfills after the package they are loading
+backfill-resume: $(RUNTIME) ## continue every unfinished backfill
+backfill-status backfill-pause backfill-resume:
+	@$(BIN)/market $@
+
+.PHONY: docs
+docs: $(RUNTIME) ## the dbt docs as one page, target/static_index.html
+	@$(BIN)/python -m scripts.postgres up
+	@$(BIN)/dbt docs generate --static
+
+.PHONY: doctor
+doctor: $(RUNTIME) ## check configuration, keys, database, clock, symbols, lock, disk; each with its fix
+	@$(BIN)/market doctor
+
+##### Development
+
+.PHONY: test
+test: $(EVERYTHING) ## set-up and the whole test suite [PG=15: on Debian's PostgreSQL 15]
+	@$(BIN)/python -m pytest
+
+.PHONY: lint
+lint: $(EVERYTHING) ## ruff, mypy, sqlfluff
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m scripts.postgres up
+	@$(BIN)/sqlfluff lint --disable-progress-bar dbt_project
+
+.PHONY: check
+check: lint test ## lint and test
+
+.PHONY: clean
+clean: ## stop the embedded Postgres and remove everything generated, its data and .venv included
+	@[ ! -x $(BIN)/python ] || $(BIN)/python -m scripts.postgres down
+	@rm -rf .warehouse $(VENV) target logs site .dlt *.egg-info .coverage bench.json .user.yml
+	@rm -rf .hypothesis .pytest_cache .mypy_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
