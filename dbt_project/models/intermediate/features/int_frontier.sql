@@ -1,7 +1,7 @@
 {{
     config(
         post_hook=[
-            "{{ advance_watermark(['int_bars_selected', 'int_bars_resampled', 'int_funding_rates', 'int_futures_samples', 'int_liquidations']) }}",
+            "{{ advance_watermark(['int_bars_selected', 'int_bars_resampled', 'int_funding_rates', 'int_futures_samples', 'int_liquidations'], prepares='market_data_v2') }}",
             '{{ analyze() }}',
         ]
     )
@@ -25,7 +25,7 @@ series as (
     select * from {{ ref('int_series') }}
 ),
 
-{% if is_whole_run() -%}
+{% if starts_anew('market_data_v2') -%}
 final as (
     select
         series_id,
@@ -40,35 +40,35 @@ final as (
 changed_bars as (
     select series_id, opened_at
     from {{ ref('int_bars_selected') }}
-    where changed_in_load > {{ mart_watermark() }}
+    where changed_in_load > {{ watermark('market_data_v2') }}
     union all
     select series_id, opened_at
     from {{ ref('int_bars_resampled') }}
-    where changed_in_load > {{ mart_watermark() }}
+    where changed_in_load > {{ watermark('market_data_v2') }}
 ),
 
 -- When the derivatives data of an asset changed: every bar that closes in the span sees it.
 changed_derivatives as (
     select symbol, asset_class, settled_at as closes_from, coalesce(next_settled_at, {{ endless_future }}) as closes_to
     from {{ ref('int_funding_rates') }}
-    where changed_in_load > {{ mart_watermark() }}
+    where changed_in_load > {{ watermark('market_data_v2') }}
     union all
     select symbol, asset_class, sampled_at, usable_until
     from {{ ref('int_futures_samples') }}
-    where changed_in_load > {{ mart_watermark() }}
+    where changed_in_load > {{ watermark('market_data_v2') }}
     union all
     select symbol, asset_class, traded_at, traded_at + interval '7 days'
     from {{ ref('int_liquidations') }}
-    where changed_in_load > {{ mart_watermark() }}
+    where changed_in_load > {{ watermark('market_data_v2') }}
     union all
     select watches.symbol, watches.asset_class, watches.watched_from, watches.watched_to + interval '7 days'
     from {{ ref('stg_binance__liquidation_watches') }} as watches
     inner join {{ ref('int_loads') }} as loads on loads.provider = 'binance' and loads.load_id = watches.load_id
-    where loads.load_no > {{ mart_watermark() }}
+    where loads.load_no > {{ watermark('market_data_v2') }}
     union all
     select symbol, asset_class, published_at, {{ endless_future }}
     from {{ ref('int_exchange_inflows') }}
-    where changed_in_load > {{ mart_watermark() }}
+    where changed_in_load > {{ watermark('market_data_v2') }}
 ),
 
 changes as (

@@ -18,7 +18,7 @@
             {'columns': ['symbol', 'asset_class', 'timeframe', 'timestamp'], 'unique': true},
             {'columns': ['timestamp']},
         ],
-        pre_hook=['{{ require_whole_frontier() }}'],
+        pre_hook=["{{ require_whole('int_frontier') }}"],
         post_hook=[
             '{{ delete_unlisted_bars() }}',
             "{{ advance_watermark(['int_frontier']) }}",

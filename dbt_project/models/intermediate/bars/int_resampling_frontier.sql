@@ -1,0 +1,142 @@
+{{
+    config(
+        indexes=[{'columns': ['series_id', 'slot_date']}],
+        post_hook=["{{ advance_watermark(['int_bars_selected'], prepares='int_bars_resampled') }}", '{{ analyze() }}']
+    )
+}}
+-- The days (weeks, for weekly bars) of each series whose bars are to be made anew of finer ones, with the base bars to
+-- read for them: those with a changed base bar, and that of the bar before it, whose slot it may end.
+with
+
+series as (
+    select * from {{ ref('int_series') }}
+),
+
+-- Every fetched timeframe is a base of each coarser one that it divides. Hours on the clock do not add up to slots
+-- counted from the open.
+pairs as (
+    select
+        targets.series_id,
+        targets.timeframe,
+        targets.step_minutes,
+        targets.calendar,
+        targets.grid,
+        targets.time_zone,
+        bases.series_id as base_series_id,
+        bases.timeframe as base_timeframe,
+        bases.step_minutes as base_step_minutes,
+        bases.grid as base_grid,
+        (
+            select max(bars.opened_at)
+            from {{ ref('int_bars_selected') }} as bars
+            where bars.series_id = bases.series_id
+        ) as last_base_opened_at
+    from series as targets
+    inner join series as bases
+        on
+            bases.symbol = targets.symbol
+            and bases.asset_class = targets.asset_class
+            and bases.is_fetched
+            and bases.step_minutes < targets.step_minutes
+            and mod(targets.step_minutes, bases.step_minutes) = 0
+    where targets.step_minutes >= 1440 or bases.step_minutes < 60 or bases.grid = targets.grid
+),
+
+changed_bars as (
+    select
+        series_id,
+        opened_at,
+        session_date
+    from {{ ref('int_bars_selected') }}
+    where changed_in_load > {{ watermark('int_bars_resampled') }}
+),
+
+touched_sessions as (
+    select series_id, session_date from changed_bars
+
+    {% if not starts_anew('int_bars_resampled') -%}
+    union
+
+    select
+        changed_bars.series_id,
+        bars.session_date
+    from changed_bars
+    inner join {{ ref('int_bars_selected') }} as bars
+        on
+            bars.series_id = changed_bars.series_id
+            and bars.opened_at = (
+                select max(earlier.opened_at)
+                from {{ ref('int_bars_selected') }} as earlier
+                where earlier.series_id = changed_bars.series_id and earlier.opened_at < changed_bars.opened_at
+            )
+    {%- else -%}
+    group by series_id, session_date
+    {%- endif %}
+),
+
+touched_slots as (
+    select distinct
+        pairs.series_id,
+        case when pairs.step_minutes = 10080 then {{ monday('touched_sessions.session_date') }} else touched_sessions.session_date end
+            as slot_date
+    from touched_sessions
+    inner join pairs on pairs.base_series_id = touched_sessions.series_id
+),
+
+weekly_slots as (
+    select
+        calendar,
+        timeframe,
+        grid,
+        {{ monday('slot_date') }} as slot_date,
+        sum(slots) as slots
+    from {{ ref('int_slots') }}
+    where timeframe <> '1w'
+    group by calendar, timeframe, grid, {{ monday('slot_date') }}
+),
+
+final as (
+    select
+        touched_slots.series_id,
+        touched_slots.slot_date,
+        pairs.timeframe,
+        pairs.step_minutes,
+        pairs.base_series_id,
+        pairs.base_timeframe,
+        pairs.base_step_minutes,
+        slots.first_slot_at,
+        slots.closes_at,
+        slots.slots_before,
+        base_slots.first_slot_at as base_first_slot_at,
+        coalesce(weekly_slots.slots, base_slots.slots) as base_slots,
+        {{ local_instant('touched_slots.slot_date', "'00:00'", 'pairs.time_zone') }} as reads_from,
+        {{ local_instant("(touched_slots.slot_date + case when pairs.step_minutes = 10080 then 7 else 1 end)", "'00:00'", 'pairs.time_zone') }}
+            as reads_to,
+        -- A slot is over when a base bar at or after its end is there.
+        last_bars.closed_at as known_until
+    from touched_slots
+    inner join pairs on pairs.series_id = touched_slots.series_id
+    inner join {{ ref('int_bars_selected') }} as last_bars
+        on last_bars.series_id = pairs.base_series_id and last_bars.opened_at = pairs.last_base_opened_at
+    inner join {{ ref('int_slots') }} as slots
+        on
+            slots.calendar = pairs.calendar
+            and slots.timeframe = pairs.timeframe
+            and slots.grid = pairs.grid
+            and slots.slot_date = touched_slots.slot_date
+    left join {{ ref('int_slots') }} as base_slots
+        on
+            base_slots.calendar = pairs.calendar
+            and base_slots.timeframe = pairs.base_timeframe
+            and base_slots.grid = pairs.base_grid
+            and base_slots.slot_date = touched_slots.slot_date
+    left join weekly_slots
+        on
+            weekly_slots.calendar = pairs.calendar
+            and weekly_slots.timeframe = pairs.base_timeframe
+            and weekly_slots.grid = pairs.base_grid
+            and weekly_slots.slot_date = touched_slots.slot_date
+            and pairs.step_minutes = 10080
+)
+
+select * from final
