@@ -173,6 +173,7 @@ class Warehouse:
 
     def commit(self, provider: str, load_id: str) -> None:
         """Give an uncommitted load its line."""
+        self._loads += 1
         with psycopg.connect(self.database.dsn) as connection:
             self._commit(connection, provider, load_id)
 

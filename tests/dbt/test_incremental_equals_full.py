@@ -1,0 +1,137 @@
+"""An incremental warehouse holds what a warehouse built from nothing holds, whatever happened and in whatever order.
+
+Each step of a random history (histories.py) is loaded into two warehouses. One is built incrementally, the other is
+emptied of all but its raw rows and built anew; every column must be the same but those that say when a row was
+computed. Then the incremental one is built again, without news: it must not touch a row.
+
+More steps: `pytest -m long`, or EQUALITY_STEPS=40 EQUALITY_SEED=7.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from tests.dbt.histories import History, crypto_history, stock_history
+from tests.warehouse import MakeWarehouse, Warehouse
+
+SEED = int(os.environ.get("EQUALITY_SEED", "20251122"))
+STEPS = int(os.environ.get("EQUALITY_STEPS", "4"))
+LONG_STEPS = 40
+
+BUILT_SCHEMAS = ("seeds", "staging", "intermediate", "marts", "snapshots")
+SELECTED = "+market_data_v2"
+COMPARED = {
+    "marts.market_data_v2": "symbol, asset_class, timeframe, timestamp",
+    "intermediate.int_bars": "series_id, opened_at",
+}
+Rows = Counter[tuple[tuple[str, str], ...]]
+PROCESSING_TIMES = {"computed_at", "updated_at", "created_at"}
+
+
+def rows_of(warehouse: Warehouse, relation: str) -> Rows:
+    """Every row as (column, text) pairs; numbers keep their scale, so 1.0 and 1.00 differ."""
+    schema, table = relation.split(".")
+    columns = [
+        row["column_name"]
+        for row in warehouse.query(
+            "select column_name from information_schema.columns where table_schema = %s and table_name = %s"
+            " order by ordinal_position",
+            schema,
+            table,
+        )
+        if row["column_name"] not in PROCESSING_TIMES
+    ]
+    texts = ", ".join(f'cast("{column}" as text) as "{column}"' for column in columns)
+    return Counter(tuple(row.items()) for row in warehouse.query(f"select {texts} from {relation}"))
+
+
+def build_anew(warehouse: Warehouse) -> None:
+    """Drop all that dbt made, its watermarks too, and build from the raw rows."""
+    schemas = ", ".join((*BUILT_SCHEMAS, "ops"))
+    warehouse.execute(f"drop schema if exists {schemas} cascade")
+    warehouse.build(SELECTED)
+
+
+def assert_equal(incremental: Warehouse, full: Warehouse, history: History) -> None:
+    for relation, key in COMPARED.items():
+        ours, theirs = rows_of(incremental, relation), rows_of(full, relation)
+        if ours != theirs:
+            pytest.fail(f"{relation} differs\n{_difference(ours - theirs, theirs - ours, key)}\n{_story(history)}")
+
+
+def _difference(ours: Rows, theirs: Rows, key: str) -> str:
+    """The first few differing rows: only the columns that differ."""
+    names = [name.strip() for name in key.split(",")]
+
+    def keyed(rows: Rows) -> dict[tuple[str, ...], dict[str, str]]:
+        return {tuple(dict(row)[name] for name in names): dict(row) for row in rows}
+
+    mine, other = keyed(ours), keyed(theirs)
+    lines = [f"{len(mine)} rows only incremental, {len(other)} rows only full"]
+    for at in sorted(mine.keys() | other.keys(), key=str)[:8]:
+        if at in mine and at in other:
+            odd = {name: (mine[at][name], other[at][name]) for name in mine[at] if mine[at][name] != other[at][name]}
+            lines.append(f"{at}: (incremental, full) {odd}")
+        else:
+            lines.append(f"{at}: only {'incremental' if at in mine else 'full'}: {mine.get(at) or other.get(at)}")
+    return "\n".join(lines)
+
+
+def _story(history: History) -> str:
+    return f"seed {history.seed}, now {history.now}\n" + "\n".join(history.journal[-25:])
+
+
+def row_versions(warehouse: Warehouse) -> dict[str, list[tuple[str, str, str]]]:
+    """Where each row of each table in marts lies and which transaction wrote it."""
+    tables = warehouse.query(
+        "select schemaname || '.' || tablename as name from pg_tables where schemaname in ('marts', 'snapshots')"
+    )
+    return {
+        table["name"]: sorted(
+            (row["oid"], row["ctid"], row["xmin"])
+            for row in warehouse.query(
+                f"select cast(tableoid as text) as oid, cast(ctid as text) as ctid, cast(xmin as text) as xmin"
+                f" from {table['name']}"
+            )
+        )
+        for table in tables
+    }
+
+
+def run(history: History, incremental: Warehouse, full: Warehouse, steps: int) -> None:
+    history.begin()
+    incremental.build(SELECTED)
+    for step in range(steps):
+        happened = history.step()
+        print(f"step {step + 1}: " + "; ".join(happened))
+        incremental.build(SELECTED, without_staging=not history.changed_registry)
+        build_anew(full)
+        assert_equal(incremental, full, history)
+        if step % 2 == 0:
+            before = row_versions(incremental)
+            incremental.build(SELECTED, without_staging=True)
+            assert row_versions(incremental) == before, "a build without news wrote rows"
+    rows = len(rows_of(incremental, "intermediate.int_bars"))
+    assert rows > 800, "the history is too small to prove anything"
+
+
+@pytest.mark.parametrize("make_history", [crypto_history, stock_history], ids=["crypto", "stocks"])
+def test_incremental_equals_full(
+    make_warehouse: MakeWarehouse, make_history: Callable[[int, list[Warehouse]], History]
+) -> None:
+    incremental, full = make_warehouse("incremental"), make_warehouse("full")
+    run(make_history(SEED, [incremental, full]), incremental, full, STEPS)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("make_history", [crypto_history, stock_history], ids=["crypto", "stocks"])
+def test_incremental_equals_full_for_long(
+    make_warehouse: MakeWarehouse, make_history: Callable[[int, list[Warehouse]], History], seed: int
+) -> None:
+    incremental, full = make_warehouse("incremental"), make_warehouse("full")
+    run(make_history(seed, [incremental, full]), incremental, full, LONG_STEPS)
