@@ -62,8 +62,7 @@ else \
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable . && \
 	{ $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true; } ; \
 fi
-@$(BIN)/python -c 'import sysconfig, pathlib; \
-	pathlib.Path(sysconfig.get_path("purelib"), "market_environment.pth").write_text("import scripts.environment; scripts.environment.main()\n")'
+@$(BIN)/python -m scripts.environment
 endef
 
 ##### The warehouse

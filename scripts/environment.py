@@ -1,24 +1,33 @@
 """Leads `dbt` and `sqlfluff` to the warehouse and the settings that `market` uses.
 
-Those two read nothing but the environment. `make setup` writes a line into the .venv's site-packages that calls `main`
-whenever its Python starts; for dbt and sqlfluff it then fills in what the environment leaves open: first from
-`.env`, then, where PGHOST is still unset, with the address of the embedded server. Its password stays in the password
-file that PGPASSFILE names. Every other program is left alone, so that a PGHOST in its environment is always the user's.
+Those two read nothing but the environment. `make setup` runs this module, which writes one line into the .venv's
+site-packages; with it, a Python of that .venv that is started as dbt or sqlfluff first fills in what the environment
+leaves open: from `.env`, then, where PGHOST is still unset, the address of the embedded server. The password stays in
+the file that PGPASSFILE names. Any other program is left alone, so that a PGHOST in its environment is the user's.
 """
 
 from __future__ import annotations
 
 import os
-import sys
+import sysconfig
+from pathlib import Path
 
-READERS = {"dbt", "sqlfluff", "dbt.cli.main"}
+# Run at the start of every Python of this .venv: it costs the others a microsecond, and imports nothing for them.
+HOOK = (
+    "import sys; {'dbt', 'sqlfluff', 'dbt.cli.main'} & {word.rpartition('/')[2] for word in sys.orig_argv[:3]}"
+    " and __import__('scripts.environment').environment.lead()\n"
+)
 
 
-def main() -> None:
-    """Act when this Python was started as one of the readers: `dbt …`, `python .venv/bin/dbt …`, `python -m …`."""
-    if any(os.path.basename(word) in READERS for word in sys.orig_argv[:3]):
-        read_settings_file()
-        lead_to_embedded_server()
+def hook_file() -> Path:
+    """Where Python looks for such lines; its name sorts after the one that makes this checkout importable."""
+    return Path(sysconfig.get_path("purelib")) / "market_environment.pth"
+
+
+def lead() -> None:
+    """Complete the environment of this process."""
+    read_settings_file()
+    lead_to_embedded_server()
 
 
 def read_settings_file() -> None:
@@ -39,3 +48,7 @@ def lead_to_embedded_server() -> None:
     server = Server(HOME)
     if not os.environ.get("PGHOST") and server.is_made():
         os.environ.update({**server.environment(), "PGPASSWORD": "", "PGPASSFILE": str(server.passfile)})
+
+
+if __name__ == "__main__":
+    hook_file().write_text(HOOK)

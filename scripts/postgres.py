@@ -9,6 +9,7 @@ Where PGHOST is set, the warehouse is the team's server and nothing here ever st
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shutil
@@ -109,10 +110,19 @@ class Server:
         return (self.data / "PG_VERSION").exists() and self._run("pg_ctl", "-D", self.data, "status").returncode == 0
 
     def start(self) -> None:
-        """Start the server, making it first if there is none; does nothing when it runs. Safe after `kill -9`."""
-        if self.is_running():
-            return
-        if not (self.data / "PG_VERSION").exists():
+        """Start the server, making it first if there is none; does nothing when it runs. Safe after `kill -9`.
+
+        Raises PostgresError, which says what to look at.
+        """
+        self.home.mkdir(parents=True, exist_ok=True)
+        # Two programs may want it at once.
+        with (self.home / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not self.is_running():
+                self._start()
+
+    def _start(self) -> None:
+        if not self.data.exists():
             self._initialise()
         self._choose_port()
         options = " ".join(
@@ -144,23 +154,24 @@ class Server:
                 connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
 
     def _initialise(self) -> None:
-        """Run initdb; a directory left by an initdb that was killed is thrown away first."""
-        shutil.rmtree(self.data, ignore_errors=True)
-        self.home.mkdir(parents=True, exist_ok=True)
-        self.data.mkdir(mode=0o700)
+        """Make the data directory: under another name until it is complete, as initdb may be killed at any moment."""
+        unfinished = self.home / "data.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(mode=0o700)
         password = secrets.token_urlsafe(24)
-        self.passfile.touch(mode=0o600)
-        self.passfile.write_text(f"127.0.0.1:*:*:{SUPERUSER}:{password}\n")
         with tempfile.NamedTemporaryFile("w", dir=self.home, prefix="initdb") as pwfile:
             pwfile.write(password)
             pwfile.flush()
-            self._own(self.data, Path(pwfile.name), self.home)
+            self._own(unfinished, Path(pwfile.name), self.home)
             arguments = ["-U", SUPERUSER, "-A", "scram-sha-256", f"--pwfile={pwfile.name}", "--encoding=UTF8"]
             # C collation: text keys sort by byte, the same on every machine, and twice as fast.
-            result = self._run("initdb", "-D", self.data, *arguments, "--locale=C")
+            result = self._run("initdb", "-D", unfinished, *arguments, "--locale=C")
         if result.returncode:
-            shutil.rmtree(self.data, ignore_errors=True)
+            shutil.rmtree(unfinished, ignore_errors=True)
             raise PostgresError(f"initdb failed:\n{result.stderr.strip()}")
+        self.passfile.touch(mode=0o600)
+        self.passfile.write_text(f"127.0.0.1:*:*:{SUPERUSER}:{password}\n")
+        unfinished.rename(self.data)
 
     def _choose_port(self) -> None:
         """Keep the port of last time when it is free, so that clients' settings stay valid."""

@@ -1,0 +1,110 @@
+"""A bare `dbt` finds the warehouse that `market` uses."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import environment
+from scripts import postgres as embedded
+from scripts.postgres import Server
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: Server) -> Path:
+    """A checkout whose embedded server is the suite's, and an environment without PG* variables."""
+    monkeypatch.setattr(embedded, "ROOT", tmp_path)
+    monkeypatch.setattr(embedded, "HOME", postgres.home)
+    for name in list(os.environ):
+        if name.startswith("PG"):
+            monkeypatch.delenv(name)
+    # What the code under test sets goes away with the test.
+    for name in ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGPASSFILE", "WAREHOUSE_NOW"):
+        monkeypatch.setenv(name, "")
+    return tmp_path
+
+
+def test_the_embedded_server_without_its_password(home: Path, postgres: Server) -> None:
+    environment.lead()
+    found = {name: value for name, value in os.environ.items() if name.startswith("PG")}
+    assert found == {
+        "PGHOST": "127.0.0.1", "PGPORT": str(postgres.port), "PGUSER": "postgres", "PGDATABASE": "market",
+        "PGPASSWORD": "", "PGPASSFILE": str(postgres.passfile),
+    }  # fmt: skip
+    assert postgres.password not in " ".join(os.environ.values())
+
+
+def test_a_server_of_the_environment_is_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGHOST", "db.example.com")
+    environment.lead()
+    assert os.environ["PGHOST"] == "db.example.com"
+    assert os.environ["PGPORT"] == ""
+
+
+def test_a_server_of_the_settings_file_is_taken(home: Path) -> None:
+    (home / ".env").write_text("# ours\nPGHOST=db.example.com\nexport PGPASSWORD='a b#c'\nWAREHOUSE_NOW=2024-01-01\n")
+    environment.lead()
+    assert os.environ["PGHOST"] == "db.example.com"
+    assert os.environ["PGPASSWORD"] == "a b#c"
+    assert os.environ["WAREHOUSE_NOW"] == "2024-01-01"
+
+
+def test_the_environment_outranks_the_settings_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / ".env").write_text("WAREHOUSE_NOW=2024-01-01\nPGHOST=\n")
+    monkeypatch.setenv("WAREHOUSE_NOW", "2025-01-01")
+    environment.lead()
+    assert os.environ["WAREHOUSE_NOW"] == "2025-01-01"
+    assert os.environ["PGHOST"] == "127.0.0.1"
+
+
+def test_a_checkout_without_a_server_yet_is_left_as_it_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "HOME", home / "nothing")
+    environment.lead()
+    assert os.environ["PGHOST"] == ""
+
+
+@pytest.mark.parametrize(
+    ("command", "is_led"),
+    [
+        (["dbt", "build"], True),
+        ([".venv/bin/sqlfluff", "lint"], True),
+        (["python", "/somewhere/.venv/bin/dbt", "build"], True),
+        (["python", "-m", "dbt.cli.main"], True),
+        (["python", "-m", "pytest"], False),
+        (["python", "-c", "print('dbt')"], False),
+        (["market", "extract"], False),
+    ],
+)
+def test_the_hook_acts_for_dbt_and_sqlfluff_alone(command: list[str], is_led: bool) -> None:
+    program = f"import sys; sys.orig_argv = {command!r}\n{environment.HOOK}print('scripts.environment' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True,
+        env={"PATH": os.environ["PATH"], "PGHOST": "db.example.com"},
+    )  # fmt: skip
+    assert result.stdout.strip() == str(is_led), result.stderr
+
+
+def test_set_up_left_the_hook() -> None:
+    assert environment.hook_file().read_text() == environment.HOOK
+
+
+def test_dbt_gets_in_by_the_password_file(home: Path, postgres: Server, tmp_path: Path) -> None:
+    """The profile hands dbt an empty password; libpq then reads the file, and only with the right one it gets in."""
+    environment.lead()
+    command = [sys.executable, "-m", "dbt.cli.main", "debug", "--connection", "--log-path", str(tmp_path)]
+
+    def debug() -> str:
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
+
+    assert "connection ok" in debug()
+    wrong = tmp_path / "pgpass"
+    wrong.write_text("127.0.0.1:*:*:postgres:wrong\n")
+    wrong.chmod(0o600)
+    os.environ["PGPASSFILE"] = str(wrong)
+    assert "password authentication failed" in debug()
