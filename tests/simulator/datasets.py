@@ -150,6 +150,7 @@ def _scaled(text: str, places: int) -> int:
     return int(value)
 
 
+@functools.cache
 def shared(folder: Path) -> Dataset:
     """Recorded data in ``folder`` (its README lists the licences): Lean stocks, Binance archives, Yahoo charts."""
     if not (folder / "INDEX.csv").exists():
