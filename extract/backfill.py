@@ -16,8 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from extract import clock, database, planner, registry, settings, state
-from extract.planner import Series
-from extract.responses import Task
+from extract.planner import Planned, Series
 from extract.run import Plan, Report, Run, extra_tasks, load_series, open_providers, prepare_warehouse
 from extract.settings import ConfigurationError
 from extract.timeframes import closed_until
@@ -110,7 +109,10 @@ def jobs() -> list[Job]:
             order by jobs.job_id
             """
         ).fetchall()
-    return [Job(*job, tuple((symbol, timeframe) for symbol, timeframe in series)) for *job, series in rows]
+    return [
+        Job(job_id, start, end, source, word, asked_at, tuple((symbol, timeframe) for symbol, timeframe in series))
+        for job_id, start, end, source, word, asked_at, series in rows
+    ]
 
 
 def status(job: Job) -> list[SeriesStatus]:
@@ -185,8 +187,8 @@ def _run(job: Job) -> Report:
 def backfill_plan(run: Run, start: datetime, end: datetime) -> Plan:
     """What a series asks of a source in `market backfill`: what is not loaded yet."""
 
-    def plan(series: Series, source: str) -> list[Task]:
-        return planner.plan_missing(series, run.providers[source], run.covered(series, source), start, end, run.now)
+    def plan(series: Series, source: str) -> Planned:
+        return planner.plan_missing(series, run.providers[source], run.covered(series, source), (start, end), run.now)
 
     return plan
 

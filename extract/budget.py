@@ -12,7 +12,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from pyrate_limiter import Duration, Limiter, PostgresBucket, Rate
+from pyrate_limiter import Duration, Limiter, PostgresBucket, Rate, SingleBucketFactory
 
 from extract import database
 
@@ -61,7 +61,9 @@ class RequestsPerMinute:
     def __init__(self, source: str, allowed: int) -> None:
         self._allowed = allowed
         self._bucket = PostgresBucket(database.pool(), source, [Rate(allowed, Duration.MINUTE)])
-        self._limiter = Limiter(self._bucket)
+        # Old entries go once per run; the library's own thread for it would outlive the pool.
+        self._limiter = Limiter(SingleBucketFactory(self._bucket, schedule_leak=False))
+        self._bucket.leak(int(self._bucket.now()))  # type: ignore[arg-type]
         # One waiter at a time: the bucket answers contention with a refusal, which the limiter takes for a full minute.
         self._queue = threading.Lock()
 

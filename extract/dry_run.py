@@ -62,7 +62,7 @@ def _show(
             tasks[name] += extra
         for series in planner.series_of(assets, run.providers, timeframes, source):
             for name in series.sources[:1]:
-                tasks[name] += plan(series, name)
+                tasks[name] += plan(series, name).tasks
         for name, provider in run.providers.items():
             _show_source(name, provider.combined(tasks[name]), provider.requests_per_minute)
 

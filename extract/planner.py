@@ -44,6 +44,14 @@ class Series:
         return self.asset.symbol, self.timeframe
 
 
+@dataclass(frozen=True)
+class Planned:
+    """The tasks for a series, and why they are not enough, if so."""
+
+    tasks: list[Task]
+    problem: str | None = None
+
+
 def series_of(
     assets: Iterable[Asset],
     providers: dict[str, Provider],
@@ -70,16 +78,16 @@ def series_of(
     return found
 
 
-def plan_new(series: Series, provider: Provider, covered: Sequence[Window], now: datetime) -> list[Task]:
+def plan_new(series: Series, provider: Provider, covered: Sequence[Window], now: datetime) -> Planned:
     """What a plain extract asks: what is missing since the first reach, and the bars that may have been amended."""
     asset, timeframe = series.asset, series.timeframe
     end = closed_until(now, timeframe, asset.asset_class)
     start = day_start(now - FIRST_REACH[timeframe], asset.asset_class)
     newest = max((stop for _, stop in covered), default=None)
     if newest is None:
-        return _tasks(series, provider, [(start, end)], now)
+        return Planned(_tasks(series, provider, [(start, end)], now))
     newest = min(floor(newest, timeframe, asset.asset_class), end)
-    gaps = [gap for gap in missing(min(start, newest), newest, covered)]
+    gaps = missing(min(start, newest), newest, covered)
     back_to = day_start(newest - lookback(asset.asset_class), asset.asset_class)
     midnight = day_start(newest, asset.asset_class)
     step = STEPS[timeframe]
@@ -88,20 +96,30 @@ def plan_new(series: Series, provider: Provider, covered: Sequence[Window], now:
     else:
         rereads = [(back_to, midnight), (max(midnight, newest - RECENT_BARS * step), end)]
     gaps = [gap for gap in gaps if gap[1] <= back_to]
-    return _tasks(series, provider, [*gaps, *rereads], now)
+    return Planned(_tasks(series, provider, [*gaps, *rereads], now))
 
 
-def plan_window(series: Series, provider: Provider, start: datetime, end: datetime, now: datetime) -> list[Task]:
-    """What an extract of a given window asks: all of it, again if it was loaded before."""
-    return _tasks(series, provider, [(start, end)], now)
+def plan_windows(series: Series, provider: Provider, windows: Sequence[Window], now: datetime) -> Planned:
+    """What given windows ask: all of them, loaded before or not."""
+    return Planned(_tasks(series, provider, windows, now), beyond_reach(series, provider, windows, now))
 
 
 def plan_missing(
-    series: Series, provider: Provider, covered: Sequence[Window], start: datetime, end: datetime, now: datetime
-) -> list[Task]:
+    series: Series, provider: Provider, covered: Sequence[Window], window: Window, now: datetime
+) -> Planned:
     """What a backfill asks: only what is not loaded yet."""
+    start, end = window
     closed = closed_until(now, series.timeframe, series.asset.asset_class)
-    return _tasks(series, provider, missing(start, min(end, closed), covered), now)
+    return plan_windows(series, provider, missing(start, min(end, closed), covered), now)
+
+
+def beyond_reach(series: Series, provider: Provider, windows: Iterable[Window], now: datetime) -> str | None:
+    """Why a source cannot bring all of the windows: it does not reach so far back."""
+    reach = provider.reach(series.timeframe)
+    start = max(min((begin for begin, _ in windows), default=now), series.asset.active_window()[0])
+    if reach is None or start >= now - reach:
+        return None
+    return f"{provider.NAME} {series.name}: it serves {series.timeframe} bars only from {now - reach:%Y-%m-%d %H:%M} on"
 
 
 def lookback(asset_class: str) -> timedelta:

@@ -136,7 +136,8 @@ def make_row(
     run_id: str, task: Task, answer: Answer, parsed: Parsed | None, known_sha: str | None, error: str | None
 ) -> Row:
     """Build the row. A good answer has `parsed`; a body that is not documented has an `error` and is quarantined."""
-    values: dict[str, Any] = {
+    values: dict[str, Any] = dict.fromkeys(ARROW_SCHEMA.names)
+    values |= {
         "run_id": run_id,
         "symbol": task.symbol,
         "asset_class": task.asset_class,

@@ -13,7 +13,7 @@ import dlt
 
 from extract import clock, database, pipeline, planner, registry, settings, state
 from extract.binance import Binance
-from extract.planner import Series
+from extract.planner import Planned, Series
 from extract.polygon import Polygon
 from extract.progress import Progress
 from extract.provider import Fetched, Provider
@@ -29,6 +29,8 @@ PROVIDERS: dict[str, type[Provider]] = {"binance": Binance, "yahoo": Yahoo, "pol
 # Tasks a load package: what a crash can cost, and what a committed step of a long load is.
 BATCH = 64
 SCARCE_BATCH = 10
+# Under which an outcome keeps a problem that belongs to no request.
+NO_WINDOW: Window = (datetime.max, datetime.max)
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +65,7 @@ class Outcome:
         asked = _count(self.requests, "request")
         if self.errors:
             first = next(iter(self.errors.values()))
-            return f"{self.name}: {self.source} failed in {len(self.errors)} of {asked}: {first}"
+            return f"{self.name}: not all of it from {self.source} ({asked}): {first}"
         if not self.requests:
             return f"{self.name}: nothing to ask {self.source}"
         if self.requests == self.unchanged:
@@ -145,7 +147,7 @@ class Run:
         return make_row(self.run_id, fetched.task, fetched.answer, fetched.parsed, known, fetched.error)
 
 
-Plan = Callable[[Series, str], list[Task]]
+Plan = Callable[[Series, str], Planned]
 
 
 def extract(
@@ -172,10 +174,10 @@ def extract(
 def extract_plan(run: Run, window: Window | None) -> Plan:
     """What a series asks of a source in `market extract`."""
 
-    def plan(series: Series, source: str) -> list[Task]:
+    def plan(series: Series, source: str) -> Planned:
         provider = run.providers[source]
         if window:
-            return planner.plan_window(series, provider, *window, run.now)
+            return planner.plan_windows(series, provider, [window], run.now)
         return planner.plan_new(series, provider, run.covered(series, source), run.now)
 
     return plan
@@ -243,10 +245,12 @@ def _load_from(run: Run, source: str, wanted: Iterable[Series], plan: Plan, extr
     tasks = list(extra)
     is_available = provider.source.is_available
     for series in wanted:
-        outcomes.setdefault(series.name, Outcome(series.name, source))
+        outcome = outcomes.setdefault(series.name, Outcome(series.name, source))
         planned = plan(series, source)
+        if planned.problem:
+            outcome.errors[NO_WINDOW] = planned.problem
         # A source that refuses anyway is asked once per series, for the record.
-        tasks += planned if is_available else planned[:1]
+        tasks += planned.tasks if is_available else planned.tasks[:1]
     for row in run.load(source, planner.in_order(provider.combined(tasks))):
         for name in row.task.serves or (row.task.series_name,):
             outcomes.setdefault(name, Outcome(name, source)).add(row)

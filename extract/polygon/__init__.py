@@ -20,6 +20,7 @@ from extract.polygon.settings import (
     ANNOUNCED_LATE,
     CRYPTO_MINUTES_A_DAY,
     MARKET_WIDE_FROM,
+    NEVER_EMPTY,
     PAGE_LIMIT,
     REFERENCE_PAGE_LIMIT,
     SCARCE_BELOW,
@@ -166,8 +167,10 @@ class Polygon(Provider):
         query = urlencode({"adjusted": "false", "sort": "asc", "limit": PAGE_LIMIT})
         path: str | None = f"/v2/aggs/ticker/{task.provider_symbol}/range/{multiplier}/{span}/{window}?{query}"
         start = task.start
+        may_be_empty = task.end - task.start < NEVER_EMPTY
         while path:
-            fetched = examined(task.part(start, task.end), self._ask(path), helpers.bars)
+            part = task.part(start, task.end)
+            fetched = examined(part, self._ask(path), lambda body: helpers.bars(body, may_be_empty=may_be_empty))
             path = self._next_page(fetched)
             following = helpers.page_start(path) if path else None
             if following is None or not start < following < task.end:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from extract.responses import BadPayload, Parsed, sha256
+from extract.responses import BadPayload, NoAnswer, Parsed, sha256
 
 BAR_FIELDS = frozenset("tohlcv")
 _PAGE_START = re.compile(r"/range/\d+/[a-z]+/(\d{12,})/")
@@ -33,8 +33,11 @@ def results_of(body: bytes) -> list[dict[str, Any]]:
     return rows
 
 
-def bars(body: bytes, with_ticker: bool = False) -> Parsed:
+def bars(body: bytes, with_ticker: bool = False, may_be_empty: bool = True) -> Parsed:
+    """The bars of a page. Polygon says "no such ticker" and "no trades" alike: by no results."""
     rows = results_of(body)
+    if not rows and not may_be_empty:
+        raise NoAnswer("no bars in the whole window: an unknown ticker, or not listed then (see active_from)")
     wanted = BAR_FIELDS | {"T"} if with_ticker else BAR_FIELDS
     # The ends stand for the rest: a renamed field misses everywhere, a single bad row is dbt's to reject.
     for row in rows[:1] + rows[-1:]:

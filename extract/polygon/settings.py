@@ -21,6 +21,8 @@ REFERENCE_PAGE_LIMIT = 1_000
 STOCK_MINUTES_A_DAY = 960
 # Requests a minute below which one is dearer than the bars it brings twice.
 SCARCE_BELOW = 60
+# An unknown ticker answers 200 without results: in a window of this length somebody must have traded a known one.
+NEVER_EMPTY = timedelta(days=7)
 # How old the listing data of a ticker may be.
 TICKERS_AGE = timedelta(days=7)
 # Splits and dividends are announced ahead; and an answer is asked for again for so long, for late announcements.
