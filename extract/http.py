@@ -185,7 +185,8 @@ def _retrying() -> tenacity.Retrying:
 def _wait(state: tenacity.RetryCallState) -> float:
     problem = state.outcome.exception() if state.outcome else None
     asked_for = retry_after(problem.response) if isinstance(problem, Unavailable) else 0
-    return asked_for or PATIENCE.backoff[state.attempt_number - 1]
+    # The wait after the last attempt is computed too, and never slept.
+    return asked_for or (*PATIENCE.backoff, 0)[state.attempt_number - 1]
 
 
 def session(connections: int) -> requests.Session:

@@ -87,8 +87,8 @@ def examined(task: Task, answer: Answer, parse: Callable[[bytes], Parsed]) -> Fe
     except NoAnswer as problem:
         failed = Answer(**{**answer.__dict__, "error": str(problem)})
         return Fetched(task, failed, error=f"{task.name}: {problem}")
-    except BadPayload as problem:
-        return Fetched(task, answer, error=f"{task.name}: {problem}; the body is kept in bad_payload")
+    except (BadPayload, LookupError, TypeError, ValueError, AttributeError) as problem:
+        return Fetched(task, answer, error=f"{task.name}: {problem or repr(problem)}; the body is kept in bad_payload")
 
 
 def milliseconds(instant: datetime) -> int:

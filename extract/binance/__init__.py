@@ -200,7 +200,7 @@ class Binance(Provider):
             path, required = STATISTICS[task.endpoint]
             query = _window_query(task, STATISTICS_ROWS) | {"period": task.timeframe or ""}
             answer = self._ask(self._futures + path, query, self._statistics_budget)
-            yield examined(task, answer, lambda body: helpers.objects(body, required))
+            yield examined(task, answer, lambda body: helpers.objects(body, required, "timestamp"))
 
     def _klines(self, task: Task) -> Iterator[Fetched]:
         is_spot = task.via == "spot"
@@ -225,7 +225,7 @@ class Binance(Provider):
             part = task.part(start, task.end)
             query = _window_query(part, FUNDING_ROWS)
             answer = self._ask(self._futures + FUNDING, query, self._funding_budget)
-            fetched = examined(part, answer, lambda body: helpers.objects(body, "fundingRate"))
+            fetched = examined(part, answer, lambda body: helpers.objects(body, "fundingRate", "fundingTime"))
             if not fetched.parsed or fetched.parsed.row_count != FUNDING_ROWS or answer.body is None:
                 yield fetched
                 return

@@ -30,11 +30,11 @@ def klines(body: bytes) -> Parsed:
     return Parsed(len(rows), sha256(body))
 
 
-def objects(body: bytes, required: str) -> Parsed:
-    """An array of objects that all have the field."""
+def objects(body: bytes, *required: str) -> Parsed:
+    """An array of objects that all have the fields."""
     rows = rows_of(body)
-    if any(not isinstance(row, dict) or required not in row for row in rows):
-        raise BadPayload(f"expected objects with the documented field {required}")
+    if any(not isinstance(row, dict) or not row.keys() >= set(required) for row in rows):
+        raise BadPayload(f"expected objects with the documented fields {', '.join(required)}")
     return Parsed(len(rows), sha256(body))
 
 

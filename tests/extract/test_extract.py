@@ -166,7 +166,9 @@ def test_pages_of_one_window_become_rows_of_their_own_windows(market: Market, mo
     monkeypatch.setattr("extract.polygon.PAGE_LIMIT", 5000)
     market.run("extract", "--source", "polygon", "--start", "2013-02-01", "--end", "2013-02-20")
     rows = market.rows("polygon", "endpoint = 'bars'")
-    assert len(rows) > 2 and all(one["window_end"] == two["window_start"] for one, two in zip(rows, rows[1:], strict=False))
+    assert len(rows) > 2 and all(
+        one["window_end"] == two["window_start"] for one, two in zip(rows, rows[1:], strict=False)
+    )
     times = [bar["t"] for row in rows for bar in row["payload"]["results"]]
     assert times == sorted(set(times)) and len(times) == 480
     assert all(request["authenticated"] for request in market.asked("bars"))
