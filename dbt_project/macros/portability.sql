@@ -36,14 +36,27 @@
 {% macro json_decimal(document, member) %}{{ return(adapter.dispatch('json_decimal', 'market_warehouse')(document, member)) }}{% endmacro %}
 {% macro postgres__json_decimal(document, member) -%}
     {%- set text = json_text(document, member) -%}
-    case when {{ text }} ~ '^-?\d{1,30}(\.\d{1,30})?([eE][-+]?\d{1,2})?$' then cast({{ text }} as numeric) end
+    {%- set value = text[1:-1] | replace('->>', '->') -%}
+    case jsonb_typeof({{ value }})
+        when 'number' then cast({{ value }} as numeric)
+        {#- No counted repetition in the pattern: {1,30} made it 6 times slower. #}
+        when 'string' then case when length({{ text }}) < 40 and {{ text }} ~ '^-?[0-9]+(\.[0-9]+)?$' then cast({{ text }} as numeric) end
+    end
 {%- endmacro %}
 
 {# A member as a whole number; NULL if it is not one. #}
 {% macro json_integer(document, member) %}{{ return(adapter.dispatch('json_integer', 'market_warehouse')(document, member)) }}{% endmacro %}
 {% macro postgres__json_integer(document, member) -%}
     {%- set text = json_text(document, member) -%}
-    case when {{ text }} ~ '^-?\d{1,18}$' then cast({{ text }} as bigint) end
+    case when length({{ text }}) < 19 and {{ text }} ~ '^-?[0-9]+$' then cast({{ text }} as bigint) end
+{%- endmacro %}
+
+{# Ends a lateral subquery whose columns are to be computed once a row: Postgres otherwise repeats an expression wherever
+   its result is used, and reads a large payload out of its compressed store each time (12k bars: 8.4 s instead of 0.1 s). #}
+{% macro compute_once() %}{{ return(adapter.dispatch('compute_once', 'market_warehouse')()) }}{% endmacro %}
+{% macro default__compute_once() -%}{%- endmacro %}
+{% macro postgres__compute_once() -%}
+    offset 0
 {%- endmacro %}
 
 {# -- time -------------------------------------------------------------------------------------------------------- #}

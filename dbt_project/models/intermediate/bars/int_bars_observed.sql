@@ -39,7 +39,7 @@ observed as (
     where
         {{ is_new_load('int_bar_revisions', 'bars.load_id') }}
         and abs(bars.open) < 1e9 and abs(bars.high) < 1e9 and abs(bars.low) < 1e9 and abs(bars.close) < 1e9
-        and abs(bars.volume) < 1e20 and abs(coalesce(bars.taker_buy_volume, 0)) < 1e20
+        and abs(bars.volume) < 1e18 and abs(coalesce(bars.taker_buy_volume, 0)) < 1e18
 ),
 
 -- A bar is final when it had closed before the answer was made; rounding to the stored scale happens here, once.

@@ -16,6 +16,7 @@
         post_hook=["{{ advance_watermark(['int_resampling_frontier']) }}", '{{ analyze() }}']
     )
 }}
+-- depends_on: {{ ref('int_series_rules') }}
 -- Bars made of finer ones: aligned to sessions (stocks from the open, crypto to UTC, weeks to Monday), from final valid
 -- bars only, once a bar at or after the slot's end shows that it is over. The finest fetched timeframe is the base; a
 -- coarser one stands in where that does not reach. A slot with too few of its expected bars is kept and flagged.
@@ -168,6 +169,17 @@ ranked as (
     from verdicts
 ),
 
+{% if is_incremental() -%}
+touched as (
+    select series_id, slot_date from slots
+    union
+    select kept.series_id, kept.session_date
+    from {{ this }} as kept
+    inner join {{ ref('int_series_rules') }} as rules
+        on rules.series_id = kept.series_id and rules.changed_in_load > {{ watermark('int_bars_resampled') }}
+),
+{%- endif %}
+
 resampled as (
     select
         series_id,
@@ -203,7 +215,7 @@ resampled as (
         'no longer listed', kept.revision, kept.first_seen_at, kept.fetched_at, false, kept.base_timeframe,
         kept.bars_present, kept.bars_expected
     from {{ this }} as kept
-    inner join (select distinct series_id, slot_date from slots) as touched
+    inner join touched
         on touched.series_id = kept.series_id and touched.slot_date = kept.session_date
     left join ranked on ranked.series_id = kept.series_id and ranked.opened_at = kept.opened_at
     where ranked.series_id is null and kept.is_listed

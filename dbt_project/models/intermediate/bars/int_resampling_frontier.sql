@@ -4,6 +4,7 @@
         post_hook=["{{ advance_watermark(['int_bars_selected'], prepares='int_bars_resampled') }}", '{{ analyze() }}']
     )
 }}
+-- depends_on: {{ ref('int_series_rules') }}
 -- The days (weeks, for weekly bars) of each series whose bars are to be made anew of finer ones, with the base bars to
 -- read for them: those with a changed base bar, and that of the bar before it, whose slot it may end.
 with
@@ -74,13 +75,34 @@ touched_sessions as (
     {%- endif %}
 ),
 
-touched_slots as (
-    select distinct
+touched_pairs as (
+    select
         pairs.series_id,
-        case when pairs.step_minutes = 10080 then {{ monday('touched_sessions.session_date') }} else touched_sessions.session_date end
-            as slot_date
+        pairs.step_minutes,
+        touched_sessions.session_date
     from touched_sessions
     inner join pairs on pairs.base_series_id = touched_sessions.series_id
+
+    {% if not starts_anew('int_bars_resampled') -%}
+    union all
+
+    -- A series whose rules changed (another timeframe is fetched, another grid) is made anew.
+    select
+        pairs.series_id,
+        pairs.step_minutes,
+        bars.session_date
+    from pairs
+    inner join {{ ref('int_series_rules') }} as rules
+        on rules.series_id = pairs.series_id and rules.changed_in_load > {{ watermark('int_bars_resampled') }}
+    inner join {{ ref('int_bars_selected') }} as bars on bars.series_id = pairs.base_series_id
+    {%- endif %}
+),
+
+touched_slots as (
+    select distinct
+        series_id,
+        case when step_minutes = 10080 then {{ monday('session_date') }} else session_date end as slot_date
+    from touched_pairs
 ),
 
 weekly_slots as (

@@ -49,7 +49,9 @@ fetched as (
 based as (
     select
         *,
-        min(case when is_fetched then step_minutes end) over (partition by symbol, asset_class) as base_step_minutes
+        min(case when is_fetched then step_minutes end) over (partition by symbol, asset_class) as base_step_minutes,
+        -- The steps' sums differ for every choice of them: which are fetched decides what is resampled of what.
+        sum(case when is_fetched then step_minutes else 0 end) over (partition by symbol, asset_class) as fetched_minutes
     from fetched
 ),
 
@@ -91,6 +93,7 @@ series as (
         cast(based.timeframe as varchar(10)) as timeframe,
         based.step_minutes,
         based.is_fetched,
+        based.fetched_minutes,
         {{ hash31("based.symbol || '|' || based.asset_class || '|' || base.timeframe") }} as base_series_id,
         base.timeframe as base_timeframe,
         based.calendar,
@@ -125,7 +128,7 @@ final as (
     select
         *,
         -- What decides which bars belong to the series: when this changes, the series is selected anew.
-        md5(concat_ws('|', calendar, grid, sources_in_order, active_from, active_to)) as rules
+        md5(concat_ws('|', calendar, grid, fetched_minutes, sources_in_order, active_from, active_to)) as rules
     from series
 )
 

@@ -4,10 +4,14 @@ with
 
 answers as (
     select
-        *,
-        case when origin = 'archive' then payload -> 'rows' else payload end as klines
-    from {{ source('raw_binance', 'responses') }}
-    where endpoint = 'bars' and status = 'ok'
+        responses.*,
+        answer.klines
+    from {{ source('raw_binance', 'responses') }} as responses
+    cross join lateral (
+        select case when responses.origin = 'archive' then {{ json_member('responses.payload', 'rows') }} else responses.payload end as klines
+        {{ compute_once() }}
+    ) as answer
+    where responses.endpoint = 'bars' and responses.status = 'ok'
 ),
 
 bars as (
@@ -17,15 +21,15 @@ bars as (
         answers.symbol,
         answers.asset_class,
         answers.timeframe,
-        {{ instant_from_epoch(json_integer('rows.item', 0)) }} as opened_at,
+        numbers.opened_at,
 
         ---------- prices (quote currency) and volumes (base currency)
-        {{ json_decimal('rows.item', 1) }} as open,
-        {{ json_decimal('rows.item', 2) }} as high,
-        {{ json_decimal('rows.item', 3) }} as low,
-        {{ json_decimal('rows.item', 4) }} as close,
-        {{ json_decimal('rows.item', 5) }} as volume,
-        {{ json_decimal('rows.item', 9) }} as taker_buy_volume,
+        numbers.open,
+        numbers.high,
+        numbers.low,
+        numbers.close,
+        numbers.volume,
+        numbers.taker_buy_volume,
 
         ---------- where and when
         rows.item as payload_row,
@@ -36,6 +40,17 @@ bars as (
         rows.position as payload_position
     from answers
     cross join lateral {{ json_items('answers.klines') }} as rows (item, position)
+    cross join lateral (
+        select
+            {{ instant_from_epoch(json_integer('rows.item', 0)) }} as opened_at,
+            {{ json_decimal('rows.item', 1) }} as open,
+            {{ json_decimal('rows.item', 2) }} as high,
+            {{ json_decimal('rows.item', 3) }} as low,
+            {{ json_decimal('rows.item', 4) }} as close,
+            {{ json_decimal('rows.item', 5) }} as volume,
+            {{ json_decimal('rows.item', 9) }} as taker_buy_volume
+        {{ compute_once() }}
+    ) as numbers
 )
 
 select * from bars

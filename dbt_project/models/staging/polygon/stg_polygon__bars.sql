@@ -4,12 +4,13 @@ with
 
 answers as (
     select
-        *,
+        responses.*,
         -- A delayed plan answers 15 minutes late and says so.
-        requested_at - case when payload ->> 'status' = 'DELAYED' then interval '15 minutes' else interval '0' end
-            as known_until
-    from {{ source('raw_polygon', 'responses') }}
-    where endpoint = 'bars' and status = 'ok'
+        responses.requested_at
+        - case when answer.status = 'DELAYED' then interval '15 minutes' else interval '0 minutes' end as known_until
+    from {{ source('raw_polygon', 'responses') }} as responses
+    cross join lateral (select {{ json_text('responses.payload', 'status') }} as status {{ compute_once() }}) as answer
+    where responses.endpoint = 'bars' and responses.status = 'ok'
 ),
 
 bars as (
@@ -19,15 +20,15 @@ bars as (
         answers.symbol,
         answers.asset_class,
         answers.timeframe,
-        {{ instant_from_epoch(json_integer('rows.item', 't')) }}
+        numbers.opened_at
         + case when answers.timeframe = '1w' then interval '1 day' else interval '0' end as opened_at,
 
         ---------- prices and volumes, as traded (adjusted=false)
-        {{ json_decimal('rows.item', 'o') }} as open,
-        {{ json_decimal('rows.item', 'h') }} as high,
-        {{ json_decimal('rows.item', 'l') }} as low,
-        {{ json_decimal('rows.item', 'c') }} as close,
-        {{ json_decimal('rows.item', 'v') }} as volume,
+        numbers.open,
+        numbers.high,
+        numbers.low,
+        numbers.close,
+        numbers.volume,
         cast(null as numeric) as taker_buy_volume,
 
         ---------- where and when
@@ -39,6 +40,16 @@ bars as (
         rows.position as payload_position
     from answers
     cross join lateral {{ json_items(json_member('answers.payload', 'results')) }} as rows (item, position)
+    cross join lateral (
+        select
+            {{ instant_from_epoch(json_integer('rows.item', 't')) }} as opened_at,
+            {{ json_decimal('rows.item', 'o') }} as open,
+            {{ json_decimal('rows.item', 'h') }} as high,
+            {{ json_decimal('rows.item', 'l') }} as low,
+            {{ json_decimal('rows.item', 'c') }} as close,
+            {{ json_decimal('rows.item', 'v') }} as volume
+        {{ compute_once() }}
+    ) as numbers
 )
 
 select * from bars

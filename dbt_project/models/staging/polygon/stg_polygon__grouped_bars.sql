@@ -22,11 +22,11 @@ bars as (
         answers.window_start as opened_at,
 
         ---------- prices and volumes, as traded (adjusted=false)
-        {{ json_decimal('rows.item', 'o') }} as open,
-        {{ json_decimal('rows.item', 'h') }} as high,
-        {{ json_decimal('rows.item', 'l') }} as low,
-        {{ json_decimal('rows.item', 'c') }} as close,
-        {{ json_decimal('rows.item', 'v') }} as volume,
+        numbers.open,
+        numbers.high,
+        numbers.low,
+        numbers.close,
+        numbers.volume,
         cast(null as numeric) as taker_buy_volume,
 
         ---------- where and when
@@ -38,6 +38,15 @@ bars as (
         rows.position as payload_position
     from answers
     cross join lateral {{ json_items(json_member('answers.payload', 'results')) }} as rows (item, position)
+    cross join lateral (
+        select
+            {{ json_decimal('rows.item', 'o') }} as open,
+            {{ json_decimal('rows.item', 'h') }} as high,
+            {{ json_decimal('rows.item', 'l') }} as low,
+            {{ json_decimal('rows.item', 'c') }} as close,
+            {{ json_decimal('rows.item', 'v') }} as volume
+        {{ compute_once() }}
+    ) as numbers
     inner join listings
         on
             listings.polygon = {{ json_text('rows.item', 'T') }}

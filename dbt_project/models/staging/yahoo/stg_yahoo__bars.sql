@@ -5,50 +5,69 @@ with
 
 answers as (
     select
-        *,
-        {{ json_member('payload', 'chart.result.0') }} as chart
-    from {{ source('raw_yahoo', 'responses') }}
-    where endpoint = 'bars' and status = 'ok'
-),
-
-columns as (
-    select
-        answers.*,
-        {{ json_text(json_member('chart', 'meta'), 'exchangeTimezoneName') }} as time_zone,
-        {{ json_member('chart', 'indicators.quote.0') }} as quote
-    from answers
+        responses.*,
+        charts.time_zone,
+        charts.stamps,
+        charts.opens,
+        charts.highs,
+        charts.lows,
+        charts.closes,
+        charts.volumes
+    from {{ source('raw_yahoo', 'responses') }} as responses
+    cross join lateral (
+        select
+            {{ json_member('responses.payload', 'chart.result.0.meta') }} ->> 'exchangeTimezoneName' as time_zone,
+            {{ json_member('responses.payload', 'chart.result.0.timestamp') }} as stamps,
+            {{ json_member('responses.payload', 'chart.result.0.indicators.quote.0.open') }} as opens,
+            {{ json_member('responses.payload', 'chart.result.0.indicators.quote.0.high') }} as highs,
+            {{ json_member('responses.payload', 'chart.result.0.indicators.quote.0.low') }} as lows,
+            {{ json_member('responses.payload', 'chart.result.0.indicators.quote.0.close') }} as closes,
+            {{ json_member('responses.payload', 'chart.result.0.indicators.quote.0.volume') }} as volumes
+        {{ compute_once() }}
+    ) as charts
+    where responses.endpoint = 'bars' and responses.status = 'ok'
 ),
 
 bars as (
     select
         ---------- keys
         'yahoo' as source,
-        columns.symbol,
-        columns.asset_class,
-        columns.timeframe,
+        answers.symbol,
+        answers.asset_class,
+        answers.timeframe,
         case
-            when columns.timeframe in ('1d', '1w')
-                then {{ local_instant(local_date(instant_from_epoch('cast(stamps.item as bigint)'), 'columns.time_zone'), "'00:00'", 'columns.time_zone') }}
-            else {{ instant_from_epoch('cast(stamps.item as bigint)') }}
+            when answers.timeframe in ('1d', '1w')
+                then {{ local_instant(local_date('numbers.stamped_at', 'answers.time_zone'), "'00:00'", 'answers.time_zone') }}
+            else numbers.stamped_at
         end as opened_at,
 
         ---------- prices (adjusted for splits) and volumes
-        {{ json_decimal("(columns.quote -> 'open')", 'cast(stamps.position - 1 as integer)') }} as open,
-        {{ json_decimal("(columns.quote -> 'high')", 'cast(stamps.position - 1 as integer)') }} as high,
-        {{ json_decimal("(columns.quote -> 'low')", 'cast(stamps.position - 1 as integer)') }} as low,
-        {{ json_decimal("(columns.quote -> 'close')", 'cast(stamps.position - 1 as integer)') }} as close,
-        {{ json_decimal("(columns.quote -> 'volume')", 'cast(stamps.position - 1 as integer)') }} as volume,
+        numbers.open,
+        numbers.high,
+        numbers.low,
+        numbers.close,
+        numbers.volume,
         cast(null as numeric) as taker_buy_volume,
 
         ---------- where and when
         cast(null as jsonb) as payload_row,
-        columns.window_start,
-        columns.requested_at as known_until,
-        columns.fetched_at,
-        columns._dlt_load_id as load_id,
-        stamps.position as payload_position
-    from columns
-    cross join lateral {{ json_items(json_member('columns.chart', 'timestamp')) }} as stamps (item, position)
+        answers.window_start,
+        answers.requested_at as known_until,
+        answers.fetched_at,
+        answers._dlt_load_id as load_id,
+        rows.position as payload_position
+    from answers
+    cross join lateral {{ json_items('answers.stamps') }} as rows (item, position)
+    cross join lateral (
+        select
+            {{ instant_from_epoch('cast(rows.item as bigint)') }} as stamped_at,
+            {{ json_decimal('answers.opens', 'cast(rows.position - 1 as integer)') }} as open,
+            {{ json_decimal('answers.highs', 'cast(rows.position - 1 as integer)') }} as high,
+            {{ json_decimal('answers.lows', 'cast(rows.position - 1 as integer)') }} as low,
+            {{ json_decimal('answers.closes', 'cast(rows.position - 1 as integer)') }} as close,
+            {{ json_decimal('answers.volumes', 'cast(rows.position - 1 as integer)') }} as volume
+        {{ compute_once() }}
+    ) as numbers
 )
 
 -- Yahoo fills a moment without data with nulls: no bar, not a bad one.
