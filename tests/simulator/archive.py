@@ -6,12 +6,13 @@ import calendar
 import datetime as dt
 import hashlib
 import io
+import re
 import zipfile
 from xml.sax.saxutils import escape
 
 import numpy as np
 
-from tests.simulator.bars import DAY, HOUR, Interval, day_ms
+from tests.simulator.bars import DAY, HOUR, Interval, date_of, day_ms
 from tests.simulator.binance import GRID, INTERVALS, kline_cells
 from tests.simulator.encode import encode_rows
 from tests.simulator.faults import BAR_KINDS, spoil_bars, spoil_samples
@@ -118,7 +119,7 @@ def _packed(world: World, call: Call) -> bytes | None:
             zipfile.ZipInfo(f"{stem}.csv", (made.year, made.month, made.day, 0, 0, 0)), rows, zipfile.ZIP_DEFLATED, 1
         )
     if not call.bar_faults:
-        world.files[key] = buffer.getvalue()
+        world.files.put(key, buffer.getvalue(), len(buffer.getvalue()))
     return buffer.getvalue()
 
 
@@ -182,11 +183,47 @@ def _funding(call: Call, instrument: Instrument, period: str) -> bytes | None:
     return ("calc_time,funding_interval_hours,last_funding_rate\n" + "".join(lines)).encode()
 
 
+def listing(world: World, call: Call) -> Reply:
+    """GET /?prefix=data/.../klines/SYMBOL/5m/: S3's XML of the files there, at most 1000, continued by `marker`."""
+    prefix, marker = call.query.get("prefix", ""), call.query.get("marker", "")
+    match = re.fullmatch(
+        r"data/(spot|futures/um)/(daily|monthly)/(klines|metrics|fundingRate)/([A-Z0-9_]+)/(?:(\w+)/)?", prefix
+    )
+    keys: list[str] = []
+    if match:
+        market, period_type, kind, symbol, interval = match.groups()
+        instrument = (world.dataset.futures if market != "spot" else world.dataset.spot).get(symbol)
+        known = instrument is not None and (
+            kind == "klines" or (instrument.derivatives is not None and market != "spot")
+        )
+        if instrument and known and (kind == "klines") == (interval is not None):
+            stem, day, ends = f"{prefix}{symbol}-{interval or kind}", date_of(instrument.first, "UTC"), instrument.last
+            last = min(world.now().date(), date_of(ends, "UTC") if ends is not None else dt.date.max)
+            while day <= last:
+                period = day.isoformat() if period_type == "daily" else day.isoformat()[:7]
+                if published(period, world.clock()):
+                    keys += [f"{stem}-{period}.zip", f"{stem}-{period}.zip.CHECKSUM"]
+                day = day + dt.timedelta(days=1) if period_type == "daily" else next_month(day)
+    keys = [key for key in keys if key > marker]
+    page = "".join(f"<Contents><Key>{escape(key)}</Key></Contents>" for key in keys[:1000])
+    more = "true" if len(keys) > 1000 else "false"
+    tail = f"<NextMarker>{escape(keys[999])}</NextMarker>" if len(keys) > 1000 else ""
+    head = f"<Name>data.binance.vision</Name><Prefix>{escape(prefix)}</Prefix><MaxKeys>1000</MaxKeys>"
+    body = f"<ListBucketResult>{head}<IsTruncated>{more}</IsTruncated>{tail}{page}</ListBucketResult>"
+    return Reply(200, b'<?xml version="1.0" encoding="UTF-8"?>\n' + body.encode(), {}, "application/xml")
+
+
+def next_month(day: dt.date) -> dt.date:
+    """The first day of the month after."""
+    return (day.replace(day=1) + dt.timedelta(days=32)).replace(day=1)
+
+
 _FILE = (
     r"/data/(?P<market>spot|futures/um|futures/cm)/(?P<period_type>daily|monthly)/(?P<type>{types})/(?P<symbol>[A-Z0-9_]+)"
     r"(?:/(?P<interval>[0-9a-zA-Z]+))?/[^/]+?-(?P<period>\d{{4}}-\d\d(?:-\d\d)?)\.zip"
 )
 ROUTES = [
+    (r"/?", "listing", listing),
     (_FILE.format(types="klines"), "bars", file),
     (_FILE.format(types="metrics"), "metrics", file),
     (_FILE.format(types="fundingRate"), "funding", file),

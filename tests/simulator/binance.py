@@ -9,7 +9,7 @@ import orjson
 
 from tests.simulator.bars import DAY, HOUR, MINUTE, Bars, Interval, Ints, window_end
 from tests.simulator.derivatives import Derivatives
-from tests.simulator.encode import Decimal, Text, encode_rows
+from tests.simulator.encode import Decimal, Text, encode_rows, listed
 from tests.simulator.faults import spoil_samples
 from tests.simulator.instruments import Grid, Instrument
 from tests.simulator.world import Call, Reply, World
@@ -138,7 +138,7 @@ def klines(world: World, call: Call) -> Reply:
         call, instrument, interval, GRID, f"kline:{micro}", encoder,
         0 if start is None else start, (2**53 if end is None else end) + 1, limit, newest=start is None,
     )  # fmt: skip
-    return limited(world, call, weight, Reply(200, b"[" + rows[:-1] + b"]"))
+    return limited(world, call, weight, Reply(200, b"".join([b"[", *listed(rows), b"]"])))
 
 
 def _integer(call: Call, name: str, default: int) -> int:

@@ -47,7 +47,7 @@ class Derivatives:
             rows.append({"fundingTime": at, "fundingRate": f"{rate:.8f}", "markPrice": mark})
         return rows
 
-    @functools.lru_cache(maxsize=20_000)  # noqa: B019 - lives as long as the process
+    @functools.lru_cache(maxsize=4_000)  # noqa: B019 - about 25 kB a day; markets live as long as the process
     def _day(self, day: int) -> dict[str, Ints]:
         """A day's 288 samples at 00:00, 00:05 ..: open interest in 0.001 contracts and shares of accounts in 0.0001."""
         random = self._random(day, 12)

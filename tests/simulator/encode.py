@@ -32,11 +32,17 @@ class Text:
     data: bytes
     ends: Ints
 
-    def rows(self, first: int, last: int) -> bytes:
-        """The text of rows [first, last)."""
+    def rows(self, first: int, last: int) -> memoryview:
+        """The text of rows [first, last), not copied."""
         if first >= last:
-            return b""
-        return self.data[int(self.ends[first - 1]) if first else 0 : int(self.ends[last - 1])]
+            return memoryview(b"")
+        return memoryview(self.data)[int(self.ends[first - 1]) if first else 0 : int(self.ends[last - 1])]
+
+
+def listed(pieces: Sequence[memoryview]) -> list[memoryview]:
+    """Pieces of rows without the comma behind the last row."""
+    kept = [piece for piece in pieces if len(piece)]
+    return [*kept[:-1], kept[-1][:-1]] if kept else []
 
 
 def encode_rows(parts: Sequence[bytes | Decimal], count: int) -> Text:

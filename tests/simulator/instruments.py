@@ -127,6 +127,12 @@ class Instrument:
         """The start of the oldest bar."""
         return min(source.first for source in self.sources)
 
+    @functools.cached_property
+    def last(self) -> int | None:
+        """The start of the newest bar; None where bars go on for ever."""
+        ends = [source.last for source in self.sources]
+        return None if None in ends else max(end for end in ends if end is not None)
+
     def source(self, interval: Interval) -> Source | None:
         """The coarsest source that gives bars of this length by whole multiples."""
         wanted = interval.milliseconds or 28 * DAY

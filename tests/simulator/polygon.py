@@ -5,17 +5,30 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import hashlib
+import math
 import re
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 import numpy as np
 import orjson
 
-from tests.simulator.bars import DAY, HOUR, MINUTE, NEW_YORK, Bars, Interval, date_of, local_midnight, window_starts
+from tests.simulator.bars import (
+    DAY,
+    HOUR,
+    MINUTE,
+    NEW_YORK,
+    Bars,
+    Interval,
+    Ints,
+    date_of,
+    local_midnight,
+    window_starts,
+)
 from tests.simulator.calendar import CLOSES, OPENS, early_closes, nyse
-from tests.simulator.encode import Decimal, Text, encode_rows
+from tests.simulator.encode import Decimal, Text, encode_rows, listed
 from tests.simulator.instruments import Grid, Instrument
 from tests.simulator.world import Call, Reply, World
 
@@ -112,23 +125,22 @@ def range_aggregates(world: World, call: Call) -> Reply:
         * {"hour": 60, "minute": 1, "second": 1, "day": 1, "week": 5, "month": 21, "quarter": 63, "year": 252}[unit]
     )
     count = max(limit // base, 1)
-    times, rows = np.empty(0, np.int64), b""
+    times, pieces, following = np.empty(0, np.int64), list[memoryview](), ""
     if instrument:
-        encoder = encode(adjusted, world.clock)
-        times, rows = world.rows(
-            call, instrument, interval, GRID, f"polygon:{adjusted}", encoder, start, end, count + 1, newest=descending
-        )
-    following = ""
-    if len(times) > count:
-        parts = rows.split(b"},")[:-1]
-        if descending:
-            following, parts = f"{part['from']}/{times[0]}", parts[1:]
-        else:
-            following, parts = f"{times[-1]}/{part['to']}", parts[:-1]
-        rows = b"},".join(parts) + b"},"
-    if descending and rows:
-        rows = b"},".join(reversed(rows.split(b"},")[:-1])) + b"},"
-    number = min(len(times), count)
+        style, encoder = f"polygon:{adjusted}", encode(adjusted, world.clock)
+
+        def rows(start: int, end: int, limit: int) -> tuple[Ints, list[memoryview]]:
+            return world.rows(call, instrument, interval, GRID, style, encoder, start, end, limit, newest=descending)
+
+        times, pieces = rows(start, end, count)
+        if len(times) == count:
+            others, _ = rows(start, int(times[0]), 1) if descending else rows(int(times[-1]) + 1, end, 1)
+            if len(others):
+                following = f"{part['from']}/{others[0]}" if descending else f"{others[0]}/{part['to']}"
+    pieces = listed(pieces)
+    if descending and pieces:
+        pieces = [memoryview(b"},".join(reversed((b"".join(pieces) + b",").split(b"},")[:-1])) + b"}")]
+    number = len(times)
     head = orjson.dumps({"ticker": ticker, "queryCount": number * base, "resultsCount": number, "adjusted": adjusted})
     tail: dict[str, Any] = {"status": "OK", "request_id": request_id(call.path, call.query, number), "count": number}
     if following:
@@ -137,8 +149,8 @@ def range_aggregates(world: World, call: Call) -> Reply:
         cursor_text = base64.urlsafe_b64encode(urlencode(kept).encode()).decode().rstrip("=")
         path = f"/v2/aggs/ticker/{ticker}/range/{multiplier}/{unit}/{following}"
         tail["next_url"] = f"{call.base}{path}?cursor={cursor_text}"
-    results = b',"results":[' + rows[:-1] + b"]" if number else b""
-    return Reply(200, head[:-1] + results + b"," + orjson.dumps(tail)[1:])
+    results: list[bytes | memoryview] = [b',"results":[', *pieces, b"]"] if number else []
+    return Reply(200, b"".join([head[:-1], *results, b",", orjson.dumps(tail)[1:]]))
 
 
 def _decode(cursor: str) -> str:
@@ -289,6 +301,27 @@ def dividends(world: World, call: Call) -> Reply:
     return _listing(call, rows, "ex_dividend_date", "desc", 10)
 
 
+def adjusted_splits(world: World, call: Call) -> Reply:
+    """GET /stocks/v1/splits: as v3, plus the factor that brings earlier prices into todays shares."""
+    rows = []
+    for instrument in world.dataset.polygon.values():
+        known = [s for s in instrument.splits if s.effective <= (world.now() + dt.timedelta(days=7)).date()]
+        for split in known:
+            later = math.prod((s.ratio for s in known if s.effective >= split.effective), start=Fraction(1))
+            rows.append(
+                {
+                    "id": "E" + request_id(instrument.symbol, split.effective),
+                    "ticker": instrument.symbol,
+                    "execution_date": split.effective.isoformat(),
+                    "split_from": split.old,
+                    "split_to": split.new,
+                    "adjustment_type": "forward_split" if split.new > split.old else "reverse_split",
+                    "historical_adjustment_factor": float(1 / later),
+                }
+            )
+    return _listing(call, rows, "execution_date", "desc", 10)
+
+
 def tickers(world: World, call: Call) -> Reply:
     """GET /v3/reference/tickers; `active` (default true) splits listed from delisted ones."""
     rows = [_ticker(world, i) for i in world.dataset.polygon.values()]
@@ -383,6 +416,7 @@ ROUTES = [
     (rf"/v2/aggs/grouped/locale/(?:us|global)/market/{MARKET_DAY}", "grouped_daily", grouped_daily),
     (rf"/v2/aggs/ticker/{TICKER}/prev", "prev", previous_day),
     (r"/v3/reference/splits", "splits", splits),
+    (r"/stocks/v1/splits", "splits", adjusted_splits),
     (r"/v3/reference/dividends", "dividends", dividends),
     (r"/v3/reference/tickers", "tickers", tickers),
     (rf"/v3/reference/tickers/{TICKER}", "tickers", ticker),

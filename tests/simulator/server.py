@@ -39,7 +39,7 @@ def _routes(rows: Sequence[tuple[str, str, Handler]]) -> list[tuple[re.Pattern[s
     return [(re.compile(pattern), endpoint, handler) for pattern, endpoint, handler in rows]
 
 
-# In this order a path without a prefix finds its provider; Yahoo's bare "/" comes last.
+# In this order a path without a prefix finds its provider.
 PROVIDERS = {
     provider.name: provider
     for provider in (
@@ -92,7 +92,9 @@ class Server:
         prefix = f"/{first}" if first in PROVIDERS else ""
         # The official Polygon client puts the path of next_url, prefix included, behind a base that has the prefix too.
         inner = f"/{rest.removeprefix(first + '/')}" if prefix else path
-        for provider in [PROVIDERS[first]] if prefix else PROVIDERS.values():
+        # Without a prefix "/" is Yahoo's cookie page, not the archive's listing.
+        bare = [PROVIDERS["yahoo"]] if path == "/" and "prefix" not in request.query else list(PROVIDERS.values())
+        for provider in [PROVIDERS[first]] if prefix else bare:
             for pattern, endpoint, handler in provider.routes:
                 if match := pattern.fullmatch(inner):
                     call = _call(request, provider.name, endpoint, inner, prefix, match.groupdict())

@@ -66,7 +66,7 @@ class SyntheticMarket:
         jump = np.random.Generator(np.random.PCG64([phase, day])).normal(0, 0.012)
         return math.log(self.price) + waves + float(jump)
 
-    @functools.lru_cache(maxsize=200_000)  # noqa: B019 - markets live as long as the process
+    @functools.lru_cache(maxsize=4_000)  # noqa: B019 - about 25 kB a day; markets live as long as the process
     def _day(self, day: int) -> Bars:
         phase = seed_of(self.seed, self.coin)
         shared = np.random.Generator(np.random.PCG64([phase, day, 1]))
@@ -158,7 +158,7 @@ class SyntheticStock:
             days = [_NO_BARS]
         return Bars.concatenate(days).between(start, end)
 
-    @functools.lru_cache(maxsize=100_000)  # noqa: B019 - lives as long as the process
+    @functools.lru_cache(maxsize=4_000)  # noqa: B019 - about 25 kB a day; markets live as long as the process
     def _day(self, day: int) -> Bars | None:
         """A session's bars, None on a day without one."""
         close = session_closes().get(day)

@@ -6,7 +6,8 @@ import collections
 import dataclasses
 import datetime as dt
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from typing import Generic, TypeVar
 
 import numpy as np
 import orjson
@@ -18,6 +19,7 @@ from tests.simulator.faults import BAR_KINDS, Fault, Faults, spoil_bars
 from tests.simulator.instruments import Grid, Instrument
 
 Encoder = Callable[[Instrument, Bars], Text]
+Value = TypeVar("Value")
 BLOCK_ROWS = 2048
 CACHE_BYTES = 300_000_000
 
@@ -54,6 +56,27 @@ class Reply:
     @staticmethod
     def json(status: int, body: object, **headers: str) -> Reply:
         return Reply(status, orjson.dumps(body), {name.replace("_", "-"): value for name, value in headers.items()})
+
+
+class Cache(Generic[Value]):
+    """The most recently used values, together at most so many bytes."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity, self.used = capacity, 0
+        self._values: collections.OrderedDict[Hashable, tuple[Value, int]] = collections.OrderedDict()
+
+    def get(self, key: Hashable) -> Value | None:
+        if key not in self._values:
+            return None
+        self._values.move_to_end(key)
+        return self._values[key][0]
+
+    def put(self, key: Hashable, value: Value, size: int) -> None:
+        self._values[key] = (value, size)
+        self.used += size
+        while self.used > self.capacity:
+            _, (_, dropped) = self._values.popitem(last=False)
+            self.used -= dropped
 
 
 class Budget:
@@ -110,9 +133,8 @@ class World:
         self.funding_budget = Budget(500 if limited else None, 300)
         self.ratio_budget = Budget(1000 if limited else None, 300)
         self.coinmetrics_budget = Budget(10 if limited else None, 6)
-        self.files: dict[tuple[str, str], bytes] = {}
-        self._blocks: collections.OrderedDict[tuple[object, ...], tuple[Ints, Text]] = collections.OrderedDict()
-        self._cached = 0
+        self.files: Cache[bytes] = Cache(CACHE_BYTES // 3)
+        self._blocks: Cache[tuple[Ints, Text]] = Cache(CACHE_BYTES)
 
     def clock(self) -> int:
         """The provider's present, Unix ms."""
@@ -134,23 +156,23 @@ class World:
         limit: int,
         *,
         newest: bool = False,
-    ) -> tuple[Ints, bytes]:
-        """Times and text of at most ``limit`` bars in [start, end): the oldest ones, or the newest."""
+    ) -> tuple[Ints, list[memoryview]]:
+        """Times and pieces of text of at most ``limit`` bars in [start, end): the oldest ones, or the newest."""
         source = instrument.source(interval)
         clock = self.clock()
         if source is None:
-            return np.empty(0, np.int64), b""
+            return np.empty(0, np.int64), []
         length = interval.milliseconds or 31 * 86_400_000
         # One window earlier than the first bar: a day or week may begin before the data does.
         start = max(start, source.first - length - 86_400_000)
         end = min(end, clock + 1, (source.last + length if source.last is not None else clock) + 1)
         if start >= end or limit <= 0:
-            return np.empty(0, np.int64), b""
+            return np.empty(0, np.int64), []
         if call.bar_faults:
             return self._spoiled(call, instrument, interval, grid, encoder, (start, end), limit, newest)
         span = length * BLOCK_ROWS if interval.milliseconds else 2**61
         numbers = range(start // span, (end - 1) // span + 1)
-        pages: list[tuple[Ints, bytes]] = []
+        pages: list[tuple[Ints, memoryview]] = []
         for number in reversed(numbers) if newest else numbers:
             times, text = self._block(instrument, interval, grid, style, encoder, number, span, clock)
             first, last = (int(i) for i in np.searchsorted(times, [start, end]))
@@ -164,7 +186,7 @@ class World:
                 break
         if newest:
             pages.reverse()
-        return np.concatenate([page[0] for page in pages]), b"".join(page[1] for page in pages)
+        return np.concatenate([page[0] for page in pages]), [page[1] for page in pages]
 
     def _block(
         self, instrument: Instrument, interval: Interval, grid: Grid, style: str, encoder: Encoder,
@@ -176,25 +198,19 @@ class World:
         splits = len(instrument.effective_splits(clock))
         seen = min(clock, finish + (interval.milliseconds or 0))
         key = (source.identity, interval, grid, style, instrument.price_places, splits, number, seen)
-        if key in self._blocks:
-            self._blocks.move_to_end(key)
-            return self._blocks[key]
-        bars = instrument.bars(
-            interval, max(begin, source.first - 40 * 86_400_000), min(finish, clock + 1), clock, grid
-        )
+        if known := self._blocks.get(key):
+            return known
+        begin = max(begin, source.first - 40 * 86_400_000)
+        bars = instrument.bars(interval, begin, min(finish, clock + 1), clock, grid)
         assert bars is not None
         block = (bars.time, encoder(instrument, bars))
-        self._blocks[key] = block
-        self._cached += len(block[1].data)
-        while self._cached > CACHE_BYTES:
-            _, (_, text) = self._blocks.popitem(last=False)
-            self._cached -= len(text.data)
+        self._blocks.put(key, block, len(block[1].data))
         return block
 
     def _spoiled(
         self, call: Call, instrument: Instrument, interval: Interval, grid: Grid, encoder: Encoder,
         window: tuple[int, int], limit: int, newest: bool,
-    ) -> tuple[Ints, bytes]:  # fmt: skip
+    ) -> tuple[Ints, list[memoryview]]:  # fmt: skip
         step = interval.milliseconds or 31 * 86_400_000
         start, end = window
         if newest:
@@ -203,4 +219,4 @@ class World:
         assert bars is not None
         bars = spoil_bars(bars, step, call.bar_faults, self.clock())
         bars = bars.take(slice(-limit, None) if newest else slice(0, limit))
-        return bars.time, encoder(instrument, bars).data
+        return bars.time, [memoryview(encoder(instrument, bars).data)]

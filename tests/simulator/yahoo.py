@@ -163,7 +163,11 @@ def _charted(world: World, call: Call, instrument: Instrument, name: str, start:
         return {"chart": {"result": [{**result, "indicators": {"quote": [{}]}}], "error": None}}
     step = interval.milliseconds or 31 * DAY
     nulls = [f for f in call.bar_faults if f.kind == "null"]
-    bars = spoil_bars(bars, step, call.bar_faults, clock)
+    # Without a time, "duplicated" is Yahoo's own habit: today's bar comes again, stamped with the moment.
+    twice = [f for f in call.bar_faults if f.kind == "duplicated" and f.start is None]
+    bars = spoil_bars(bars, step, [f for f in call.bar_faults if f not in twice], clock)
+    if twice:
+        bars = Bars.concatenate([bars, bars.take(slice(-1, None))])
     if intraday:
         result["meta"]["tradingPeriods"] = _sessions(instrument, bars, call)
     split = instrument.adjusted(bars, clock)
@@ -182,6 +186,8 @@ def _charted(world: World, call: Call, instrument: Instrument, name: str, start:
         "volume": volume.tolist(),
     }  # fmt: skip
     times = ((bars.time + stamp) // 1000).tolist()
+    if twice:
+        times[-1] = min(result["meta"]["regularMarketTime"], end)
     adjusted = (np.array(quote["close"]) * instrument.dividend_factors(bars.time, clock)).tolist()
     for fault in nulls:
         for i, at in enumerate(bars.time.tolist()):

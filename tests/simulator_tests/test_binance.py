@@ -6,6 +6,7 @@ import csv
 import datetime as dt
 import hashlib
 import io
+import re
 import zipfile
 from decimal import Decimal
 from pathlib import Path
@@ -235,6 +236,24 @@ def test_files_appear_the_next_day_and_the_first_monday(own: Web) -> None:
     assert (own.get(daily).status_code, own.get(monthly).status_code) == (200, 404)
     own.simulator.set_clock("2013-03-04T12:00:00Z")  # a Monday
     assert own.get(monthly).status_code == 200
+
+
+def test_the_archive_lists_its_files(demo: Web) -> None:
+    prefix = "data/spot/daily/klines/BTCUSDT/1h/"
+    keys: list[str] = []
+    text, marker = "<IsTruncated>true", ""
+    while "<IsTruncated>true" in text:
+        text = demo.get(f"/binance-archive/?prefix={prefix}&marker={marker}").text
+        page = re.findall(r"<Key>([^<]+)</Key>", text)
+        assert len(page) <= 1000
+        keys += page
+        marker = keys[-1]
+    files = [key for key in keys if key.endswith(".zip")]
+    assert (files[0], files[-1]) == (f"{prefix}BTCUSDT-1h-2010-01-01.zip", f"{prefix}BTCUSDT-1h-2013-03-01.zip")
+    assert (
+        len(keys) == 2 * len(files) == len(set(keys)) and demo.get(f"/binance-archive/{files[-1]}").status_code == 200
+    )
+    assert "<Key>" not in demo.get("/binance-archive/?prefix=data/spot/daily/klines/NOPE/1h/").text
 
 
 def test_an_amended_file_has_a_new_checksum(own: Web) -> None:

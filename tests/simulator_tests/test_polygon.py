@@ -129,6 +129,13 @@ def test_splits_and_dividends_can_be_filtered_and_paged(demo: Web) -> None:
     )
 
 
+def test_the_newer_splits_listing_has_adjustment_factors(demo: Web) -> None:
+    rows = demo.json("/polygon/stocks/v1/splits?ticker=AAPL&order=asc")["results"]
+    assert [(r["adjustment_type"], r["historical_adjustment_factor"]) for r in rows] == [
+        ("forward_split", 0.25), ("forward_split", 0.5),
+    ]  # fmt: skip
+
+
 def test_tickers_say_what_is_synthetic_and_what_is_gone(demo: Web) -> None:
     rows = demo.json("/polygon/v3/reference/tickers?market=crypto")["results"]
     assert {row["ticker"] for row in rows} == {"X:BTCUSD", "X:ETHUSD", "X:SOLUSD"}

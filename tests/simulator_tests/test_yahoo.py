@@ -97,6 +97,16 @@ def test_todays_bar_is_unfinished_while_the_market_is_open(own: Web) -> None:
     assert volumes[0][0] == volumes[1][0] and volumes[0][1] < volumes[1][1]
 
 
+def test_todays_bar_can_come_twice(own: Web) -> None:
+    own.simulator.set_clock("2013-03-01T18:00:00Z")
+    own.simulator.add_fault(kind="duplicated", provider="yahoo")
+    got = chart(own, "FB", window("2013-02-28", "2013-03-02"))
+    assert got["timestamp"][-2:] == [seconds("2013-03-01T14:30"), seconds("2013-03-01T18:00")]
+    closes = got["indicators"]["quote"][0]["close"]
+    assert len(closes) == len(got["timestamp"]) == len(got["indicators"]["adjclose"][0]["adjclose"]) == 3
+    assert closes[1] == closes[2]
+
+
 @pytest.mark.parametrize(
     ("interval", "start", "text"),
     [
