@@ -9,3 +9,13 @@
         {%- endfor %}
     )
 {%- endmacro %}
+
+{# Pre-hook of int_bar_versions: the versions of the bars that are looked at again are written anew, all of them or, when
+   no listed source has a word on a bar any more, none. #}
+{% macro forget_changed_bars() %}
+    {%- if is_incremental() %}
+    delete from {{ this }} as versions
+    using {{ ref('int_bars_changed') }} as changed
+    where changed.series_id = versions.series_id and changed.opened_at = versions.opened_at
+    {%- endif %}
+{% endmacro %}

@@ -30,7 +30,7 @@
 {# Whether this run builds a model from nothing: it is not there yet, or a full refresh was asked for. #}
 {% macro starts_anew(model) -%}
     {%- if not execute or flags.FULL_REFRESH -%}{{ return(true) }}{%- endif -%}
-    {%- set schema = 'marts' if model == 'market_data_v2' else 'intermediate' -%}
+    {%- set schema = 'intermediate' if model.startswith('int_') else 'marts' -%}
     {{ return(adapter.get_relation(database=target.database, schema=schema, identifier=model) is none) }}
 {%- endmacro %}
 

@@ -136,6 +136,12 @@
     cast(mod(cast(cast('x' || substr(md5({{ text }}), 1, 8) as bit(32)) as bigint), 2147483648) as integer)
 {%- endmacro %}
 
+{# A stable hash of a text, 0 .. 2^60 - 1 (the first 15 hex digits of its md5). #}
+{% macro hash63(text) %}{{ return(adapter.dispatch('hash63', 'market_warehouse')(text)) }}{% endmacro %}
+{% macro postgres__hash63(text) -%}
+    cast(cast('x0' || substr(md5({{ text }}), 1, 15) as bit(64)) as bigint)
+{%- endmacro %}
+
 {# Place of a word in a list separated by blanks or commas, to rank by: smaller is earlier, NULL = not in the list. #}
 {% macro place_in_list(word, list) -%}
     nullif(position(' ' || {{ word }} || ' ' in ' ' || replace({{ list }}, ',', ' ') || ' '), 0)

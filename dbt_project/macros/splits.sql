@@ -2,3 +2,13 @@
 {% macro in_basis(price) -%}
     case when split_factor = slot_split_factor then {{ price }} else round({{ price }} * split_factor / slot_split_factor, 10) end
 {%- endmacro %}
+
+{# A source's price as traded: Yahoo's adjustment for later splits undone, and for stocks the single-precision noise of
+   its numbers rounded away. #}
+{% macro as_traded_price(price) -%}
+    case
+        when source = 'yahoo' and asset_class <> 'crypto' then round({{ price }} * adjustment, 4)
+        when adjustment = 1 then {{ price }}
+        else {{ price }} * adjustment
+    end
+{%- endmacro %}

@@ -99,7 +99,9 @@ series as (
         based.calendar,
         calendars.time_zone,
         case
-            when based.step_minutes in (60, 240) and based.is_fetched and leading_sources.source = 'polygon'
+            when
+                based.step_minutes in (60, 240) and based.is_fetched and leading_sources.source = 'polygon'
+                and based.calendar <> '24/7'
                 then 'clock'
             else 'open'
         end as grid,

@@ -1,0 +1,132 @@
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='append',
+        indexes=[{'columns': ['series_id', 'opened_at', 'revision'], 'unique': true}],
+        pre_hook=['{{ forget_changed_bars() }}'],
+        post_hook=["{{ advance_watermark(['int_bar_revisions']) }}", '{{ analyze() }}']
+    )
+}}
+-- depends_on: {{ ref('int_bar_revisions') }}
+-- depends_on: {{ ref('int_series_rules') }}
+-- depends_on: {{ ref('int_splits') }}
+-- The versions that a bar went through, for bars on which more than one word was said: after each load, the word of the
+-- first source whose latest one passes the checks; if none passes, the first source's, flagged. Replayed from the log
+-- load by load, so that it does not depend on how often this model ran.
+with
+
+words as (
+    select words.*
+    from {{ ref('int_bar_words') }} as words
+    inner join (
+        select revisions.series_id, revisions.opened_at
+        from {{ ref('int_bar_revisions') }} as revisions
+        {% if is_incremental() -%}
+        inner join {{ ref('int_bars_changed') }} as changed
+            on changed.series_id = revisions.series_id and changed.opened_at = revisions.opened_at
+        {%- endif %}
+        group by revisions.series_id, revisions.opened_at
+        having count(*) > 1
+    ) as several
+        on several.series_id = words.series_id and several.opened_at = words.opened_at
+),
+
+-- A withdrawn bar keeps the values it had, flagged.
+spoken as (
+    select
+        series_id,
+        opened_at,
+        closed_at,
+        session_date,
+        slot_no,
+        source,
+        source_place,
+        load_no,
+        fetched_at,
+        is_withdrawn,
+        split_factor,
+        case when is_withdrawn then 'withdrawn by ' || source else failed_checks end as failed_checks,
+        case when is_withdrawn then lag(open) over by_source else open end as open,
+        case when is_withdrawn then lag(high) over by_source else high end as high,
+        case when is_withdrawn then lag(low) over by_source else low end as low,
+        case when is_withdrawn then lag(close) over by_source else close end as close,
+        case when is_withdrawn then lag(volume) over by_source else volume end as volume,
+        case when is_withdrawn then lag(taker_buy_volume) over by_source else taker_buy_volume end as taker_buy_volume,
+        lead(load_no) over by_source as superseded_in
+    from words
+    window by_source as (partition by series_id, opened_at, source order by revision)
+),
+
+moments as (
+    select distinct series_id, opened_at, load_no
+    from spoken
+),
+
+candidates as (
+    select
+        spoken.*,
+        moments.load_no as as_of_load,
+        max(case when spoken.load_no = moments.load_no then spoken.fetched_at end) over moment as said_at,
+        row_number() over (
+            partition by spoken.series_id, spoken.opened_at, moments.load_no
+            order by
+                case when spoken.failed_checks is null then 0 else 1 end,
+                case when spoken.is_withdrawn then 1 else 0 end,
+                spoken.source_place
+        ) as place
+    from moments
+    inner join spoken
+        on
+            spoken.series_id = moments.series_id
+            and spoken.opened_at = moments.opened_at
+            and spoken.load_no <= moments.load_no
+            and coalesce(spoken.superseded_in, 2147483647) > moments.load_no
+    window moment as (partition by spoken.series_id, spoken.opened_at, moments.load_no)
+),
+
+compared as (
+    select
+        *,
+        not (
+            lag(source) over over_time is not distinct from source
+            and lag(open) over over_time is not distinct from open
+            and lag(high) over over_time is not distinct from high
+            and lag(low) over over_time is not distinct from low
+            and lag(close) over over_time is not distinct from close
+            and lag(volume) over over_time is not distinct from volume
+            and lag(taker_buy_volume) over over_time is not distinct from taker_buy_volume
+            and lag(failed_checks) over over_time is not distinct from failed_checks
+        ) as is_new_version
+    from candidates
+    where place = 1
+    window over_time as (partition by series_id, opened_at order by as_of_load)
+),
+
+final as (
+    select
+        series_id,
+        opened_at,
+        cast(row_number() over over_time as integer) as revision,
+        as_of_load as load_no,
+        said_at as amended_at,
+        closed_at,
+        session_date,
+        slot_no,
+        source,
+        open,
+        high,
+        low,
+        close,
+        volume,
+        taker_buy_volume,
+        split_factor,
+        failed_checks,
+        min(fetched_at) over over_time as first_seen_at,
+        fetched_at,
+        lead(as_of_load) over over_time is null as is_latest
+    from compared
+    where is_new_version
+    window over_time as (partition by series_id, opened_at order by as_of_load)
+)
+
+select * from final

@@ -1,0 +1,96 @@
+{{ config(materialized='view') }}
+-- Each word of each source on each bar (a row of int_bar_revisions), as its series takes it: placed on its slot, ranked
+-- by its source, brought to as-traded prices, checked. Words of sources that the series does not list, or off its grid,
+-- are left out.
+with
+
+series as (
+    select * from {{ ref('int_series') }}
+),
+
+revisions as (
+    select * from {{ ref('int_bar_revisions') }}
+),
+
+placed as (
+    select
+        revisions.*,
+        series.asset_class,
+        series.step_minutes,
+        slots.slot_date as session_date,
+        case
+            when series.step_minutes >= 1440 then slots.closes_at
+            else least(revisions.opened_at + {{ minutes('series.step_minutes') }}, slots.closes_at)
+        end as closed_at,
+        slots.slots_before + cast(
+            ({{ epoch_seconds('revisions.opened_at') }} - {{ epoch_seconds('slots.first_slot_at') }})
+            / (series.step_minutes * 60) as integer
+        ) as slot_no,
+        {{ place_in_list('revisions.source', 'series.sources_in_order') }} as source_place,
+        coalesce(factors.split_factor, 1) as split_factor,
+        -- Yahoo adjusts for every split up to its answer: undone by the splits between the session and the answer.
+        case
+            when revisions.source = 'yahoo'
+                then coalesce(answered.split_factor, 1) / coalesce(factors.split_factor, 1)
+            else 1
+        end as adjustment
+    from revisions
+    inner join series on series.series_id = revisions.series_id
+    inner join {{ ref('int_slots') }} as slots
+        on
+            slots.calendar = series.calendar
+            and slots.timeframe = series.timeframe
+            and slots.grid = series.grid
+            and slots.slot_date = {{ local_date('revisions.opened_at', 'series.time_zone') }}
+            and mod({{ epoch_seconds('revisions.opened_at') }} - {{ epoch_seconds('slots.first_slot_at') }}, series.step_minutes * 60) = 0
+    left join {{ ref('int_split_factors') }} as factors
+        on
+            factors.symbol = series.symbol
+            and factors.asset_class = series.asset_class
+            and factors.first_session <= slots.slot_date
+            and factors.next_first_session > slots.slot_date
+    left join {{ ref('int_split_factors') }} as answered
+        on
+            answered.symbol = series.symbol
+            and answered.asset_class = series.asset_class
+            and answered.first_session <= {{ local_date('revisions.fetched_at', 'series.time_zone') }}
+            and answered.next_first_session > {{ local_date('revisions.fetched_at', 'series.time_zone') }}
+            and revisions.source = 'yahoo'
+    where
+        {{ place_in_list('revisions.source', 'series.sources_in_order') }} is not null
+        and (series.active_from is null or slots.slot_date >= series.active_from)
+        and (series.active_to is null or slots.slot_date <= series.active_to)
+),
+
+as_traded as (
+    select
+        series_id,
+        opened_at,
+        closed_at,
+        session_date,
+        slot_no,
+        source,
+        source_place,
+        load_no,
+        revision,
+        fetched_at,
+        is_withdrawn,
+        split_factor,
+        -- US stocks trade in steps of 0.0001 at the finest; Yahoo's single-precision noise ends before that.
+        {{ as_traded_price('open') }} as open,
+        {{ as_traded_price('high') }} as high,
+        {{ as_traded_price('low') }} as low,
+        {{ as_traded_price('close') }} as close,
+        case when adjustment = 1 then volume else round(volume / adjustment, 0) end as volume,
+        taker_buy_volume
+    from placed
+),
+
+final as (
+    select
+        *,
+        case when not is_withdrawn then {{ failed_bar_checks() }} end as failed_checks
+    from as_traded
+)
+
+select * from final
