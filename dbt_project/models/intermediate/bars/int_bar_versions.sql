@@ -7,9 +7,7 @@
         post_hook=["{{ advance_watermark(['int_bar_revisions']) }}", '{{ analyze() }}']
     )
 }}
--- depends_on: {{ ref('int_bar_revisions') }}
--- depends_on: {{ ref('int_series_rules') }}
--- depends_on: {{ ref('int_splits') }}
+-- depends_on: {{ ref('int_bars_changed') }}
 -- The versions that a bar went through, for bars on which more than one word was said: after each load, the word of the
 -- first source whose latest one passes the checks; if none passes, the first source's, flagged. Replayed from the log
 -- load by load, so that it does not depend on how often this model ran.

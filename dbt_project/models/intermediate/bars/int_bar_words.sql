@@ -27,7 +27,7 @@ placed as (
             / (series.step_minutes * 60) as integer
         ) as slot_no,
         {{ place_in_list('revisions.source', 'series.sources_in_order') }} as source_place,
-        coalesce(factors.split_factor, 1) as split_factor,
+        cast(coalesce(factors.split_factor, 1) as numeric(20, 10)) as split_factor,
         -- Yahoo adjusts for every split up to its answer: undone by the splits between the session and the answer.
         case
             when revisions.source = 'yahoo'

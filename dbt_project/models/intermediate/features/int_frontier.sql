@@ -53,7 +53,7 @@ changed_derivatives as (
     from {{ ref('int_funding_rates') }}
     where changed_in_load > {{ watermark('market_data_v2') }}
     union all
-    select symbol, asset_class, sampled_at, usable_until
+    select symbol, asset_class, sampled_at, greatest(usable_until, sampled_at + interval '2 days')
     from {{ ref('int_futures_samples') }}
     where changed_in_load > {{ watermark('market_data_v2') }}
     union all

@@ -136,8 +136,9 @@ final as (
             case when long_short_ratios.usable_until >= carried.closed_at then long_short_ratios.value end
             as numeric(11, 8)
         ) as long_short_ratio,
-        carried.open_interest_at is not null as is_open_interest_expected,
-        carried.long_short_ratio_at is not null as is_long_short_ratio_expected,
+        -- For two days after a sample the next ones are missed, then the source has none.
+        carried.open_interest_at > carried.closed_at - interval '2 days' as is_open_interest_expected,
+        carried.long_short_ratio_at > carried.closed_at - interval '2 days' as is_long_short_ratio_expected,
         settlements.funding_rate,
         settlements.funding_rate_percentile,
         inflows.exchange_inflow

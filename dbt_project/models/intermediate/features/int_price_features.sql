@@ -48,7 +48,7 @@ returns as (
         -- Log returns count in 1e-8, the scale they are stored in: the sums of their squares are then exact integers.
         -- +-30 is a factor of 1e13 in one bar: beyond it the square would leave 64 bits.
         case
-            when previous_close is not null
+            when is_valid and previous_close is not null
                 then cast(round(greatest(least(ln({{ double('continuous_close') }} / {{ double('previous_close') }}), 30), -30) * 1e8) as bigint)
         end as log_return_e8
     from neighbours
