@@ -302,7 +302,7 @@ def dividends(world: World, call: Call) -> Reply:
 
 
 def adjusted_splits(world: World, call: Call) -> Reply:
-    """GET /stocks/v1/splits: as v3, plus the factor that brings earlier prices into todays shares."""
+    """GET /stocks/v1/splits: as v3, plus the factor that brings earlier prices into today's shares."""
     rows = []
     for instrument in world.dataset.polygon.values():
         known = [s for s in instrument.splits if s.effective <= (world.now() + dt.timedelta(days=7)).date()]

@@ -79,6 +79,11 @@ class Server:
         await self.streams.stop()
         if self._runner:
             await self._runner.cleanup()
+        # A request that hangs in a time-out fault outlives the clean-up.
+        hanging = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         path = request.path
