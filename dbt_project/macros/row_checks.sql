@@ -6,7 +6,7 @@
         'funding rate outside -1..1': 'abs(funding_rate) > 1',
         'liquidations negative': 'liquidations_long < 0 or liquidations_short < 0',
         'return outside -500%..500%': 'abs(return_1h) > 5 or abs(return_1d) > 5 or abs(log_return) > 5',
-        'volatility negative': 'volatility_20_e8 < 0 or volatility_50_e8 < 0',
+        'volatility negative': 'volatility_20 < 0 or volatility_50 < 0',
         'range negative': 'true_range < 0 or atr < 0',
         'ratio outside 0..1': 'buy_sell_ratio < 0 or buy_sell_ratio > 1 or long_short_ratio < 0 or long_short_ratio > 1',
         'funding percentile outside 0..100': 'funding_rate_percentile < 0 or funding_rate_percentile > 100',

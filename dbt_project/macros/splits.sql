@@ -12,3 +12,8 @@
         else {{ price }} * adjustment
     end
 {%- endmacro %}
+
+{# A result of windows over continuous prices, in the basis of its own bar; the usual case costs no division. #}
+{% macro in_own_basis(expression) -%}
+    case when split_factor = 1 then {{ expression }} else {{ expression }} / split_factor end
+{%- endmacro %}

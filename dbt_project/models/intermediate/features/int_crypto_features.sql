@@ -1,11 +1,27 @@
 {{ config(materialized='view') }}
--- The features that only crypto has, added to the bars of this run; NULL for every other class, and wherever the data
--- behind a feature is not there: never a fake 0.
+-- Every bar of this run with its price features and the features that only crypto has: NULL for every other class, and
+-- wherever the data behind a feature is not there, never a fake 0.
 with
 
 bars as (
     select
         bars.*,
+        price_features.gap_detected,
+        price_features.return_1h,
+        price_features.return_1d,
+        price_features.log_return,
+        price_features.volatility_20,
+        price_features.volatility_50,
+        price_features.true_range,
+        price_features.atr,
+        price_features.hlc3,
+        price_features.sma_20,
+        price_features.sma_50,
+        price_features.vwap_20,
+        price_features.trend_direction,
+        price_features.market_structure,
+        price_features.rolling_volume_20,
+        price_features.volume_spike_score,
         as_of.open_interest,
         as_of.is_open_interest_expected,
         as_of.is_long_short_ratio_expected,
@@ -13,27 +29,33 @@ bars as (
         as_of.long_short_ratio as long_short_ratio_as_of,
         as_of.funding_rate_percentile as funding_rate_percentile_as_of,
         as_of.exchange_inflow as exchange_inflow_as_of,
+        previously.open_interest as previous_open_interest,
         liquidations.liquidations_long,
         liquidations.liquidations_short,
         case when bars.asset_class = 'crypto' then bars.volume - bars.taker_buy_volume end as taker_sell_volume
-    from {{ ref('int_price_features') }} as bars
+    from {{ ref('int_bars_to_compute') }} as bars
+    inner join {{ ref('int_price_features') }} as price_features
+        on
+            price_features.series_id = bars.series_id
+            and price_features.span = bars.span
+            and price_features.opened_at = bars.opened_at
     left join {{ ref('int_futures_as_of') }} as as_of
         on
             as_of.symbol = bars.symbol
             and as_of.asset_class = bars.asset_class
             and as_of.closed_at = bars.closed_at
+    left join {{ ref('int_futures_as_of') }} as previously
+        on
+            previously.symbol = bars.symbol
+            and previously.asset_class = bars.asset_class
+            and previously.closed_at = price_features.previous_closed_at
     left join {{ ref('int_liquidations_by_bar') }} as liquidations
         on
             liquidations.series_id = bars.series_id
             and liquidations.span = bars.span
             and liquidations.opened_at = bars.opened_at
-),
-
-neighbours as (
-    select
-        *,
-        lag(open_interest) over (partition by series_id, span, is_valid order by opened_at) as previous_open_interest
-    from bars
+    -- The bars before were read for the windows only.
+    where bars.is_written
 ),
 
 final as (
@@ -52,7 +74,7 @@ final as (
         case
             when is_valid then {{ double('open_interest') }} / {{ double('previous_open_interest') }} - 1
         end as open_interest_change
-    from neighbours
+    from bars
 )
 
 select * from final

@@ -37,8 +37,6 @@ with
 
 bars as (
     select * from {{ ref('int_crypto_features') }}
-    -- The bars before were read for the windows only: up to {{ longest_window() }} of them.
-    where is_written
 ),
 
 scored as (
@@ -56,7 +54,7 @@ scored as (
             bars.funding_rate, bars.open_interest
         ) as fields_present,
         num_nonnulls(
-            bars.return_1h, bars.return_1d, bars.log_return, bars.volatility_20_e8, bars.volatility_50_e8,
+            bars.return_1h, bars.return_1d, bars.log_return, bars.volatility_20, bars.volatility_50,
             bars.true_range, bars.atr, bars.hlc3, bars.sma_20, bars.sma_50, bars.vwap_20, bars.trend_direction,
             bars.market_structure, bars.rolling_volume_20, bars.volume_spike_score, bars.delta, bars.buy_sell_ratio,
             bars.liquidation_intensity, bars.long_short_ratio, bars.funding_rate_percentile, bars.exchange_inflow,
@@ -81,13 +79,14 @@ scored as (
 judged as (
     select
         *,
-        round(1.0 * fields_present / fields_expected, 2) as completeness,
-        cast(round((
-            40.0 * fields_present / fields_expected
-            + 30.0 * (case when failed_checks is null then {{ bar_checks() | length + row_checks() | length }} else {{ row_checks() | length }} end - row_checks_failed) / {{ bar_checks() | length + row_checks() | length }}
-            + 20.0 * (case when is_valid then greatest(features_present - row_checks_failed, 0) else 0 end) / greatest(features_present + features_missing, 1)
-            + 10.0 * freshness
-        )) as integer) * 0.01 as score
+        cast(round({{ double('100') }} * fields_present / fields_expected) as integer) * 0.01 as completeness,
+        -- The plan's 6.3: fields 40 %, checks 30 %, features 20 %, freshness 10 %.
+        cast(round(
+            {{ double('40') }} * fields_present / fields_expected
+            + {{ double('30') }} * (case when failed_checks is null then {{ bar_checks() | length + row_checks() | length }} else {{ row_checks() | length }} end - row_checks_failed) / {{ bar_checks() | length + row_checks() | length }}
+            + {{ double('20') }} * (case when is_valid then greatest(features_present - row_checks_failed, 0) else 0 end) / greatest(features_present + features_missing, 1)
+            + {{ double('10') }} * freshness
+        ) as integer) * 0.01 as score
     from scored
 ),
 
@@ -111,8 +110,8 @@ typed as (
         cast(taker_sell_volume as numeric(28, 8)) as taker_sell_volume,
         {{ decimal('return_1h', 8, 11) }} as return_1h,
         {{ decimal('return_1d', 8, 11) }} as return_1d,
-        cast(cast(round(volatility_20_e8) as bigint) * 0.00000001 as numeric(11, 8)) as volatility_20,
-        cast(cast(round(volatility_50_e8) as bigint) * 0.00000001 as numeric(11, 8)) as volatility_50,
+        {{ decimal('volatility_20', 8, 11) }} as volatility_20,
+        {{ decimal('volatility_50', 8, 11) }} as volatility_50,
         {{ decimal('atr', 10, 19) }} as atr,
         cast(trend_direction as varchar(10)) as trend_direction,
         cast(market_structure as varchar(20)) as market_structure,
@@ -131,17 +130,23 @@ typed as (
         and score >= {{ var('min_quality_score') }}
         and completeness >= {{ var('min_data_completeness') }} as is_validated,
         cast(score as numeric(3, 2)) as quality_score,
-        nullif(concat_ws(
-            '; ',
-            failed_checks,
-            {%- for name, condition in row_checks().items() %}
-            case when row_checks_failed > 0 and ({{ condition }}) then '{{ name }}' end,
-            {%- endfor %}
-            case when volume = 0 then 'no volume' end,
-            case when completeness < {{ var('min_data_completeness') }} then 'fields missing' end,
-            'resampled from ' || base_timeframe
-        ), '') as validation_notes,
-        coalesce(slot_no - previous_slot_no > 1, false) as gap_detected,
+        case
+            -- Most bars have nothing to note, and are spared the concatenation.
+            when failed_checks is null and row_checks_failed = 0 and volume > 0 and base_timeframe is null
+                and completeness >= {{ var('min_data_completeness') }}
+                then null
+            else nullif(concat_ws(
+                '; ',
+                failed_checks,
+                {%- for name, condition in row_checks().items() %}
+                case when {{ condition }} then '{{ name }}' end,
+                {%- endfor %}
+                case when volume = 0 then 'no volume' end,
+                case when completeness < {{ var('min_data_completeness') }} then 'fields missing' end,
+                'resampled from ' || base_timeframe
+            ), '')
+        end as validation_notes,
+        gap_detected,
         volume_anomaly,
         cast(completeness as numeric(3, 2)) as data_completeness,
         fetched_at,
