@@ -29,7 +29,7 @@ class Data(StrEnum):
 
 HELP = {
     "data": "demo: real daily stocks 2000-2013 and synthetic crypto. shared: recorded data. synthetic: made-up stocks "
-    "and crypto up to now. load: 100 synthetic crypto symbols, no limits.",
+    "and crypto up to now. load: 100 synthetic coins and stocks, no limits.",
     "clock": "The providers' present, ISO 8601. Default: WAREHOUSE_NOW, else the data set's own "
     "(demo: 2013-03-02T02:00:00Z), else real time.",
     "faults": f"A fault as JSON, repeatable: {EXAMPLE}. --list-faults explains them.",

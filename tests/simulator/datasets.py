@@ -327,7 +327,7 @@ def synthetic() -> Dataset:
 
 
 def load(symbols: int = 100) -> Dataset:
-    """Many crypto symbols for load tests: SYM000USDT, X:SYM000USD, SYM000-USD; each shares one of four price paths."""
+    """Many symbols on four price paths, for load tests: SYM000USDT, X:SYM000USD, SYM000-USD, stock STK000."""
     dataset = Dataset("load", unlimited=True)
     for number in range(symbols):
         scratch = Dataset("scratch")
@@ -341,6 +341,15 @@ def load(symbols: int = 100) -> Dataset:
         ):
             only = next(iter(theirs.values()))
             mine[symbol] = dataclasses.replace(only, symbol=symbol, base=coin, name=f"{coin} / US dollar (synthetic)")
+        tape, name = SyntheticStock(f"LOAD{number % 4}", 50.0 * (1 + number % 4), 2e6), f"STK{number:03d}"
+        dataset.polygon[name] = dataset.yahoo[name] = Instrument(
+            name,
+            f"Simulated {name} Inc. (synthetic)",
+            "stock",
+            (tape, RegularDays(tape)),
+            synthetic=True,
+            exchange="XNAS",
+        )
     return dataset
 
 

@@ -323,8 +323,10 @@ def adjusted_splits(world: World, call: Call) -> Reply:
 
 
 def tickers(world: World, call: Call) -> Reply:
-    """GET /v3/reference/tickers; `active` (default true) splits listed from delisted ones."""
-    rows = [_ticker(world, i) for i in world.dataset.polygon.values()]
+    """GET /v3/reference/tickers; `active` (default true) splits listed from delisted ones, on `date` or now."""
+    date = call.query.get("date")
+    seen = local_midnight(dt.date.fromisoformat(date), NEW_YORK) + DAY if date else world.clock()
+    rows = [_ticker(i, seen) for i in world.dataset.polygon.values() if i.first <= seen]
     active = call.query.get("active", "true").lower() == "true"
     rows = [row for row in rows if row["active"] == active]
     if market := call.query.get("market"):
@@ -340,13 +342,14 @@ def ticker(world: World, call: Call) -> Reply:
     if instrument is None:
         body = {"status": "NOT_FOUND", "request_id": request_id(call.path), "message": "Ticker not found."}
         return Reply.json(404, body)
-    row = _ticker(world, instrument)
+    row = _ticker(instrument, world.clock())
     row["list_date"] = date_of(instrument.first, instrument.zone).isoformat()
     return Reply.json(200, {"request_id": request_id(call.path), "results": row, "status": "OK"})
 
 
-def _ticker(world: World, i: Instrument) -> dict[str, Any]:
-    gone = i.delisted is not None and i.delisted <= world.now().date()
+def _ticker(i: Instrument, seen: int) -> dict[str, Any]:
+    today = date_of(seen, "UTC")
+    gone = i.delisted is not None and i.delisted <= today
     row: dict[str, Any] = {"ticker": i.symbol, "name": i.name, "market": "stocks", "locale": "us"}
     if i.kind == "stock":
         row |= {"primary_exchange": i.exchange, "type": i.security, "active": not gone, "currency_name": "usd"}
@@ -355,7 +358,7 @@ def _ticker(world: World, i: Instrument) -> dict[str, Any]:
         row |= {"currency_name": "United States dollar", "base_currency_symbol": i.base, "base_currency_name": i.base}
     if gone and i.delisted:
         row["delisted_utc"] = f"{i.delisted.isoformat()}T00:00:00Z"
-    row["last_updated_utc"] = world.now().strftime("%Y-%m-%dT00:00:00Z")
+    row["last_updated_utc"] = f"{today.isoformat()}T00:00:00Z"
     return row
 
 

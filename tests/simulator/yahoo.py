@@ -155,7 +155,7 @@ def _charted(world: World, call: Call, instrument: Instrument, name: str, start:
     grid = Grid(
         offset=30 * MINUTE if stock else 0, regular_hours=call.query.get("includePrePost", "").lower() != "true"
     )
-    stamp = 0 if intraday or not stock else OPENS  # a stock's day is stamped at its open
+    stamp = OPENS if stock and interval == DAILY else 0  # a stock's day is stamped at its open, its week at midnight
     first, last = max(start * 1000 - stamp, instrument.first - 366 * DAY), min(end * 1000 - stamp, clock)
     bars = instrument.bars(interval, first, last + 1, clock, grid) if last >= first else None
     result: dict[str, Any] = {"meta": _meta(instrument, name, call, world, bars)}

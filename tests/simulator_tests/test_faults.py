@@ -224,6 +224,8 @@ def test_a_load_simulator_has_a_hundred_symbols_and_no_limits() -> None:
     with running("load", "2026-06-30T00:00:00Z", process=True) as simulator:
         web = Web(simulator)
         assert len(simulator.info()["symbols"]["binance-spot"]) == 100
+        market = web.json("/polygon/v2/aggs/grouped/locale/us/market/stocks/2026-06-25?adjusted=false")
+        assert market["resultsCount"] == 100
         path = "/binance-spot/api/v3/klines?interval=5m&limit=1000&startTime=1750000000000&symbol="
         first, fifth = web.json(path + "SYM000USDT"), web.json(path + "SYM004USDT")
         assert len(first) == 1000 and first == fifth  # symbols share four price paths

@@ -141,10 +141,16 @@ def test_tickers_say_what_is_synthetic_and_what_is_gone(demo: Web) -> None:
     assert {row["ticker"] for row in rows} == {"X:BTCUSD", "X:ETHUSD", "X:SOLUSD"}
     assert all("synthetic" in row["name"] for row in rows)
     assert demo.json("/polygon/v3/reference/tickers/FB")["results"]["list_date"] == "2012-05-18"
+    early = demo.json("/polygon/v3/reference/tickers?market=stocks&date=2003-01-06")["results"]
+    assert {row["ticker"] for row in early} == {"AAPL", "IBM", "MSFT"}  # GOOG came in 2004, FB in 2012
     gone = demo.get("/polygon/v3/reference/tickers/NOPE")
     assert (gone.status_code, gone.json()["status"]) == (404, "NOT_FOUND")
     with running("synthetic", "2026-06-30T15:00:00Z") as simulator:
         delisted = Web(simulator).json("/polygon/v3/reference/tickers?active=false&market=stocks")["results"]
+        before = Web(simulator).json("/polygon/v3/reference/tickers?active=true&market=stocks&date=2026-01-05")[
+            "results"
+        ]
+    assert "SIMD" in {row["ticker"] for row in before}
     assert [(row["ticker"], row["delisted_utc"][:10]) for row in delisted] == [("SIMD", "2026-02-27")]
 
 

@@ -135,6 +135,11 @@ def test_ranges_count_sessions(demo: Web) -> None:
     assert len(chart(demo, "IBM", "range=max&interval=1d")["timestamp"]) == 3270
 
 
+def test_weeks_start_on_monday_at_midnight(demo: Web) -> None:
+    got = chart(demo, "IBM", window("2013-02-04", "2013-02-16", "1wk"))
+    assert got["timestamp"] == [seconds("2013-02-04T05:00"), seconds("2013-02-11T05:00")]
+
+
 def test_crypto_volume_is_notional(demo: Web) -> None:
     got = chart(demo, "BTC-USD", window("2013-01-01", "2013-01-01"))["indicators"]["quote"][0]
     assert got["volume"][0] > 1e9 and isinstance(got["volume"][0], int)
