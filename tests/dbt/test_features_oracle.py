@@ -1,0 +1,351 @@
+"""All 22 features against the independent reference (tests/oracle), on real markets loaded as raw rows.
+
+AAPL and SPY days 1998-2021 and SPY hours from Polygon, BTCUSDT futures hours and spot minutes from Binance's archive, each
+with every timeframe resampled from them. Funding, open interest, ratios, liquidations and inflow are synthetic: nobody
+recorded them for these days. Loaded at once and built once, and again in increments with the derivatives data late.
+
+`pytest -s` prints the largest error of each feature.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import random
+import zipfile
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from tests import payloads
+from tests.oracle.bars import Bar, resample, sessions
+from tests.oracle.features import FEATURE_TYPES, RAW_TYPES, STEP, compare, features
+from tests.oracle.real_data import NEW_YORK, binance_hourly, binance_minutes, lean_daily, lean_splits
+from tests.warehouse import Answer, MakeWarehouse, Warehouse, bar_answer, crypto, stock
+
+HOURS = ("BTCF", "1h")
+MINUTES = ("BTC", "5m")
+NOW = datetime(2026, 8, 15, tzinfo=UTC)
+TYPES = FEATURE_TYPES | RAW_TYPES
+
+
+@dataclass
+class Derivatives:
+    """A coin's synthetic samples, as frames for the oracle."""
+
+    funding: pd.DataFrame
+    open_interest: pd.DataFrame
+    long_short: pd.DataFrame
+    liquidations: pd.DataFrame
+    watched: pd.DataFrame
+    inflow: pd.DataFrame
+
+
+@dataclass
+class Market:
+    """What is loaded: the bars of each (provider, symbol, timeframe), splits by symbol, derivatives by coin."""
+
+    bars: dict[tuple[str, str, str], list[Bar]]
+    splits: dict[str, dict[date, tuple[int, int]]]
+    derivatives: dict[str, Derivatives]
+
+
+def lean_bars(shared_data: Path, symbol: str) -> list[Bar]:
+    frame = lean_daily(shared_data, symbol)
+    return [
+        Bar(row["timestamp"].to_pydatetime(), row["open"], row["high"], row["low"], row["close"], row["volume"])
+        for row in frame.to_dict("records")
+    ]
+
+
+def lean_hours(shared_data: Path, symbol: str, first: str, last: str) -> list[Bar]:
+    """Hours on the clock (09:00 holds 09:30 to 10:00), as Polygon gives them; `first` and `last` as YYYYMMDD."""
+    with zipfile.ZipFile(shared_data / f"lean/equity/usa/hour/{symbol}.zip") as archive:
+        lines = io.StringIO(archive.read(f"{symbol}.csv").decode())
+    bars = []
+    for stamp, *numbers in csv.reader(lines):
+        if first <= stamp[:8] <= last:
+            opened = datetime.strptime(stamp, "%Y%m%d %H:%M").replace(tzinfo=NEW_YORK).astimezone(UTC)
+            o, h, low, c = (Decimal(number) / 10000 for number in numbers[:4])
+            bars.append(Bar(opened, o, h, low, c, Decimal(numbers[4])))
+    return bars
+
+
+def ex_dates(shared_data: Path, symbol: str) -> dict[date, tuple[int, int]]:
+    """The session after the last one of the old shares -> (new, old)."""
+    out = {}
+    for last_old, ratio in lean_splits(shared_data, symbol).items():
+        following = sessions("XNYS", last_old + timedelta(days=1), last_old + timedelta(days=10))
+        out[following[0].session_date] = (ratio, 1)
+    return out
+
+
+def synthetic(seed: int, first: datetime, last: datetime) -> Derivatives:
+    """Samples round [first, last): with holes, stale spells, zeros, a funding interval that changes, late revisions."""
+    rng = random.Random(seed)
+    funding, at = [], first - timedelta(days=35)
+    while at < last:
+        hours = 8 if at < first + (last - first) / 2 else 4
+        funding.append((at + timedelta(milliseconds=rng.randint(0, 47)), Decimal(rng.randint(-40, 90)) / 10**6, hours))
+        at += timedelta(hours=hours)
+    grid = [first - timedelta(hours=2) + n * STEP["5m"] for n in range(int((last - first) / STEP["5m"]) + 24)]
+    # Of every 100 samples 15 in a row are missing: more than an hour, so that bars there have none.
+    heard = [at for n, at in enumerate(grid) if not 60 <= n % 100 < 75 and rng.random() < 0.97]
+    interest = [
+        (at, Decimal(0) if rng.random() < 0.01 else Decimal(rng.randint(80000000, 90000000)) / 1000) for at in heard
+    ]
+    shares = [(at, Decimal(rng.randint(3000, 7000)) / 10000) for at in heard[::2]]
+    half = first + (last - first) / 3
+    watched = [(first, half), (half, half + timedelta(hours=7)), (half + timedelta(hours=9, minutes=3), last)]
+    span = int((last - first).total_seconds())
+    liquidated = sorted(
+        (first + timedelta(seconds=rng.randrange(span), milliseconds=n % 1000), rng.choice(["BUY", "SELL"]), Decimal(rng.randint(1, 99999)) / 1000)
+        for n in range(span // 400)
+    )  # fmt: skip
+    inflow = []
+    for n in range(-3, (last - first).days + 1):
+        day = (first + timedelta(days=n)).replace(hour=0, minute=0)
+        inflow.append(
+            (day.date(), day + timedelta(days=1, hours=rng.randint(0, 20)), Decimal(rng.randint(10**8, 10**11)) / 10**6)
+        )
+        if n % 4 == 0:
+            inflow.append((day.date(), day + timedelta(days=2, hours=5), Decimal(rng.randint(10**8, 10**11)) / 10**6))
+    return Derivatives(
+        pd.DataFrame(funding, columns=["settled_at", "rate", "interval_hours"]),
+        pd.DataFrame(interest, columns=["sampled_at", "value"]),
+        pd.DataFrame(
+            [(at, share, 1 - share) for at, share in shares], columns=["sampled_at", "long_account", "short_account"]
+        ),
+        pd.DataFrame(liquidated, columns=["traded_at", "side", "quantity"]),
+        pd.DataFrame(watched, columns=["start", "end"]),
+        pd.DataFrame(sorted(inflow, key=lambda row: row[1]), columns=["day", "published_at", "value"]),
+    )
+
+
+@pytest.fixture(scope="module")
+def market(shared_data: Path) -> Market:
+    futures = [
+        Bar(
+            row["timestamp"].to_pydatetime(),
+            *(Decimal(row[name]) for name in ("open", "high", "low", "close", "volume", "taker_buy_volume")),  # type: ignore[misc]
+        )
+        for row in binance_hourly(shared_data).to_dict("records")
+    ]
+    minutes = binance_minutes(shared_data)
+    spot = resample(minutes, source_step=timedelta(minutes=1), timeframe="5m", calendar="24/7")
+    bars: dict[tuple[str, str, str], list[Bar]] = {
+        ("polygon", "AAPL", "1d"): lean_bars(shared_data, "aapl"),
+        ("polygon", "SPY", "1d"): lean_bars(shared_data, "spy"),
+        ("polygon", "SPY", "1h"): lean_hours(shared_data, "spy", "20190201", "20200430"),
+        ("binance", *HOURS): futures,
+        ("binance", *MINUTES): list(spot),
+    }
+    derivatives = {
+        symbol: synthetic(
+            n, bars["binance", symbol, timeframe][0].timestamp, bars["binance", symbol, timeframe][-1].timestamp
+        )
+        for n, (symbol, timeframe) in enumerate([HOURS, MINUTES])
+    }
+    return Market(bars, {"AAPL": ex_dates(shared_data, "aapl")}, derivatives)
+
+
+def registry() -> list[dict[str, str]]:
+    return [
+        stock("AAPL", "1d"),
+        stock("SPY", "1h 1d"),
+        crypto("BTCF", "1h", binance="", binance_futures="BTCUSDT"),
+        crypto("BTC", "5m"),
+    ]
+
+
+def bars_answer(market: Market, series: tuple[str, str, str], part: slice, fetched_at: datetime) -> Answer:
+    archive = {"origin": "archive"} if series[0] == "binance" else {}
+    bars = market.bars[series][part]
+    return bar_answer(*series, bars, fetched_at=fetched_at, requested_at=NOW, **archive)
+
+
+def derivative_answers(coin: str, data: Derivatives, part: float = 1, whole: float = 1) -> list[Answer]:
+    """The samples from the `part`th of `whole` parts of each frame."""
+
+    def piece(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
+        rows = [tuple(row) for row in frame.astype(object).itertuples(index=False)]
+        return rows[round(len(rows) * (part - 1) / whole) : round(len(rows) * part / whole)]
+
+    def at(instant: Any) -> datetime:
+        return pd.Timestamp(instant).to_pydatetime()
+
+    answers = [
+        Answer(
+            "funding",
+            coin,
+            payloads.funding_archive([(at(t), r, h) for t, r, h in piece(data.funding)]),
+            origin="archive",
+        ),
+        Answer("open_interest", coin, payloads.open_interest([(at(t), v) for t, v in piece(data.open_interest)]), "5m"),
+        Answer(
+            "long_short_ratio",
+            coin,
+            payloads.long_short_ratio([(at(t), a, b) for t, a, b in piece(data.long_short)]),
+            "5m",
+        ),
+    ]
+    events = [(at(t), side, quantity) for t, side, quantity in piece(data.liquidations)]
+    for start, end in piece(data.watched):
+        answers.append(
+            Answer("liquidations", coin, payloads.liquidations([]), window=(at(start), at(end)), origin="stream")
+        )
+    if events:
+        # A moment that others have watched too: it brings the events, not the coverage.
+        moment = at(data.watched["start"][0])
+        window = (moment, moment + timedelta(seconds=1))
+        answers.append(Answer("liquidations", coin, payloads.liquidations(events), window=window, origin="stream"))
+    return answers
+
+
+def load_inflow(warehouse: Warehouse, coin: str, data: Derivatives) -> None:
+    rows = data.inflow.astype(object).to_dict("records")
+    answers = [
+        Answer(
+            "exchange_inflow",
+            coin,
+            payloads.exchange_inflow({row["day"]: row["value"]}),
+            fetched_at=pd.Timestamp(row["published_at"]).to_pydatetime(),
+        )
+        for row in rows
+    ]
+    warehouse.load("coinmetrics", *answers)
+
+
+def load_at_once(warehouse: Warehouse, market: Market) -> None:
+    warehouse.now = NOW
+    warehouse.assets(registry())
+    for series in market.bars:
+        warehouse.load(series[0], bars_answer(market, series, slice(None), NOW))
+    for symbol, splits in market.splits.items():
+        warehouse.load("polygon", Answer("splits", symbol, payloads.polygon_splits(splits)))
+    for coin, data in market.derivatives.items():
+        warehouse.load("binance", *derivative_answers(coin, data))
+        load_inflow(warehouse, coin, data)
+    warehouse.build("+market_data_v2")
+
+
+def load_in_increments(warehouse: Warehouse, market: Market) -> None:
+    """Four builds: bars in overlapping pieces, the first with wrong values that are amended later; the splits after the
+    bars they touch; derivatives data a step behind the bars, and backwards."""
+    warehouse.now = NOW
+    warehouse.assets(registry())
+    parts = 3
+    for part in range(1, parts + 1):
+        for series, bars in market.bars.items():
+            first, last = len(bars) * (part - 1) // parts, len(bars) * part // parts
+            if part == 1:
+                wrong = [
+                    replace(bar, volume=bar.volume + 1) if n % 50 == 3 else bar for n, bar in enumerate(bars[:last])
+                ]
+                archive = {"origin": "archive"} if series[0] == "binance" else {}
+                warehouse.load(series[0], bar_answer(*series, wrong, fetched_at=NOW, **archive))
+            else:
+                # A year of days or two days of hours again; the second piece goes back to the start.
+                again = slice(0 if part == 2 else max(0, first - 250), last)
+                warehouse.load(series[0], bars_answer(market, series, again, NOW))
+        if part == 2:
+            for symbol, splits in market.splits.items():
+                warehouse.load("polygon", Answer("splits", symbol, payloads.polygon_splits(splits)))
+        for coin, data in market.derivatives.items():
+            if part > 1:
+                warehouse.load("binance", *derivative_answers(coin, data, parts - part + 2, parts))
+        warehouse.build("+market_data_v2", without_staging=part > 1)
+    for coin, data in market.derivatives.items():
+        warehouse.load("binance", *derivative_answers(coin, data, 1, parts))
+        load_inflow(warehouse, coin, data)
+    warehouse.build("+market_data_v2", without_staging=True)
+
+
+def series_of(warehouse: Warehouse) -> list[dict[str, Any]]:
+    return warehouse.query(
+        "select series.symbol, series.asset_class, series.timeframe, count(*) as bars"
+        " from marts.market_data_v2 as bars"
+        " inner join intermediate.int_series as series using (symbol, asset_class, timeframe)"
+        " group by series.symbol, series.asset_class, series.timeframe, series.step_minutes"
+        " order by series.symbol, series.step_minutes"
+    )
+
+
+def stored(warehouse: Warehouse, symbol: str, timeframe: str) -> pd.DataFrame:
+    frame = warehouse.frame(
+        "select mart.*, bars.closed_at as close_time, bars.is_valid"
+        " from marts.market_data_v2 as mart"
+        " inner join intermediate.int_series as series using (symbol, asset_class, timeframe)"
+        " inner join intermediate.int_bars as bars"
+        "   on bars.series_id = series.series_id and bars.opened_at = mart.timestamp"
+        " where mart.symbol = %s and mart.timeframe = %s order by mart.timestamp",
+        symbol,
+        timeframe,
+    )
+    return frame
+
+
+def assert_bars_are_the_source_s(warehouse: Warehouse, market: Market) -> None:
+    for (_, symbol, timeframe), bars in market.bars.items():
+        frame = stored(warehouse, symbol, timeframe)
+        assert [pd.Timestamp(at) for at in frame["timestamp"]] == [pd.Timestamp(bar.timestamp) for bar in bars]
+        for name in ("open", "high", "low", "close", "volume"):
+            assert list(frame[name]) == [getattr(bar, name) for bar in bars], (symbol, timeframe, name)
+
+
+def reports(warehouse: Warehouse, market: Market) -> pd.DataFrame:
+    """compare() of every series, one row per series and feature."""
+    out = []
+    for series in series_of(warehouse):
+        frame = stored(warehouse, series["symbol"], series["timeframe"])
+        data = market.derivatives.get(series["symbol"])
+        frames = {} if data is None else {name: getattr(data, name) for name in data.__dataclass_fields__}
+        expected = features(frame, timeframe=series["timeframe"], asset_class=series["asset_class"], **frames)
+        report = compare(frame, expected, TYPES).reset_index()
+        out.append(report.assign(series=f"{series['symbol']} {series['timeframe']}"))
+    return pd.concat(out)
+
+
+def summary(report: pd.DataFrame) -> str:
+    """The largest error of each feature over all series; units = units of the column's last digit."""
+    table = report.groupby("feature", sort=False).agg(
+        bars=("bars", "sum"),
+        filled=("filled", "sum"),
+        null_mismatches=("null_mismatches", "sum"),
+        value_mismatches=("value_mismatches", "sum"),
+        max_relative_error=("max_relative_error", "max"),
+        max_unit_error=("max_unit_error", "max"),
+    )
+    return table.to_string(float_format=lambda number: f"{number:.2g}")
+
+
+@pytest.mark.parametrize("load", [load_at_once, load_in_increments], ids=["at_once", "in_increments"])
+def test_every_feature_equals_the_reference(make_warehouse: MakeWarehouse, market: Market, load: Any) -> None:
+    warehouse = make_warehouse("warehouse")
+    load(warehouse, market)
+    assert_bars_are_the_source_s(warehouse, market)
+    report = reports(warehouse, market)
+    print(f"\n{', '.join(report['series'].unique())}\n{summary(report)}")
+    failed = report[~report["passed"]]
+    assert failed.empty, failed.drop(columns="passed").to_string()
+    never_filled = report.groupby("feature")["filled"].sum()
+    assert never_filled.min() > 0, f"never filled: {sorted(never_filled[never_filled == 0].index)}"
+
+
+def test_comparison_sees_a_wrong_cell(make_warehouse: MakeWarehouse, market: Market) -> None:
+    """The proof of the proof: one unit too much in the last digit but two, and one NULL, are found."""
+    warehouse = make_warehouse("warehouse")
+    one = {series: bars for series, bars in market.bars.items() if series[1:] == MINUTES}
+    load_at_once(warehouse, replace(market, bars=one, splits={}))
+    assert reports(warehouse, market)["passed"].all()
+    warehouse.execute(
+        "update marts.market_data_v2 set sma_20 = sma_20 + 0.0000100, atr = null"
+        " where symbol = 'BTC' and timeframe = '5m' and timestamp = '2020-01-02 00:00:00+00'"
+    )
+    report = reports(warehouse, market)
+    assert sorted(report[~report["passed"]]["feature"]) == ["atr", "sma_20"]
