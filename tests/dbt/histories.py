@@ -310,7 +310,7 @@ class History:
         symbol = self.random.choice(sorted(self.registry))
         row = self.registry[symbol][-1]
         sources = ["polygon", "yahoo"] + (["binance"] if row["asset_class"] == "crypto" else [])
-        kind = self.random.choice(["sources", "sources", "active_from", "rename"])
+        kind = self.random.choice(["sources", "sources", "active_from", "rename", "timeframes"])
         if kind == "sources":
             self.random.shuffle(sources)
             new = " ".join(sources[: self.random.choice([1, 2, 3])])

@@ -1,8 +1,8 @@
 """All 22 features against the independent reference (tests/oracle), on real markets loaded as raw rows.
 
-AAPL and SPY days 1998-2021 and SPY hours from Polygon, BTCUSDT futures hours and spot minutes from Binance's archive, each
-with every timeframe resampled from them. Funding, open interest, ratios, liquidations and inflow are synthetic: nobody
-recorded them for these days. Loaded at once and built once, and again in increments with the derivatives data late.
+AAPL and SPY days 1998-2021 and SPY hours from Polygon, BTCUSDT futures hours and spot minutes from Binance's archive,
+each with every timeframe resampled from them. Funding, open interest, ratios, liquidations and inflow are synthetic:
+nobody recorded them for these days. Loaded at once and built once, and again in increments with the derivatives data late.
 
 `pytest -s` prints the largest error of each feature.
 """
@@ -85,6 +85,11 @@ def ex_dates(shared_data: Path, symbol: str) -> dict[date, tuple[int, int]]:
     return out
 
 
+def _decimal(rng: random.Random, first: int, last: int) -> Decimal:
+    """A decimal of three places between the two."""
+    return Decimal(rng.randint(first * 1000 + 1, last * 1000)) / 1000
+
+
 def synthetic(seed: int, first: datetime, last: datetime) -> Derivatives:
     """Samples round [first, last): with holes, stale spells, zeros, a funding interval that changes, late revisions."""
     rng = random.Random(seed)
@@ -96,25 +101,21 @@ def synthetic(seed: int, first: datetime, last: datetime) -> Derivatives:
     grid = [first - timedelta(hours=2) + n * STEP["5m"] for n in range(int((last - first) / STEP["5m"]) + 24)]
     # Of every 100 samples 15 in a row are missing: more than an hour, so that bars there have none.
     heard = [at for n, at in enumerate(grid) if not 60 <= n % 100 < 75 and rng.random() < 0.97]
-    interest = [
-        (at, Decimal(0) if rng.random() < 0.01 else Decimal(rng.randint(80000000, 90000000)) / 1000) for at in heard
-    ]
-    shares = [(at, Decimal(rng.randint(3000, 7000)) / 10000) for at in heard[::2]]
+    interest = [(at, _decimal(rng, 80_000, 90_000) if rng.random() < 0.99 else Decimal(0)) for at in heard]
+    shares = [(at, _decimal(rng, 300, 700) / 1000) for at in heard[::2]]
     half = first + (last - first) / 3
     watched = [(first, half), (half, half + timedelta(hours=7)), (half + timedelta(hours=9, minutes=3), last)]
     span = int((last - first).total_seconds())
-    liquidated = sorted(
-        (first + timedelta(seconds=rng.randrange(span), milliseconds=n % 1000), rng.choice(["BUY", "SELL"]), Decimal(rng.randint(1, 99999)) / 1000)
-        for n in range(span // 400)
-    )  # fmt: skip
+    liquidated = [
+        (first + timedelta(seconds=at, milliseconds=at % 1000), rng.choice(["BUY", "SELL"]), _decimal(rng, 0, 99))
+        for at in sorted(rng.sample(range(span), span // 400))
+    ]
     inflow = []
     for n in range(-3, (last - first).days + 1):
         day = (first + timedelta(days=n)).replace(hour=0, minute=0)
-        inflow.append(
-            (day.date(), day + timedelta(days=1, hours=rng.randint(0, 20)), Decimal(rng.randint(10**8, 10**11)) / 10**6)
-        )
+        inflow.append((day.date(), day + timedelta(days=1, hours=rng.randint(0, 20)), _decimal(rng, 100, 99_999)))
         if n % 4 == 0:
-            inflow.append((day.date(), day + timedelta(days=2, hours=5), Decimal(rng.randint(10**8, 10**11)) / 10**6))
+            inflow.append((day.date(), day + timedelta(days=2, hours=5), _decimal(rng, 100, 99_999)))
     return Derivatives(
         pd.DataFrame(funding, columns=["settled_at", "rate", "interval_hours"]),
         pd.DataFrame(interest, columns=["sampled_at", "value"]),
@@ -132,7 +133,12 @@ def market(shared_data: Path) -> Market:
     futures = [
         Bar(
             row["timestamp"].to_pydatetime(),
-            *(Decimal(row[name]) for name in ("open", "high", "low", "close", "volume", "taker_buy_volume")),  # type: ignore[misc]
+            open=Decimal(row["open"]),
+            high=Decimal(row["high"]),
+            low=Decimal(row["low"]),
+            close=Decimal(row["close"]),
+            volume=Decimal(row["volume"]),
+            taker_buy_volume=Decimal(row["taker_buy_volume"]),
         )
         for row in binance_hourly(shared_data).to_dict("records")
     ]
@@ -146,10 +152,9 @@ def market(shared_data: Path) -> Market:
         ("binance", *MINUTES): list(spot),
     }
     derivatives = {
-        symbol: synthetic(
-            n, bars["binance", symbol, timeframe][0].timestamp, bars["binance", symbol, timeframe][-1].timestamp
-        )
-        for n, (symbol, timeframe) in enumerate([HOURS, MINUTES])
+        series[1]: synthetic(len(said), said[0].timestamp, said[-1].timestamp)
+        for series, said in bars.items()
+        if series[0] == "binance"
     }
     return Market(bars, {"AAPL": ex_dates(shared_data, "aapl")}, derivatives)
 
@@ -179,26 +184,18 @@ def derivative_answers(coin: str, data: Derivatives, part: float = 1, whole: flo
     def at(instant: Any) -> datetime:
         return pd.Timestamp(instant).to_pydatetime()
 
-    answers = [
-        Answer(
-            "funding",
-            coin,
-            payloads.funding_archive([(at(t), r, h) for t, r, h in piece(data.funding)]),
-            origin="archive",
-        ),
-        Answer("open_interest", coin, payloads.open_interest([(at(t), v) for t, v in piece(data.open_interest)]), "5m"),
-        Answer(
-            "long_short_ratio",
-            coin,
-            payloads.long_short_ratio([(at(t), a, b) for t, a, b in piece(data.long_short)]),
-            "5m",
-        ),
-    ]
+    rates = [(at(t), rate, hours) for t, rate, hours in piece(data.funding)]
+    interest = [(at(t), value) for t, value in piece(data.open_interest)]
+    shares = [(at(t), long, short) for t, long, short in piece(data.long_short)]
     events = [(at(t), side, quantity) for t, side, quantity in piece(data.liquidations)]
-    for start, end in piece(data.watched):
-        answers.append(
-            Answer("liquidations", coin, payloads.liquidations([]), window=(at(start), at(end)), origin="stream")
-        )
+    watches = [(at(start), at(end)) for start, end in piece(data.watched)]
+    nothing = payloads.liquidations([])
+    answers = [
+        Answer("funding", coin, payloads.funding_archive(rates), origin="archive"),
+        Answer("open_interest", coin, payloads.open_interest(interest), "5m"),
+        Answer("long_short_ratio", coin, payloads.long_short_ratio(shares), "5m"),
+        *(Answer("liquidations", coin, nothing, window=watch, origin="stream") for watch in watches),
+    ]
     if events:
         # A moment that others have watched too: it brings the events, not the coverage.
         moment = at(data.watched["start"][0])
@@ -277,7 +274,7 @@ def series_of(warehouse: Warehouse) -> list[dict[str, Any]]:
 
 
 def stored(warehouse: Warehouse, symbol: str, timeframe: str) -> pd.DataFrame:
-    frame = warehouse.frame(
+    return warehouse.frame(
         "select mart.*, bars.closed_at as close_time, bars.is_valid"
         " from marts.market_data_v2 as mart"
         " inner join intermediate.int_series as series using (symbol, asset_class, timeframe)"
@@ -287,7 +284,6 @@ def stored(warehouse: Warehouse, symbol: str, timeframe: str) -> pd.DataFrame:
         symbol,
         timeframe,
     )
-    return frame
 
 
 def assert_bars_are_the_source_s(warehouse: Warehouse, market: Market) -> None:
