@@ -19,3 +19,11 @@
     where changed.series_id = versions.series_id and changed.opened_at = versions.opened_at
     {%- endif %}
 {% endmacro %}
+
+{# Pre-hook of a model that is built anew from many rows: Postgres has no statistics of what comes out of windows, takes
+   it for a few rows and would look each bar's samples up by index, one by one. #}
+{% macro expect_many_rows() %}
+    {%- if starts_anew(this.identifier) %}
+    set local enable_nestloop = off
+    {%- endif %}
+{% endmacro %}

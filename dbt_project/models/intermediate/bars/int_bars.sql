@@ -1,16 +1,8 @@
 {{ config(materialized='view') }}
 -- The bars of every series: a provider's own where it is valid, else the resampled one, else the provider's own flagged.
+-- The tables are named twice instead of imported once: Postgres keeps a CTE that is used twice apart, and a reader of a
+-- few bars would read them all.
 with
-
-native as (
-    select * from {{ ref('int_bars_selected') }}
-    where is_listed
-),
-
-resampled as (
-    select * from {{ ref('int_bars_resampled') }}
-    where is_listed
-),
 
 final as (
     select
@@ -33,16 +25,20 @@ final as (
         native.first_seen_at,
         native.fetched_at,
         cast(null as varchar(10)) as base_timeframe
-    from native
+    from {{ ref('int_bars_selected') }} as native
     where
-        native.is_valid
-        or not exists (
-            select 1
-            from resampled
-            where
-                resampled.series_id = native.series_id
-                and resampled.opened_at = native.opened_at
-                and resampled.is_valid
+        native.is_listed
+        and (
+            native.is_valid
+            or not exists (
+                select 1
+                from {{ ref('int_bars_resampled') }} as resampled
+                where
+                    resampled.series_id = native.series_id
+                    and resampled.opened_at = native.opened_at
+                    and resampled.is_listed
+                    and resampled.is_valid
+            )
         )
 
     union all
@@ -67,9 +63,13 @@ final as (
         resampled.first_seen_at,
         resampled.fetched_at,
         resampled.base_timeframe
-    from resampled
-    left join native on native.series_id = resampled.series_id and native.opened_at = resampled.opened_at
-    where native.series_id is null or (resampled.is_valid and not native.is_valid)
+    from {{ ref('int_bars_resampled') }} as resampled
+    left join {{ ref('int_bars_selected') }} as native
+        on
+            native.series_id = resampled.series_id
+            and native.opened_at = resampled.opened_at
+            and native.is_listed
+    where resampled.is_listed and (native.series_id is null or (resampled.is_valid and not native.is_valid))
 )
 
 select * from final

@@ -75,6 +75,7 @@ final as (
             when is_valid then {{ double('open_interest') }} / {{ double('previous_open_interest') }} - 1
         end as open_interest_change
     from bars
+    {{ compute_once() }}
 )
 
 select * from final

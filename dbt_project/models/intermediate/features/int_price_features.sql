@@ -100,6 +100,7 @@ seeded as (
             else {{ double(0) }}
         end as seeded_range
     from windows
+    {{ compute_once() }}
 ),
 
 wilder_6 as (
@@ -191,6 +192,7 @@ final as (
                     / nullif(sqrt({{ double('20 * previous_volume_squares_20 - previous_volumes_20 * previous_volumes_20') }} / 380), 0)
         end as volume_spike_score
     from wilder_432
+    {{ compute_once() }}
 )
 
 select * from final

@@ -18,7 +18,7 @@
             {'columns': ['symbol', 'asset_class', 'timeframe', 'timestamp'], 'unique': true},
             {'columns': ['timestamp']},
         ],
-        pre_hook=["{{ require_whole('int_frontier') }}"],
+        pre_hook=["{{ require_whole('int_frontier') }}", '{{ expect_many_rows() }}'],
         post_hook=[
             '{{ delete_unlisted_bars() }}',
             "{{ advance_watermark(['int_frontier']) }}",
@@ -74,6 +74,7 @@ scored as (
         end as freshness
     from bars
     inner join {{ ref('freshness_sla') }} as sla on sla.asset_class = bars.asset_class
+    {{ compute_once() }}
 ),
 
 judged as (
@@ -88,6 +89,7 @@ judged as (
             + {{ double('10') }} * freshness
         ) as integer) * 0.01 as score
     from scored
+    {{ compute_once() }}
 ),
 
 typed as (
