@@ -55,7 +55,8 @@ returns as (
         *,
         -- The first bar of a session sees the last close of the one before; the others take it over from that bar.
         first_value(previous_close) over session as previous_session_close,
-        greatest(high, previous_close) - least(low, previous_close) as true_range,
+        -- greatest() and least() pass over a NULL: without the case the first bar would have its high - low.
+        case when previous_close is not null then greatest(high, previous_close) - least(low, previous_close) end as true_range,
         high + low + close as hlc,
         -- Log returns count in 1e-8, the scale they are stored in: the sums of their squares are then exact integers.
         -- +-30 is a factor of 1e13 in one bar: beyond it the square would leave 64 bits.
