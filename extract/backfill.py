@@ -238,13 +238,12 @@ def _failures(job: Job) -> dict[tuple[str, str], int]:
     counts: dict[tuple[str, str], set[str]] = {}
     with database.pool().connection() as connection:
         for source in (job.source,) if job.source else settings.SOURCES:
-            if connection.execute("select to_regclass(%s)", (f"raw_{source}.responses",)).fetchone() == (None,):
-                continue
             for symbol, timeframe, run_id in connection.execute(
                 f"""
                 select distinct symbol, timeframe, run_id from raw_{source}.responses
                 where endpoint = 'bars' and status in ('failed', 'quarantined') and http_status is not null
-                    and fetched_at >= %s and window_start < %s and window_end > %s
+                    and cast(_dlt_load_id as numeric) >= extract(epoch from %s)
+                    and window_start < %s and window_end > %s
                 """,
                 (job.asked_at, job.end, job.start),
             ):

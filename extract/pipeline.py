@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -73,6 +75,9 @@ def make(source: str) -> dlt.Pipeline:
         pipelines_dir=str(settings.project_directory() / ".warehouse" / "dlt" / _warehouse_id()),
         progress=NULL_COLLECTOR,
     )
+    # dlt keeps a folder of every package it has ever loaded.
+    for package in Path(pipeline.working_dir, "load", "loaded").glob("*"):
+        shutil.rmtree(package, ignore_errors=True)
     # dlt warns of each arrow row that jsonb is not text.
     logging.getLogger("dlt").setLevel(logging.ERROR)
     if pipeline.has_pending_data:

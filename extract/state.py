@@ -14,7 +14,7 @@ from extract.windows import Window, merged
 Key = tuple[str, str | None, str | None]
 
 # A value may still have moved after the instant it was asked for, so an answer covers its window only up to there.
-# An archive file that was still absent a week after its period (a monthly one appears within a week) never comes.
+# A metrics file that is still absent a week after its day never comes (other files have REST to stand in for them).
 _COVERED = """
 select
     endpoint, symbol, timeframe,
@@ -25,7 +25,7 @@ from {schema}.responses
 where
     (
         status in ('ok', 'unchanged')
-        or status = 'failed' and origin = 'archive' and http_status = 404
+        or status = 'failed' and endpoint = 'metrics' and http_status = 404
         and requested_at > window_end + interval '8 days'
     )
     and _dlt_load_id in (select load_id from {schema}._dlt_loads where status = 0)

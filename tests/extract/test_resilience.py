@@ -1,4 +1,4 @@
-"""Faulty sources: retries, the circuit breaker, bans, budgets, bad bodies, geo-blocks. Waits are shortened, not faked."""
+"""Faulty sources: retries, the circuit breaker, bans, budgets, bad bodies, geo-blocks."""
 
 from __future__ import annotations
 

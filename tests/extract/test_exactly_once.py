@@ -1,0 +1,65 @@
+"""Killed at any moment and run again: no duplicate, no hole, never stuck. The long campaign is kill_campaign.py."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import psycopg
+
+from tests.extract.conftest import BTC, CLOCK, Market, environment
+from tests.simulator import running
+
+
+def test_kills_at_random_moments_leave_every_bar_once(tmp_path: object) -> None:
+    command = [sys.executable, "-m", "tests.extract.kill_campaign", "--kills", "4", "--seed", "7"]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=300)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "4 kills: no bar twice, none missing, never stuck" in result.stdout
+
+
+def test_a_lost_work_directory_loses_nothing(market: Market) -> None:
+    """All state is in the warehouse: another machine goes on where this one ended."""
+    market.run("extract")
+    shutil.rmtree(market.directory / ".warehouse")
+    market.asked()
+    market.at("2013-03-02T04:00:00Z")
+    market.run("extract")
+    assert len(market.asked("bars")) == 2, "only the re-read and the new bars, not the history"
+
+
+def test_rows_of_a_load_that_was_not_committed_do_not_count(market: Market) -> None:
+    market.run("extract", "--start", "2013-02-28", "--end", "2013-03-01")
+    market.query("update raw_binance._dlt_loads set status = 2 returning 1")
+    assert not market.rows("binance")
+    market.run("backfill", "--start", "2013-02-28", "--end", "2013-03-01")
+    assert [row["row_count"] for row in market.rows("binance", "endpoint = 'bars'")] == [48]
+
+
+def test_a_second_run_says_who_holds_the_lock(market: Market) -> None:
+    with psycopg.connect(market.database.dsn, application_name="market extract (process 4711)") as holder:
+        holder.execute("select pg_advisory_lock(74210001)")
+        output = market.run("extract", expect=75)
+        assert "another run holds the lock: market extract (process 4711), connected since" in output
+        assert market.run("backfill", "--start", "2013-01-01", "--end", "2013-01-02", expect=75)
+    market.run("extract")
+
+
+def test_a_killed_run_leaves_no_lock(market: Market) -> None:
+    with running("demo", CLOCK) as slow:
+        slow.add_fault(kind="timeout", provider="binance-spot", seconds=3600)
+        env = environment() | slow.environment()
+        child = subprocess.Popen(
+            [sys.executable, "-m", "scripts.cli", "extract", "--source", "binance"],
+            env=env, cwd=os.getcwd(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        while not slow.requests:
+            assert child.poll() is None
+        assert "another run holds the lock" in market.run("extract", expect=75)
+        child.kill()
+        child.wait()
+    market.assets(BTC)
+    market.run("extract")
+    assert market.rows("binance", "status = 'ok'")
