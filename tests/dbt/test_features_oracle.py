@@ -2,7 +2,7 @@
 
 AAPL and SPY days 1998-2021 and SPY hours from Polygon, BTCUSDT futures hours and spot minutes from Binance's archive,
 each with every timeframe resampled from them. Funding, open interest, ratios, liquidations and inflow are synthetic:
-nobody recorded them for these days. Loaded at once and built once, and again in increments with the derivatives data late.
+nobody recorded them for these days. Loaded at once and built once, and again in increments with the derivatives late.
 
 `pytest -s` prints the largest error of each feature.
 """

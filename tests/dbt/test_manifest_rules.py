@@ -1,0 +1,277 @@
+"""Rules of the dbt project that no linter knows, checked on dbt's manifest. No exceptions are listed anywhere.
+
+Each rule takes the manifest and gives its violations, a line each; each is also shown one thing that it must find.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT
+
+Manifest = dict[str, Any]
+Rule = Callable[[Manifest], Iterator[str]]
+
+PROVIDERS = ("polygon", "binance", "yahoo", "coinmetrics", "ops")
+# What engines spell differently, or what our style leaves out; only the portability macros may.
+UNPORTABLE = {
+    "`::`": re.compile(r"::"),
+    "`at time zone`": re.compile(r"\bat\s+time\s+zone\b", re.I),
+    "FILTER in an aggregate": re.compile(r"\bfilter\s*\(\s*where\b", re.I),
+    "`distinct on`": re.compile(r"\bdistinct\s+on\b", re.I),
+    "`over (w rows ...)`": re.compile(r"\bover\s*\(\s*\w+\s+(rows|range)\b", re.I),
+}
+# `where loaded_at > (select max(loaded_at) ...)`: NULL on the first run, and it drops every series that reports late.
+WATERMARK = re.compile(r"[<>]=?\s*\(\s*select\s+(coalesce\(\s*)?max\(\s*[\w.]*(_at|time|timestamp|date)\b", re.I)
+COMMENTS = re.compile(r"\{#.*?#\}|--[^\n]*|/\*.*?\*/", re.S)
+
+
+def nodes(manifest: Manifest, *kinds: str) -> Iterator[dict[str, Any]]:
+    for node in manifest["nodes"].values():
+        if node["resource_type"] in kinds and node["package_name"] == "market_warehouse":
+            yield node
+
+
+def layer(node: dict[str, Any]) -> str:
+    return node["fqn"][1] if len(node["fqn"]) > 2 else ""
+
+
+def code(text: str) -> str:
+    return COMMENTS.sub("", text)
+
+
+def every_thing_is_described(manifest: Manifest) -> Iterator[str]:
+    things = [*nodes(manifest, "model", "seed", "snapshot", "analysis"), *manifest["sources"].values()]
+    things += [*manifest["exposures"].values(), *manifest["unit_tests"].values()]
+    things += [macro for macro in manifest["macros"].values() if macro["package_name"] == "market_warehouse"]
+    for thing in things:
+        # Tests and materialisations are macros too; generic tests are described where they are used.
+        if not thing.get("description", "").strip() and not thing["name"].startswith(("test_", "postgres__")):
+            yield f"{thing['resource_type']} {thing['name']} has no description"
+
+
+def every_column_is_described(manifest: Manifest) -> Iterator[str]:
+    for node in [*nodes(manifest, "model", "seed", "snapshot"), *manifest["sources"].values()]:
+        if not node["columns"]:
+            yield f"{node['resource_type']} {node['name']} describes no column"
+        for column in node["columns"].values():
+            if not column["description"].strip():
+                yield f"column {node['name']}.{column['name']} has no description"
+
+
+def every_test_says_what_it_promises(manifest: Manifest) -> Iterator[str]:
+    for test in nodes(manifest, "test"):
+        if not test.get("description", "").strip():
+            yield f"test {test['name']} has no description"
+
+
+def sources_are_read_in_staging_only(manifest: Manifest) -> Iterator[str]:
+    for node in nodes(manifest, "model", "snapshot", "test"):
+        reads = [name for name in node["depends_on"]["nodes"] if name.startswith("source.")]
+        if reads and layer(node) != "staging" and node["resource_type"] != "test":
+            yield f"{node['name']} reads {', '.join(sorted(reads))}"
+
+
+def layers_are_read_downwards(manifest: Manifest) -> Iterator[str]:
+    order = {"staging": 0, "intermediate": 1, "marts": 2}
+    for node in nodes(manifest, "model"):
+        for name in node["depends_on"]["nodes"]:
+            other = manifest["nodes"].get(name)
+            if other and other["resource_type"] == "model" and order[layer(other)] > order[layer(node)]:
+                yield f"{node['name']} ({layer(node)}) reads {other['name']} ({layer(other)})"
+
+
+def marts_have_contracts(manifest: Manifest) -> Iterator[str]:
+    for node in nodes(manifest, "model"):
+        if layer(node) == "marts":
+            if not node["config"]["contract"]["enforced"]:
+                yield f"{node['name']} has no enforced contract"
+            for column in node["columns"].values():
+                if not column["data_type"]:
+                    yield f"{node['name']}.{column['name']} has no type"
+
+
+def marts_are_public_and_all_else_private(manifest: Manifest) -> Iterator[str]:
+    for node in nodes(manifest, "model"):
+        wanted = "public" if layer(node) == "marts" else "private"
+        if node["access"] != wanted:
+            yield f"{node['name']} is {node['access']}, not {wanted}"
+        if not node["group"]:
+            yield f"{node['name']} has no owner group"
+
+
+def every_mart_has_a_tested_key(manifest: Manifest) -> Iterator[str]:
+    unique = {
+        test["attached_node"]
+        for test in nodes(manifest, "test")
+        if test.get("test_metadata") and "unique" in test["test_metadata"]["name"]
+    }
+    for node in nodes(manifest, "model"):
+        constrained = any(c["type"] in ("primary_key", "unique") for c in node["constraints"]) or any(
+            c["type"] in ("primary_key", "unique") for column in node["columns"].values() for c in column["constraints"]
+        )
+        if layer(node) == "marts" and node["unique_id"] not in unique and not constrained:
+            yield f"{node['name']} has no unique test or key"
+
+
+def sql_is_portable(manifest: Manifest) -> Iterator[str]:
+    texts = [(node["name"], node["original_file_path"], node["raw_code"]) for node in nodes(manifest, "model", "test")]
+    texts += [
+        (macro["name"], macro["original_file_path"], macro["macro_sql"])
+        for macro in manifest["macros"].values()
+        if macro["package_name"] == "market_warehouse"
+    ]
+    for name, path, text in texts:
+        if Path(path).name == "portability.sql":
+            continue
+        for what, pattern in UNPORTABLE.items():
+            if pattern.search(code(text)):
+                yield f"{name} uses {what}"
+
+
+def no_time_is_a_watermark(manifest: Manifest) -> Iterator[str]:
+    for node in nodes(manifest, "model"):
+        if WATERMARK.search(code(node["raw_code"])):
+            yield f"{node['name']} compares with the maximum of a time"
+
+
+def models_are_named_by_their_layer(manifest: Manifest) -> Iterator[str]:
+    for node in nodes(manifest, "model"):
+        name, where = node["name"], layer(node)
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            yield f"{name} is not in snake case"
+        if where == "staging" and not re.fullmatch(f"stg_{node['fqn'][2]}__[a-z0-9_]+", name):
+            yield f"{name} is not named stg_{node['fqn'][2]}__<what>"
+        if where == "intermediate" and not name.startswith("int_"):
+            yield f"{name} does not start with int_"
+        if where == "marts" and name.startswith(("int_", "stg_", "fct_", "dim_", "mart_")):
+            yield f"{name} has a prefix; marts have plain names"
+        if where not in ("staging", "intermediate", "marts"):
+            yield f"{name} lies in no layer"
+
+
+def staging_is_views_of_known_sources(manifest: Manifest) -> Iterator[str]:
+    for node in nodes(manifest, "model"):
+        if layer(node) == "staging":
+            if node["config"]["materialized"] != "view":
+                yield f"{node['name']} is a {node['config']['materialized']}"
+            if node["fqn"][2] not in PROVIDERS:
+                yield f"{node['name']} lies in no source's folder"
+
+
+RULES: list[Rule] = [
+    every_thing_is_described,
+    every_column_is_described,
+    every_test_says_what_it_promises,
+    sources_are_read_in_staging_only,
+    layers_are_read_downwards,
+    marts_have_contracts,
+    marts_are_public_and_all_else_private,
+    every_mart_has_a_tested_key,
+    sql_is_portable,
+    no_time_is_a_watermark,
+    models_are_named_by_their_layer,
+    staging_is_views_of_known_sources,
+]
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    from dbt.cli.main import dbtRunner
+
+    target = tmp_path_factory.mktemp("manifest")
+    places = ["--project-dir", str(ROOT), "--profiles-dir", str(ROOT), "--target-path", str(target)]
+    parsed = dbtRunner().invoke(
+        ["parse", "--quiet", "--no-partial-parse", "--log-level-file", "none", "--log-path", str(target), *places]
+    )
+    assert parsed.success, parsed.exception
+    return json.loads((target / "manifest.json").read_text())
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_rule(manifest: Manifest, rule: Rule) -> None:
+    violations = sorted(set(rule(manifest)))
+    assert not violations, f"{len(violations)}:\n" + "\n".join(violations)
+
+
+# ---------------------------------------------------------------- each rule finds what it is for
+
+
+def model(name: str, folder: str, **changes: Any) -> dict[str, Any]:
+    """A model that breaks no rule, with changes."""
+    where, *rest = folder.split("/")
+    node = {
+        "resource_type": "model", "package_name": "market_warehouse", "unique_id": f"model.market_warehouse.{name}",
+        "name": name, "fqn": ["market_warehouse", where, *rest, name], "description": "What it is.",
+        "group": "pipeline",
+        "columns": {"a": {"name": "a", "description": "What it is.", "data_type": "text", "constraints": []}},
+        "depends_on": {"nodes": []}, "raw_code": "select 1 as a", "original_file_path": f"{folder}/{name}.sql",
+        "access": "public" if where == "marts" else "private", "constraints": [{"type": "primary_key"}],
+        "config": {"materialized": "view" if where == "staging" else "table", "contract": {"enforced": True}},
+    }  # fmt: skip
+    return node | changes
+
+
+def manifest_of(*some: dict[str, Any]) -> Manifest:
+    return {
+        "nodes": {node["unique_id"]: node for node in some},
+        "sources": {}, "exposures": {}, "unit_tests": {}, "macros": {},
+    }  # fmt: skip
+
+
+GOOD = [model("stg_yahoo__bars", "staging/yahoo"), model("int_bars", "intermediate/bars"), model("prices", "marts/x")]
+UNDESCRIBED: dict[str, Any] = {"a": {"name": "a", "description": "", "data_type": None, "constraints": []}}
+DATA_TEST = {"resource_type": "test", "description": "", "attached_node": None, "test_metadata": None}
+BAD: dict[str, dict[str, Any]] = {
+    "every_thing_is_described": model("int_bars", "intermediate/bars", description=" "),
+    "every_column_is_described": model("int_bars", "intermediate/bars", columns=UNDESCRIBED),
+    "every_test_says_what_it_promises": model("t", "bars", **DATA_TEST),
+    "sources_are_read_in_staging_only": model(
+        "int_bars", "intermediate/bars", depends_on={"nodes": ["source.market_warehouse.raw_yahoo.responses"]}
+    ),
+    "layers_are_read_downwards": model(
+        "stg_yahoo__bars", "staging/yahoo", depends_on={"nodes": ["model.market_warehouse.prices"]}
+    ),
+    "marts_have_contracts": model(
+        "prices", "marts/x", config={"materialized": "table", "contract": {"enforced": False}}
+    ),
+    "marts_are_public_and_all_else_private": model("int_bars", "intermediate/bars", access="public"),
+    "every_mart_has_a_tested_key": model("prices", "marts/x", constraints=[]),
+    "sql_is_portable": model("int_bars", "intermediate/bars", raw_code="select a::text from b -- fine"),
+    "no_time_is_a_watermark": model(
+        "int_bars", "intermediate/bars", raw_code="select 1 where loaded_at > (select max(loaded_at) from x)"
+    ),
+    "models_are_named_by_their_layer": model("bars", "intermediate/bars"),
+    "staging_is_views_of_known_sources": model(
+        "stg_yahoo__bars", "staging/yahoo", config={"materialized": "table", "contract": {"enforced": False}}
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_rule_finds_what_it_is_for(rule: Rule) -> None:
+    assert list(rule(manifest_of(*GOOD))) == []
+    bad = BAD[rule.__name__]
+    others = [node for node in GOOD if node["name"] != bad["name"]]
+    assert len(list(rule(manifest_of(*others, bad)))) >= 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sum(a) filter (where b)",
+        "opened_at at time zone 'UTC'",
+        "select distinct on (a) a",
+        "sum(a) over (w rows between 1 preceding and current row)",
+    ],
+)
+def test_unportable_sql_is_found_outside_comments(text: str) -> None:
+    assert len(list(sql_is_portable(manifest_of(model("int_a", "intermediate/a", raw_code=text))))) == 1
+    commented = f"select 1 -- {text}\n"
+    assert list(sql_is_portable(manifest_of(model("int_a", "intermediate/a", raw_code=commented)))) == []
