@@ -27,3 +27,13 @@
     set local enable_nestloop = off
     {%- endif %}
 {% endmacro %}
+
+{# Post-hook of int_bars_unfinished. #}
+{% macro forget_finished_bars() %}
+    delete from {{ this }} as unfinished
+    using {{ ref('int_bar_revisions') }} as revisions
+    where
+        revisions.series_id = unfinished.series_id
+        and revisions.opened_at = unfinished.opened_at
+        and revisions.source = unfinished.source
+{% endmacro %}

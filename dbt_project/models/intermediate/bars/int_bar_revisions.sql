@@ -18,6 +18,7 @@ with
 
 final_bars as (
     select * from {{ ref('int_bars_observed') }}
+    where is_final
 ),
 
 -- What each new answer covered, from its first bar to its last.

@@ -3,8 +3,8 @@
         post_hook=["{{ advance_watermark(['int_loads'], prepares='int_bar_revisions') }}", '{{ analyze() }}']
     )
 }}
--- The final bars in the answers that int_bar_revisions has not worked in yet: on the grid of a session, closed before
--- the answer was made, within the range of the stored types.
+-- Every bar row of the answers that int_bar_revisions has not worked in yet, with what becomes of it: a final bar, an
+-- unfinished one, or a row that cannot be a bar and why.
 with
 
 loads as (
@@ -13,22 +13,22 @@ loads as (
     where load_no > {{ watermark('int_bar_revisions') }}
 ),
 
-observed as (
+placed as (
     select
         bars.*,
         loads.load_no,
         series.series_id,
+        series.step_minutes,
         slots.closes_at as session_closes_at,
-        series.step_minutes
+        days.slot_date is not null as is_session_day
     from {{ ref('int_bars_unioned') }} as bars
     inner join loads on loads.provider = bars.source and loads.load_id = bars.load_id
-    inner join {{ ref('int_series') }} as series
+    left join {{ ref('int_series') }} as series
         on
             series.symbol = bars.symbol
             and series.asset_class = bars.asset_class
             and series.timeframe = bars.timeframe
-    -- Only rows that lie on a slot are bars of a session: pre- and after-market rows, and stamps off the grid, are not.
-    inner join {{ ref('int_slots') }} as slots
+    left join {{ ref('int_slots') }} as slots
         on
             slots.calendar = series.calendar
             and slots.timeframe = series.timeframe
@@ -36,34 +36,66 @@ observed as (
             and bars.opened_at >= slots.first_slot_at
             and bars.opened_at < slots.closes_at
             and mod({{ epoch_seconds('bars.opened_at') }} - {{ epoch_seconds('slots.first_slot_at') }}, series.step_minutes * 60) = 0
-    where
-        {{ is_new_load('int_bar_revisions', 'bars.load_id') }}
-        and abs(bars.open) < 1e9 and abs(bars.high) < 1e9 and abs(bars.low) < 1e9 and abs(bars.close) < 1e9
-        and abs(bars.volume) < 1e18 and abs(coalesce(bars.taker_buy_volume, 0)) < 1e18
+    left join {{ ref('int_slots') }} as days
+        on
+            days.calendar = series.calendar
+            and days.timeframe = series.timeframe
+            and days.grid = 'open'
+            and days.slot_date = {{ local_date('bars.opened_at', 'series.time_zone') }}
+    where {{ is_new_load('int_bar_revisions', 'bars.load_id') }}
 ),
 
--- A bar is final when it had closed before the answer was made; rounding to the stored scale happens here, once.
+judged as (
+    select
+        *,
+        case
+            when series_id is null then 'not in the asset registry'
+            when opened_at is null then 'no readable time stamp'
+            when open is null and high is null and low is null and close is null then 'no readable price'
+            when greatest(abs(open), abs(high), abs(low), abs(close)) >= 1e9 then 'a price of 1e9 or more'
+            when greatest(abs(volume), abs(taker_buy_volume)) >= 1e18 then 'a volume of 1e18 or more'
+            when session_closes_at is null and not is_session_day then 'not on a session day'
+            when session_closes_at is null and mod({{ epoch_seconds('opened_at') }}, step_minutes * 60) <> 0 and step_minutes < 1440
+                then 'off the grid of its timeframe'
+            when session_closes_at is null and step_minutes >= 1440 then 'not stamped at the start of its day'
+            -- What remains lies on the clock of a session day, before its open or after its close.
+            when session_closes_at is null then 'outside the regular session'
+        end as reject_reason
+    from placed
+),
+
 final as (
     select
         series_id,
+        symbol,
+        asset_class,
+        timeframe,
         opened_at,
         cast(source as varchar(20)) as source,
-        load_no,
+        cast(load_no as integer) as load_no,
         known_until,
         fetched_at,
         window_start,
         payload_position,
-        round(open, 10) as open,
-        round(high, 10) as high,
-        round(low, 10) as low,
-        round(close, 10) as close,
-        round(volume, 8) as volume,
-        round(taker_buy_volume, 8) as taker_buy_volume
-    from observed
-    where
-        least(opened_at + {{ minutes('step_minutes') }}, session_closes_at) <= known_until
-        -- Weeks and days end with their last session, not a step after their stamp.
-        and (step_minutes < 1440 or session_closes_at <= known_until)
+        reject_reason,
+        case when reject_reason is not null then payload_row end as payload_row,
+        -- A bar is final when it had closed before the answer was made. Days and weeks close with their last session,
+        -- not a step after their stamp.
+        reject_reason is null
+        and case
+            when step_minutes >= 1440 then session_closes_at
+            else least(opened_at + {{ minutes('step_minutes') }}, session_closes_at)
+        end <= known_until as is_final,
+        -- Rounding to the stored scale happens here, once.
+        case when reject_reason is null then round(open, 10) end as open,
+        case when reject_reason is null then round(high, 10) end as high,
+        case when reject_reason is null then round(low, 10) end as low,
+        case when reject_reason is null then round(close, 10) end as close,
+        case when reject_reason is null then round(volume, 8) end as volume,
+        case when reject_reason is null then round(taker_buy_volume, 8) end as taker_buy_volume
+    from judged
 )
 
 select * from final
+-- Extended hours are no bars of a session and no fault of the source; keeping them would double the work.
+where reject_reason is null or reject_reason <> 'outside the regular session'

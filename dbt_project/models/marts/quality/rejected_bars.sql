@@ -1,0 +1,34 @@
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='append',
+        indexes=[{'columns': ['symbol', 'asset_class', 'timeframe']}],
+        pre_hook=["{{ require_whole('int_bars_observed') }}"],
+        post_hook=["{{ advance_watermark(['int_bars_observed']) }}"]
+    )
+}}
+-- Payload rows that could not become a bar, with the reason and the row as it was received: nothing is dropped in
+-- silence. A row that is sent again is counted again.
+with
+
+observed as (
+    select * from {{ ref('int_bars_observed') }}
+    where reject_reason is not null and load_no > {{ watermark('rejected_bars') }}
+),
+
+final as (
+    select
+        symbol,
+        asset_class,
+        timeframe,
+        source,
+        opened_at as timestamp,
+        reject_reason as reason,
+        payload_row,
+        window_start,
+        fetched_at,
+        load_no
+    from observed
+)
+
+select * from final
