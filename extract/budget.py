@@ -63,7 +63,7 @@ class RequestsPerMinute:
         self._bucket = PostgresBucket(database.pool(), source, [Rate(allowed, Duration.MINUTE)])
         # Old entries go once per run; the library's own thread for it would outlive the pool.
         self._limiter = Limiter(SingleBucketFactory(self._bucket, schedule_leak=False))
-        self._bucket.leak(int(self._bucket.now()))  # type: ignore[arg-type]
+        self._bucket.leak(int(self._bucket.now()))  # type: ignore[no-untyped-call]
         # One waiter at a time: the bucket answers contention with a refusal, which the limiter takes for a full minute.
         self._queue = threading.Lock()
 

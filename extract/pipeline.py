@@ -72,7 +72,7 @@ def make(source: str) -> dlt.Pipeline:
         pipeline_name=f"market_{source}",
         destination=dlt.destinations.postgres(database.url()),
         dataset_name=f"raw_{source}",
-        pipelines_dir=str(settings.project_directory() / ".warehouse" / "dlt" / _warehouse_id()),
+        pipelines_dir=str(_work_directory()),
         progress=NULL_COLLECTOR,
     )
     # dlt keeps a folder of every package it has ever loaded.
@@ -87,6 +87,12 @@ def make(source: str) -> dlt.Pipeline:
         if pipeline.has_pending_data:
             pipeline.load()
     return pipeline
+
+
+def pending_packages() -> list[Path]:
+    """The packages that an interrupted run left behind."""
+    places = ("normalize/extracted", "load/new", "load/normalized")
+    return [package for place in places for package in _work_directory().glob(f"market_*/{place}/*")]
 
 
 def create_raw_tables() -> None:
@@ -119,8 +125,8 @@ def _run(pipeline: dlt.Pipeline, resource: dlt.sources.DltResource) -> None:
     pipeline.run(resource, loader_file_format="csv").raise_on_failed_jobs()
 
 
-def _warehouse_id() -> str:
-    """A folder name per warehouse: pending packages of one must never be loaded into another."""
+def _work_directory() -> Path:
+    """dlt's working files, per warehouse: pending packages of one must never be loaded into another."""
     parts = urlsplit(database.url())
     digest = hashlib.sha256(f"{parts.hostname}:{parts.port}{parts.path}".encode()).hexdigest()[:8]
-    return f"{parts.path.strip('/')}-{digest}"
+    return settings.project_directory() / ".warehouse" / "dlt" / f"{parts.path.strip('/')}-{digest}"

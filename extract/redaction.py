@@ -13,7 +13,12 @@ _USER_INFO = re.compile(r"(://[^:/\s@]+:)[^@\s/]+@")
 
 def redact(text: str) -> str:
     """The text without keys, passwords and tokens."""
-    for secret in settings.load().secrets():
+    try:
+        secrets = settings.load().secrets()
+    except settings.ConfigurationError:
+        # Its message is redacted like any other, and nothing was asked with the keys yet.
+        secrets = []
+    for secret in secrets:
         text = text.replace(secret, "***")
     return _USER_INFO.sub(r"\1***@", _IN_URL.sub(r"\1***", text))
 

@@ -104,6 +104,31 @@ def backfill_status(json: Annotated[bool, typer.Option("--json")] = False) -> No
         job.show(as_json=json)
 
 
+@app.command()
+def demo() -> None:
+    """Run the whole pipeline on real and synthetic data, without key, server or network."""
+    with _reporting():
+        from scripts import demo
+
+        raise typer.Exit(demo.main())
+
+
+@app.command()
+def doctor(
+    quick: Annotated[bool, typer.Option("--quick", help="leave out the symbol map, which asks each source")] = False,
+) -> None:
+    """Check settings, keys, database, clock, symbol map, pending loads, lock and disk; name the remedies."""
+    with _reporting():
+        from extract.doctor import examine
+        from extract.redaction import redact
+
+        bad = 0
+        for check in examine(symbols=not quick):
+            typer.echo(redact(str(check)))
+            bad += not check.is_good
+        raise typer.Exit(1 if bad else 0)
+
+
 def _options(
     symbols: list[str] | None, timeframes: list[str] | None, source: str | None, start: str | None, end: str | None
 ) -> dict[str, Any]:

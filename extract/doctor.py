@@ -1,0 +1,142 @@
+"""`market doctor`: is everything in place for a run? One line a check, with the remedy."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+
+from extract import clock, database, pipeline, registry, settings
+from extract.provider import Provider
+from extract.registry import Asset
+from extract.run import open_providers
+from extract.settings import ConfigurationError
+
+OLDEST_POSTGRES = 15
+SMALLEST_DISK = 2_000_000_000
+LARGEST_SKEW = timedelta(seconds=5)
+# Long enough to hold a session whatever the holidays.
+PROBE = timedelta(days=10)
+
+
+@dataclass(frozen=True)
+class Check:
+    """The result of one check; `remedy` is what to do where it is not good."""
+
+    name: str
+    is_good: bool
+    found: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        line = f"{'ok  ' if self.is_good else 'FAIL'}  {self.name}: {self.found}"
+        return line if self.is_good else f"{line}\n      -> {self.remedy}"
+
+
+def examine(symbols: bool = True) -> Iterator[Check]:
+    """All checks; the symbol map takes one request per symbol and source, so that it can be left out."""
+    try:
+        chosen = settings.load()
+    except ConfigurationError as problem:
+        yield Check("settings", False, str(problem), "correct them in .env or in the environment")
+        return
+    yield Check("settings", True, "all valid")
+    yield from _keys(chosen)
+    assets: list[Asset] = []
+    try:
+        assets = registry.select(registry.load())
+        yield Check("asset registry", True, f"{len(assets)} enabled rows")
+    except ConfigurationError as problem:
+        yield Check("asset registry", False, str(problem), "correct dbt_project/seeds/assets.csv")
+    try:
+        with psycopg.connect(database.url(), connect_timeout=10) as connection:
+            yield from _database(connection)
+    except psycopg.OperationalError as problem:
+        yield Check("database", False, str(problem).strip(), "check PGHOST, PGPORT, PGUSER, PGPASSWORD; or: make up")
+        return
+    yield _pending_loads()
+    yield _disk()
+    if symbols and assets:
+        database.create_ops_tables()
+        yield from _sources(assets)
+
+
+def _keys(chosen: settings.Settings) -> Iterator[Check]:
+    remedy = "put POLYGON_API_KEY into .env; without it Polygon is left out"
+    yield Check("POLYGON_API_KEY", chosen.polygon_api_key is not None, _is_set(chosen.polygon_api_key), remedy)
+    both = (chosen.binance_api_key is None) == (chosen.binance_api_secret is None)
+    found = f"{_is_set(chosen.binance_api_key)} (not needed for market data)"
+    yield Check("BINANCE_API_KEY", both, found, "set BINANCE_API_KEY and BINANCE_API_SECRET, or neither")
+
+
+def _is_set(value: object) -> str:
+    return "not set" if value is None else "set"
+
+
+def _database(connection: psycopg.Connection) -> Iterator[Check]:
+    version = connection.info.server_version // 10_000
+    where = f"PostgreSQL {version} at {connection.info.host}:{connection.info.port}, database {connection.info.dbname}"
+    yield Check("database", version >= OLDEST_POSTGRES, where, f"use PostgreSQL {OLDEST_POSTGRES} or newer (MERGE)")
+    row = connection.execute("select has_database_privilege(current_database(), 'create')").fetchone()
+    may_create = bool(row and row[0])
+    yield Check("privileges", may_create, f"may create schemas: {may_create}", "grant create on database to this user")
+    row = connection.execute("select clock_timestamp()").fetchone()
+    skew = abs(datetime.now(UTC) - row[0]) if row else timedelta()
+    found = f"{skew.total_seconds():.1f} s from the server's"
+    if settings.load().warehouse_now:
+        found += f"; WAREHOUSE_NOW replaces it by {clock.now():%Y-%m-%d %H:%M:%S} UTC"
+    yield Check(
+        "clock", skew < LARGEST_SKEW, found, "synchronise the clocks (NTP): a fast one takes open bars for closed"
+    )
+    holder = database.lock_holder(connection)
+    yield Check("run lock", holder is None, holder or "free", "wait for that run, or end its process")
+
+
+def _pending_loads() -> Check:
+    pending = pipeline.pending_packages()
+    found = f"{len(pending)} interrupted" if pending else "none"
+    return Check("pending loads", not pending, found, "nothing to do: the next run throws them away and asks again")
+
+
+def _disk() -> Check:
+    free = shutil.disk_usage(settings.project_directory()).free
+    return Check("disk", free > SMALLEST_DISK, f"{free / 1e9:.1f} GB free", "make room: 10 M bars take about 4 GB")
+
+
+def _sources(assets: list[Asset]) -> Iterator[Check]:
+    """Each source answers, and knows each of its symbols."""
+    with ExitStack() as stack:
+        for name, provider in open_providers(stack).items():
+            known, problems = 0, []
+            for asset in assets:
+                for one in _probes(asset, name):
+                    if provider.symbol_of(one) is None:
+                        continue
+                    problem = _probe(provider, one)
+                    known += problem is None
+                    if problem:
+                        problems.append(problem)
+            remedy = "correct the symbol in assets.csv, or its active_from and active_to; or the source is down"
+            yield Check(f"symbols of {name}", not problems, "; ".join(problems) or f"all {known} known", remedy)
+
+
+def _probes(asset: Asset, source: str) -> list[Asset]:
+    """The asset, and again for its futures symbol, which bars alone would not try."""
+    if source == "binance" and asset.binance and asset.binance_futures:
+        return [asset, replace(asset, binance=None)]
+    return [asset]
+
+
+def _probe(provider: Provider, asset: Asset) -> str | None:
+    """Ask for the newest days of a symbol; what is wrong with the answer, if anything."""
+    now = clock.now()
+    end = min(now, asset.active_window()[1])
+    task = provider.bar_tasks(asset, "1d", end - PROBE, end, now)[-1]
+    fetched = next(provider.fetch(task, lambda task: None))
+    if fetched.parsed:
+        return None if fetched.parsed.row_count else f"{task.name}: no bars"
+    return fetched.error

@@ -1,0 +1,51 @@
+"""`market doctor`: one line a check, the remedy where it is not good, never a secret."""
+
+from __future__ import annotations
+
+import psycopg
+
+from tests.extract.conftest import AAPL, BTC, Market
+
+
+def test_all_is_well(market: Market) -> None:
+    market.assets({**BTC, "binance_futures": "BTCUSDT"}, AAPL)
+    market.set(BINANCE_API_KEY="key-4711", BINANCE_API_SECRET="secret-4711")
+    output = market.run("doctor")
+    assert "FAIL" not in output and "4711" not in output
+    for line in ("settings: all valid", "POLYGON_API_KEY: set", "run lock: free", "symbols of binance: all 2 known"):
+        assert f"ok    {line}" in output
+    assert "WAREHOUSE_NOW replaces it by 2013-03-02 02:00:00 UTC" in output
+
+
+def test_a_wrong_symbol_is_named_with_its_source(market: Market) -> None:
+    market.assets({**BTC, "binance": "NOSUCH"}, {**AAPL, "polygon": "NOSUCH", "yahoo": "NOSUCH"})
+    output = market.run("doctor", expect=1)
+    assert "FAIL  symbols of binance: binance bars BTC 1d: HTTP 400" in output
+    assert "FAIL  symbols of polygon: polygon bars AAPL 1d: no bars in the whole window" in output
+    assert "FAIL  symbols of yahoo: yahoo bars AAPL 1d: HTTP 404" in output
+    assert "-> correct the symbol in assets.csv" in output
+
+
+def test_a_missing_key_and_a_held_lock_are_told_with_their_remedies(market: Market) -> None:
+    market.set(POLYGON_API_KEY=None)
+    with psycopg.connect(market.database.dsn, application_name="market extract (process 4711)") as holder:
+        holder.execute("select pg_advisory_lock(74210001)")
+        output = market.run("doctor", "--quick", expect=1)
+    assert "FAIL  POLYGON_API_KEY: not set\n      -> put POLYGON_API_KEY into .env" in output
+    assert "FAIL  run lock: market extract (process 4711)" in output and "symbols of" not in output
+
+
+def test_bad_settings_and_an_unreachable_database(market: Market) -> None:
+    market.set(YAHOO_TIMEOUT="never")
+    assert "FAIL  settings: " in market.run("doctor", expect=1)
+    market.set(YAHOO_TIMEOUT=None, PGPORT="1")
+    from tests.extract.conftest import forget
+
+    forget()
+    output = market.run("doctor", expect=1)
+    assert "FAIL  database: " in output and "check PGHOST" in output
+
+
+def test_a_faulty_registry_is_told(market: Market) -> None:
+    market.assets({**BTC, "timeframes": "9m"})
+    assert "FAIL  asset registry: " in market.run("doctor", "--quick", expect=1)
