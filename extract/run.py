@@ -11,7 +11,7 @@ from datetime import datetime
 
 import dlt
 
-from extract import clock, database, pipeline, planner, registry, settings, state
+from extract import clock, database, demo_mark, pipeline, planner, registry, settings, state
 from extract.binance import Binance
 from extract.planner import Planned, Series
 from extract.polygon import Polygon
@@ -199,6 +199,7 @@ def prepare_warehouse() -> None:
 
 def open_providers(stack: ExitStack, only: str | None = None, check: bool = True) -> dict[str, Provider]:
     """The sources that can be asked. One that cannot is named loudly; POLYGON_REQUIRED makes that an error."""
+    demo_mark.refuse_mixing()
     opened: dict[str, Provider] = {}
     for name, make in PROVIDERS.items():
         if only and name != only:
