@@ -94,9 +94,9 @@ def projects(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Projec
     return project
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def make_warehouse(postgres: Server, projects: Callable[[str], Project]) -> Iterator[Callable[[str], Warehouse]]:
-    """Warehouses by name: each an empty database with its own copy of the dbt project."""
+    """Warehouses by name: each an empty database with its own copy of the dbt project; made anew, it is empty."""
     made: list[Warehouse] = []
 
     def make(name: str) -> Warehouse:

@@ -1,9 +1,13 @@
-"""Bars: which source wins, what counts as a revision, what a session is, and how finer bars become coarser ones."""
+"""Bars: which source wins, what counts as a revision, what a session is, and how finer bars become coarser ones.
+
+Most of these are scenarios: each has a symbol of its own and all are played in one warehouse, step by step, because a
+build costs two seconds however little it builds. A scenario yields where it wants a build.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from decimal import Decimal as D
@@ -15,7 +19,7 @@ import pytest
 from tests import payloads
 from tests.oracle.bars import Bar, resample, sessions, slots
 from tests.oracle.features import STEP
-from tests.warehouse import Answer, Warehouse, bar_answer, crypto, stock
+from tests.warehouse import Answer, MakeWarehouse, Warehouse, bar_answer, crypto, stock
 
 NEW_YORK = ZoneInfo("America/New_York")
 BARS = "+int_bars"
@@ -62,43 +66,97 @@ def bars_of(warehouse: Warehouse, symbol: str, timeframe: str) -> dict[datetime,
 
 MARCH = datetime(2025, 3, 3, tzinfo=UTC)
 
+# ---------------------------------------------------------------- scenarios
+
+Play = Iterator[None]
+
+
+@dataclass
+class Scenario:
+    """A registry row and what is done with its symbol."""
+
+    asset: dict[str, str]
+    play: Callable[[Warehouse, str], Play]
+
+
+SCENARIOS: dict[str, Scenario] = {}
+
+
+def scenario(
+    kind: Callable[..., dict[str, str]], timeframes: str, *, each: Sequence[Any] = (), **cells: str
+) -> Callable[[Callable[..., Play]], Callable[..., Play]]:
+    """Register the function as a scenario of an asset of that kind, or as one per value of `each`."""
+
+    def register(play: Callable[..., Play]) -> Callable[..., Play]:
+        plays = {f"{play.__name__}-{case}": _with_case(play, case) for case in each} or {play.__name__: play}
+        for name, one in plays.items():
+            SCENARIOS[name] = Scenario(kind(f"S{len(SCENARIOS)}", timeframes, **cells), one)
+        return play
+
+    return register
+
+
+def _with_case(play: Callable[..., Play], case: Any) -> Callable[[Warehouse, str], Play]:
+    return lambda warehouse, symbol: play(warehouse, symbol, case)
+
+
+@pytest.fixture(scope="module")
+def outcomes(make_warehouse: MakeWarehouse) -> dict[str, Exception | None]:
+    """All scenarios played together: the error that ended each, or None."""
+    warehouse = make_warehouse("warehouse")
+    warehouse.assets([one.asset for one in SCENARIOS.values()])
+    playing = {name: one.play(warehouse, one.asset["symbol"]) for name, one in SCENARIOS.items()}
+    ended: dict[str, Exception | None] = {}
+    while playing:
+        for name, play in list(playing.items()):
+            try:
+                next(play)
+            except StopIteration:
+                ended[name] = None
+            except Exception as error:
+                ended[name] = error
+        playing = {name: play for name, play in playing.items() if name not in ended}
+        if playing:
+            warehouse.build(BARS)
+    return ended
+
 
 # ---------------------------------------------------------------- which source wins
 
 
-def test_first_valid_source_in_order_wins_each_bar(warehouse: Warehouse) -> None:
+@scenario(crypto, "1h")
+def first_valid_source_in_order_wins_each_bar(warehouse: Warehouse, symbol: str) -> Play:
     """binance polygon yahoo: binance has a hole and an impossible bar, polygon fills the hole, yahoo the rest."""
-    warehouse.assets([crypto("BTC", "1h")])
     hours = run_of(MARCH, 6, "1h")
     broken = replace(hours[2], high=Decimal(1))
-    warehouse.load_bars("binance", "BTC", "1h", [hours[0], broken, hours[3]])
-    warehouse.load_bars("polygon", "BTC", "1h", [hours[1], replace(hours[2], close=Decimal(0)), hours[3]])
-    warehouse.load_bars("yahoo", "BTC", "1h", hours, time_zone="UTC")
-    warehouse.build(BARS)
-    found = bars_of(warehouse, "BTC", "1h")
+    warehouse.load_bars("binance", symbol, "1h", [hours[0], broken, hours[3]])
+    warehouse.load_bars("polygon", symbol, "1h", [hours[1], replace(hours[2], close=Decimal(0)), hours[3]])
+    warehouse.load_bars("yahoo", symbol, "1h", hours, time_zone="UTC")
+    yield
+    found = bars_of(warehouse, symbol, "1h")
     assert [found[one.timestamp]["source"] for one in hours] == [
         "binance", "polygon", "yahoo", "binance", "yahoo", "yahoo",
     ]  # fmt: skip
     assert all(row["is_valid"] for row in found.values())
 
 
-def test_bar_that_every_source_has_wrong_stays_flagged(warehouse: Warehouse) -> None:
-    warehouse.assets([crypto("BTC", "1h")])
+@scenario(crypto, "1h")
+def bar_that_every_source_has_wrong_stays_flagged(warehouse: Warehouse, symbol: str) -> Play:
     opened = MARCH
-    warehouse.load_bars("polygon", "BTC", "1h", [replace(bar(opened), volume=Decimal(-1))])
-    warehouse.load_bars("binance", "BTC", "1h", [replace(bar(opened), high=Decimal(1))])
-    warehouse.build(BARS)
-    (row,) = bars_of(warehouse, "BTC", "1h").values()
+    warehouse.load_bars("polygon", symbol, "1h", [replace(bar(opened), volume=Decimal(-1))])
+    warehouse.load_bars("binance", symbol, "1h", [replace(bar(opened), high=Decimal(1))])
+    yield
+    (row,) = bars_of(warehouse, symbol, "1h").values()
     assert (row["source"], row["is_valid"], row["high"]) == ("binance", False, Decimal(1))
     assert "high below low" in row["failed_checks"]
 
 
-def test_source_outside_the_order_is_never_used(warehouse: Warehouse) -> None:
-    warehouse.assets([crypto("BTC", "1h", source_priority="polygon")])
-    warehouse.load_bars("binance", "BTC", "1h", run_of(MARCH, 3, "1h"))
-    warehouse.load_bars("polygon", "BTC", "1h", run_of(MARCH, 1, "1h"))
-    warehouse.build(BARS)
-    assert [row["source"] for row in bars_of(warehouse, "BTC", "1h").values()] == ["polygon"]
+@scenario(crypto, "1h", source_priority="polygon")
+def source_outside_the_order_is_never_used(warehouse: Warehouse, symbol: str) -> Play:
+    warehouse.load_bars("binance", symbol, "1h", run_of(MARCH, 3, "1h"))
+    warehouse.load_bars("polygon", symbol, "1h", run_of(MARCH, 1, "1h"))
+    yield
+    assert [row["source"] for row in bars_of(warehouse, symbol, "1h").values()] == ["polygon"]
 
 
 def test_order_of_the_settings_holds_where_the_asset_has_none(warehouse: Warehouse) -> None:
@@ -112,14 +170,14 @@ def test_order_of_the_settings_holds_where_the_asset_has_none(warehouse: Warehou
     assert [row["source"] for row in bars_of(warehouse, "BTC", "1h").values()] == ["binance"]
 
 
-def test_native_bar_wins_over_a_resampled_one_unless_it_is_invalid(warehouse: Warehouse) -> None:
-    warehouse.assets([crypto("BTC", "5m 1h")])
+@scenario(crypto, "5m 1h")
+def native_bar_wins_over_a_resampled_one_unless_it_is_invalid(warehouse: Warehouse, symbol: str) -> Play:
     fine = run_of(MARCH, 36, "5m")
     hours = [bar(MARCH + n * STEP["1h"], 105, 777) for n in range(2)]
-    warehouse.load_bars("binance", "BTC", "5m", fine)
-    warehouse.load_bars("binance", "BTC", "1h", [hours[0], replace(hours[1], low=Decimal(1000))])
-    warehouse.build(BARS)
-    found = bars_of(warehouse, "BTC", "1h")
+    warehouse.load_bars("binance", symbol, "5m", fine)
+    warehouse.load_bars("binance", symbol, "1h", [hours[0], replace(hours[1], low=Decimal(1000))])
+    yield
+    found = bars_of(warehouse, symbol, "1h")
     assert found[hours[0].timestamp]["volume"] == 777
     assert found[hours[0].timestamp]["base_timeframe"] is None
     assert found[hours[1].timestamp]["base_timeframe"] == "5m"
@@ -130,175 +188,178 @@ def test_native_bar_wins_over_a_resampled_one_unless_it_is_invalid(warehouse: Wa
 # ---------------------------------------------------------------- revisions
 
 
-def test_a_b_a_is_three_revisions_and_repeating_is_none(warehouse: Warehouse) -> None:
-    warehouse.assets([crypto("BTC", "1h")])
+@scenario(crypto, "1h")
+def a_b_a_is_three_revisions_and_repeating_is_none(warehouse: Warehouse, symbol: str) -> Play:
     a, b = bar(MARCH, 101), bar(MARCH, 102)
     revisions = []
     for said in (a, a, b, b, a, a):
-        warehouse.load_bars("binance", "BTC", "1h", [said, bar(MARCH + STEP["1h"])])
-        warehouse.build(BARS)
-        row = bars_of(warehouse, "BTC", "1h")[MARCH]
+        warehouse.load_bars("binance", symbol, "1h", [said, bar(MARCH + STEP["1h"])])
+        yield
+        row = bars_of(warehouse, symbol, "1h")[MARCH]
         revisions.append((row["revision"], int(row["close"])))
     assert revisions == [(1, 101), (1, 101), (2, 102), (2, 102), (3, 101), (3, 101)]
-    # The same when all of it arrives at once.
-    warehouse.execute("drop schema intermediate, staging, seeds, ops cascade")
-    warehouse.build(BARS)
-    assert bars_of(warehouse, "BTC", "1h")[MARCH]["revision"] == 3
 
 
-def test_bar_passed_over_between_neighbours_is_withdrawn_and_may_come_back(warehouse: Warehouse) -> None:
-    warehouse.assets([crypto("BTC", "1h", source_priority="binance")])
+@scenario(crypto, "1h")
+def a_b_a_is_three_revisions_when_it_comes_at_once(warehouse: Warehouse, symbol: str) -> Play:
+    for close in (101, 102, 102, 101):
+        warehouse.load_bars("binance", symbol, "1h", [bar(MARCH, close)])
+    yield
+    row = bars_of(warehouse, symbol, "1h")[MARCH]
+    assert (row["revision"], row["close"]) == (3, 101)
+
+
+@scenario(crypto, "1h", source_priority="binance")
+def bar_passed_over_between_neighbours_is_withdrawn_and_may_come_back(warehouse: Warehouse, symbol: str) -> Play:
     hours = run_of(MARCH, 5, "1h")
-    warehouse.load_bars("binance", "BTC", "1h", hours)
-    warehouse.build(BARS)
-    warehouse.load_bars("binance", "BTC", "1h", [*hours[:2], *hours[3:]])
-    warehouse.build(BARS)
-    row = bars_of(warehouse, "BTC", "1h")[hours[2].timestamp]
+    warehouse.load_bars("binance", symbol, "1h", hours)
+    yield
+    warehouse.load_bars("binance", symbol, "1h", [*hours[:2], *hours[3:]])
+    yield
+    row = bars_of(warehouse, symbol, "1h")[hours[2].timestamp]
     assert (row["is_valid"], row["failed_checks"], row["revision"]) == (False, "withdrawn by binance", 2)
     assert row["close"] == hours[2].close, "what it was stays readable"
-    warehouse.load_bars("binance", "BTC", "1h", hours)
-    warehouse.build(BARS)
-    row = bars_of(warehouse, "BTC", "1h")[hours[2].timestamp]
+    warehouse.load_bars("binance", symbol, "1h", hours)
+    yield
+    row = bars_of(warehouse, symbol, "1h")[hours[2].timestamp]
     assert (row["is_valid"], row["revision"]) == (True, 3)
 
 
-def test_bars_at_the_edges_of_a_smaller_answer_are_not_withdrawn(warehouse: Warehouse) -> None:
-    warehouse.assets([crypto("BTC", "1h")])
+@scenario(crypto, "1h")
+def bars_at_the_edges_of_a_smaller_answer_are_not_withdrawn(warehouse: Warehouse, symbol: str) -> Play:
     hours = run_of(MARCH, 6, "1h")
-    warehouse.load_bars("binance", "BTC", "1h", hours)
-    warehouse.load_bars("binance", "BTC", "1h", hours[2:4])
-    warehouse.build(BARS)
-    assert [row["is_valid"] for row in bars_of(warehouse, "BTC", "1h").values()] == [True] * 6
+    warehouse.load_bars("binance", symbol, "1h", hours)
+    warehouse.load_bars("binance", symbol, "1h", hours[2:4])
+    yield
+    assert [row["is_valid"] for row in bars_of(warehouse, symbol, "1h").values()] == [True] * 6
 
 
-def test_withdrawn_bar_is_replaced_by_the_next_source(warehouse: Warehouse) -> None:
-    warehouse.assets([crypto("BTC", "1h")])
+@scenario(crypto, "1h")
+def withdrawn_bar_is_replaced_by_the_next_source(warehouse: Warehouse, symbol: str) -> Play:
     hours = run_of(MARCH, 3, "1h")
-    warehouse.load_bars("binance", "BTC", "1h", hours)
-    warehouse.load_bars("polygon", "BTC", "1h", hours)
-    warehouse.build(BARS)
-    warehouse.load_bars("binance", "BTC", "1h", [hours[0], hours[2]])
-    warehouse.build(BARS)
-    row = bars_of(warehouse, "BTC", "1h")[hours[1].timestamp]
+    warehouse.load_bars("binance", symbol, "1h", hours)
+    warehouse.load_bars("polygon", symbol, "1h", hours)
+    yield
+    warehouse.load_bars("binance", symbol, "1h", [hours[0], hours[2]])
+    yield
+    row = bars_of(warehouse, symbol, "1h")[hours[1].timestamp]
     assert (row["source"], row["is_valid"], row["revision"]) == ("polygon", True, 2)
 
 
-def test_load_without_its_commit_line_is_not_read(warehouse: Warehouse) -> None:
-    warehouse.assets([crypto("BTC", "1h")])
-    load_id = warehouse.load("binance", bar_answer("binance", "BTC", "1h", run_of(MARCH, 2, "1h")), uncommitted=True)
-    warehouse.build(BARS)
-    assert bars_of(warehouse, "BTC", "1h") == {}
+@scenario(crypto, "1h")
+def load_without_its_commit_line_is_not_read(warehouse: Warehouse, symbol: str) -> Play:
+    load_id = warehouse.load("binance", bar_answer("binance", symbol, "1h", run_of(MARCH, 2, "1h")), uncommitted=True)
+    yield
+    assert bars_of(warehouse, symbol, "1h") == {}
     warehouse.commit("binance", load_id)
-    warehouse.build(BARS)
-    assert len(bars_of(warehouse, "BTC", "1h")) == 2
+    yield
+    assert len(bars_of(warehouse, symbol, "1h")) == 2
 
 
-@pytest.mark.parametrize("status", ["failed", "quarantined", "unchanged"])
-def test_only_good_answers_are_read(warehouse: Warehouse, status: str) -> None:
-    warehouse.assets([crypto("BTC", "1h")])
-    answer = bar_answer("binance", "BTC", "1h", run_of(MARCH, 2, "1h"))
+@scenario(crypto, "1h", each=["failed", "quarantined", "unchanged"])
+def only_good_answers_are_read(warehouse: Warehouse, symbol: str, status: str) -> Play:
+    answer = bar_answer("binance", symbol, "1h", run_of(MARCH, 2, "1h"))
     warehouse.load("binance", replace(answer, status=status, payload=None))
-    warehouse.build(BARS)
-    assert bars_of(warehouse, "BTC", "1h") == {}
+    yield
+    assert bars_of(warehouse, symbol, "1h") == {}
 
 
 # ---------------------------------------------------------------- unfinished bars
 
 
-@pytest.mark.parametrize("provider", ["binance", "polygon", "yahoo"])
-def test_bar_is_final_when_it_had_closed_before_it_was_asked_for(warehouse: Warehouse, provider: str) -> None:
-    warehouse.assets([crypto("BTC", "1h")])
+@scenario(crypto, "1h", each=["binance", "polygon", "yahoo"])
+def bar_is_final_when_it_had_closed_before_it_was_asked_for(warehouse: Warehouse, symbol: str, provider: str) -> Play:
     hours = run_of(MARCH, 3, "1h")
     extra = {"time_zone": "UTC"} if provider == "yahoo" else {}
     asked = MARCH + 3 * STEP["1h"] - timedelta(seconds=1)
     # The answer came after the bar's end: it was still made before it.
     warehouse.load_bars(
-        provider, "BTC", "1h", hours, requested_at=asked, fetched_at=asked + timedelta(minutes=1), **extra
+        provider, symbol, "1h", hours, requested_at=asked, fetched_at=asked + timedelta(minutes=1), **extra
     )
-    warehouse.build(BARS)
-    assert list(bars_of(warehouse, "BTC", "1h")) == [one.timestamp for one in hours[:2]]
-    warehouse.load_bars(provider, "BTC", "1h", hours, requested_at=MARCH + 3 * STEP["1h"], **extra)
-    warehouse.build(BARS)
-    found = bars_of(warehouse, "BTC", "1h")
+    yield
+    assert list(bars_of(warehouse, symbol, "1h")) == [one.timestamp for one in hours[:2]]
+    warehouse.load_bars(provider, symbol, "1h", hours, requested_at=MARCH + 3 * STEP["1h"], **extra)
+    yield
+    found = bars_of(warehouse, symbol, "1h")
     assert list(found) == [one.timestamp for one in hours]
     assert found[hours[2].timestamp]["revision"] == 1, "the unfinished bar was no version of it"
 
 
-def test_stock_day_is_final_at_the_close_even_of_a_half_day(warehouse: Warehouse) -> None:
+@scenario(stock, "1d")
+def stock_day_is_final_at_the_close_even_of_a_half_day(warehouse: Warehouse, symbol: str) -> Play:
     """2024-11-29 closes at 13:00 New York."""
-    warehouse.assets([stock("AAPL", "1d")])
     (day,) = stock_bars("1d", date(2024, 11, 29), date(2024, 11, 29))
     closes = datetime(2024, 11, 29, 13, 0, tzinfo=NEW_YORK).astimezone(UTC)
-    warehouse.load_bars("polygon", "AAPL", "1d", [day], fetched_at=closes - timedelta(seconds=1))
-    warehouse.build(BARS)
-    assert bars_of(warehouse, "AAPL", "1d") == {}
-    warehouse.load_bars("polygon", "AAPL", "1d", [day], fetched_at=closes)
-    warehouse.build(BARS)
-    (row,) = bars_of(warehouse, "AAPL", "1d").values()
+    warehouse.load_bars("polygon", symbol, "1d", [day], fetched_at=closes - timedelta(seconds=1))
+    yield
+    assert bars_of(warehouse, symbol, "1d") == {}
+    warehouse.load_bars("polygon", symbol, "1d", [day], fetched_at=closes)
+    yield
+    (row,) = bars_of(warehouse, symbol, "1d").values()
     assert (row["closed_at"], row["session_date"]) == (closes, date(2024, 11, 29))
 
 
-def test_delayed_answer_is_known_a_quarter_of_an_hour_less_far(warehouse: Warehouse) -> None:
-    warehouse.assets([stock("AAPL", "5m")])
+@scenario(stock, "5m")
+def delayed_answer_is_known_a_quarter_of_an_hour_less_far(warehouse: Warehouse, symbol: str) -> Play:
     five = stock_bars("5m", date(2025, 3, 3), date(2025, 3, 3))[:6]
     payload = payloads.polygon_bars(five, "5m", status="DELAYED")
     asked = five[-1].timestamp + STEP["5m"]
-    warehouse.load("polygon", Answer("bars", "AAPL", payload, "5m", (five[0].timestamp, asked), fetched_at=asked))
-    warehouse.build(BARS)
-    assert len(bars_of(warehouse, "AAPL", "5m")) == 3
+    warehouse.load("polygon", Answer("bars", symbol, payload, "5m", (five[0].timestamp, asked), fetched_at=asked))
+    yield
+    assert len(bars_of(warehouse, symbol, "5m")) == 3
 
 
 # ---------------------------------------------------------------- sessions and grids
 
 
-def test_bars_outside_the_session_and_off_the_grid_are_no_bars(warehouse: Warehouse) -> None:
-    warehouse.assets([stock("AAPL", "5m")])
+@scenario(stock, "5m")
+def bars_outside_the_session_and_off_the_grid_are_no_bars(warehouse: Warehouse, symbol: str) -> Play:
     inside = stock_bars("5m", date(2024, 11, 29), date(2024, 11, 29))
     assert len(inside) == 42
     opens, closes = inside[0].timestamp, inside[-1].timestamp + STEP["5m"]
     outside = [opens - STEP["5m"], closes, closes + timedelta(hours=2), opens + timedelta(minutes=1)]
     holiday = [bar(opened - timedelta(days=1)) for opened in (opens, closes)]
-    warehouse.load_bars("polygon", "AAPL", "5m", [*holiday, *inside, *(bar(opened) for opened in outside)])
-    warehouse.build(BARS)
-    assert list(bars_of(warehouse, "AAPL", "5m")) == [one.timestamp for one in inside]
+    warehouse.load_bars("polygon", symbol, "5m", [*holiday, *inside, *(bar(opened) for opened in outside)])
+    yield
+    assert list(bars_of(warehouse, symbol, "5m")) == [one.timestamp for one in inside]
 
 
-def test_polygon_hours_lie_on_the_clock_and_yahoo_hours_from_the_open(warehouse: Warehouse) -> None:
+@scenario(stock, "1h")
+def polygon_hours_lie_on_the_clock_and_yahoo_hours_from_the_open(warehouse: Warehouse, symbol: str) -> Play:
     """Across the change of clocks of 2025-03-09; the grid is that of the first source that has hours."""
     first, last = date(2025, 3, 7), date(2025, 3, 10)
     clock, opened = stock_bars("1h", first, last, clock=True), stock_bars("1h", first, last)
     assert (len(clock), len(opened)) == (14, 14)
     assert clock[0].timestamp == datetime(2025, 3, 7, 14, 0, tzinfo=UTC)
     assert clock[7].timestamp == datetime(2025, 3, 10, 13, 0, tzinfo=UTC)
-    warehouse.assets([stock("AAPL", "1h")])
-    warehouse.load_bars("yahoo", "AAPL", "1h", opened)
-    warehouse.build(BARS)
-    assert list(bars_of(warehouse, "AAPL", "1h")) == [one.timestamp for one in opened]
+    warehouse.load_bars("yahoo", symbol, "1h", opened)
+    yield
+    assert list(bars_of(warehouse, symbol, "1h")) == [one.timestamp for one in opened]
     # Polygon comes first in order: with its first hours the series moves to the clock.
-    warehouse.load_bars("polygon", "AAPL", "1h", clock)
-    warehouse.build(BARS)
-    found = bars_of(warehouse, "AAPL", "1h")
+    warehouse.load_bars("polygon", symbol, "1h", clock)
+    yield
+    found = bars_of(warehouse, symbol, "1h")
     assert list(found) == [one.timestamp for one in clock]
     assert {row["source"] for row in found.values()} == {"polygon"}
     assert found[clock[6].timestamp]["closed_at"] == datetime(2025, 3, 7, 21, 0, tzinfo=UTC)
 
 
-def test_week_of_polygon_starts_on_monday(warehouse: Warehouse) -> None:
-    warehouse.assets([stock("AAPL", "1d 1w")])
+@scenario(stock, "1d 1w")
+def week_of_polygon_starts_on_monday(warehouse: Warehouse, symbol: str) -> Play:
     monday = datetime(2025, 3, 3, tzinfo=NEW_YORK).astimezone(UTC)
-    warehouse.load_bars("polygon", "AAPL", "1w", [bar(monday, 103)])
-    warehouse.build(BARS)
-    (row,) = bars_of(warehouse, "AAPL", "1w").values()
+    warehouse.load_bars("polygon", symbol, "1w", [bar(monday, 103)])
+    yield
+    (row,) = bars_of(warehouse, symbol, "1w").values()
     assert row["opened_at"] == monday
     assert row["closed_at"] == datetime(2025, 3, 7, 16, tzinfo=NEW_YORK)
 
 
-def test_days_outside_active_from_and_to_are_not_the_asset_s(warehouse: Warehouse) -> None:
+@scenario(stock, "1d", active_from="2025-03-05", active_to="2025-03-11")
+def days_outside_active_from_and_to_are_not_the_asset_s(warehouse: Warehouse, symbol: str) -> Play:
     days = stock_bars("1d", date(2025, 3, 3), date(2025, 3, 14))
-    warehouse.assets([stock("AAPL", "1d", active_from="2025-03-05", active_to="2025-03-11")])
-    warehouse.load_bars("polygon", "AAPL", "1d", days)
-    warehouse.build(BARS)
-    found = [row["session_date"] for row in bars_of(warehouse, "AAPL", "1d").values()]
+    warehouse.load_bars("polygon", symbol, "1d", days)
+    yield
+    found = [row["session_date"] for row in bars_of(warehouse, symbol, "1d").values()]
     assert (found[0], found[-1], len(found)) == (date(2025, 3, 5), date(2025, 3, 11), 5)
 
 
@@ -322,64 +383,63 @@ def assert_resampled_as_the_oracle_says(
             assert row["is_valid"] == (one.completeness >= Decimal("0.95")), (timeframe, one)
 
 
-def test_crypto_minutes_become_hours_days_and_weeks(warehouse: Warehouse) -> None:
+@scenario(crypto, "5m")
+def crypto_minutes_become_hours_days_and_weeks(warehouse: Warehouse, symbol: str) -> Play:
     """Two weeks and a bit of 5m bars from the middle of a week, holes and an impossible bar included."""
-    warehouse.assets([crypto("BTC", "5m")])
     start = datetime(2025, 3, 5, 7, 40, tzinfo=UTC)
     every = run_of(start, 288 * 14 + 100, "5m")
     said = [one for n, one in enumerate(every) if n % 97 != 5 and not 700 <= n < 740]
     said[1000] = replace(said[1000], high=Decimal(1))
-    warehouse.load_bars("binance", "BTC", "5m", said)
-    warehouse.build(BARS)
+    warehouse.load_bars("binance", symbol, "5m", said)
+    yield
     valid = [replace(one, is_valid=one.high >= one.low) for one in said]
     until = said[-1].timestamp + STEP["5m"]
-    assert_resampled_as_the_oracle_says(warehouse, "BTC", "5m", valid, "24/7", until)
+    assert_resampled_as_the_oracle_says(warehouse, symbol, "5m", valid, "24/7", until)
 
 
-def test_stock_minutes_become_session_bars(warehouse: Warehouse) -> None:
+@scenario(stock, "5m")
+def stock_minutes_become_session_bars(warehouse: Warehouse, symbol: str) -> Play:
     """Across Thanksgiving, the half day after it and a week's end; from the open, never across a night."""
-    warehouse.assets([stock("AAPL", "5m")])
     said = [replace(one, taker_buy_volume=None) for one in stock_bars("5m", date(2024, 11, 20), date(2024, 12, 5))]
     said = [one for n, one in enumerate(said) if n % 61 != 7]
-    warehouse.load_bars("polygon", "AAPL", "5m", said)
-    warehouse.build(BARS)
+    warehouse.load_bars("polygon", symbol, "5m", said)
+    yield
     until = said[-1].timestamp + STEP["5m"]
-    assert_resampled_as_the_oracle_says(warehouse, "AAPL", "5m", said, "XNYS", until)
+    assert_resampled_as_the_oracle_says(warehouse, symbol, "5m", said, "XNYS", until)
 
 
-@pytest.mark.parametrize("change", [date(2025, 3, 9), date(2025, 11, 2)], ids=["spring", "autumn"])
-def test_stock_hours_and_days_across_the_change_of_clocks(warehouse: Warehouse, change: date) -> None:
-    warehouse.assets([stock("AAPL", "1h")])
+@scenario(stock, "1h", each=[date(2025, 3, 9), date(2025, 11, 2)])
+def stock_hours_and_days_across_the_change_of_clocks(warehouse: Warehouse, symbol: str, change: date) -> Play:
     said = stock_bars("1h", change - timedelta(days=8), change + timedelta(days=8))
     said = [replace(one, taker_buy_volume=None) for one in said]
-    warehouse.load_bars("yahoo", "AAPL", "1h", said)
-    warehouse.build(BARS)
+    warehouse.load_bars("yahoo", symbol, "1h", said)
+    yield
     until = said[-1].timestamp + STEP["1h"]
-    assert_resampled_as_the_oracle_says(warehouse, "AAPL", "1h", said, "XNYS", until)
+    assert_resampled_as_the_oracle_says(warehouse, symbol, "1h", said, "XNYS", until)
 
 
-def test_slot_is_over_only_when_a_later_bar_shows_it(warehouse: Warehouse) -> None:
-    warehouse.assets([crypto("BTC", "5m")])
+@scenario(crypto, "5m")
+def slot_is_over_only_when_a_later_bar_shows_it(warehouse: Warehouse, symbol: str) -> Play:
     five = run_of(MARCH, 13, "5m")
-    warehouse.load_bars("binance", "BTC", "5m", five[:11])
-    warehouse.build(BARS)
-    assert bars_of(warehouse, "BTC", "1h") == {}
-    warehouse.load_bars("binance", "BTC", "5m", five[12:])
-    warehouse.build(BARS)
-    (row,) = bars_of(warehouse, "BTC", "1h").values()
+    warehouse.load_bars("binance", symbol, "5m", five[:11])
+    yield
+    assert bars_of(warehouse, symbol, "1h") == {}
+    warehouse.load_bars("binance", symbol, "5m", five[12:])
+    yield
+    (row,) = bars_of(warehouse, symbol, "1h").values()
     assert row["failed_checks"] == "incomplete: 11 of 12 5m bars"
-    warehouse.load_bars("binance", "BTC", "5m", five[11:12])
-    warehouse.build(BARS)
-    (row,) = bars_of(warehouse, "BTC", "1h").values()
+    warehouse.load_bars("binance", symbol, "5m", five[11:12])
+    yield
+    (row,) = bars_of(warehouse, symbol, "1h").values()
     assert (row["is_valid"], row["volume"]) == (True, sum(one.volume for one in five[:12]))
 
 
 # ---------------------------------------------------------------- Yahoo's adjusted prices
 
 
-def test_yahoo_is_brought_back_to_as_traded_across_splits(warehouse: Warehouse) -> None:
+@scenario(stock, "1d", source_priority="yahoo")
+def yahoo_is_brought_back_to_as_traded_across_splits(warehouse: Warehouse, symbol: str) -> Play:
     """4:1 on 2020-08-31: answers of before and after give the same as-traded bars; a later split changes none."""
-    warehouse.assets([stock("AAPL", "1d", source_priority="yahoo")])
     days = stock_bars("1d", date(2020, 8, 26), date(2020, 9, 3))
     old, new = (
         Bar(days[0].timestamp, D("500.04"), D("515.2"), D("495.32"), D("506.08"), D(4_000_000)),
@@ -402,14 +462,14 @@ def test_yahoo_is_brought_back_to_as_traded_across_splits(warehouse: Warehouse) 
         ]
 
     before = datetime(2020, 8, 29, tzinfo=UTC)
-    warehouse.load_bars("yahoo", "AAPL", "1d", traded[:3], fetched_at=before)
-    warehouse.build(BARS)
-    history = bars_of(warehouse, "AAPL", "1d")
+    warehouse.load_bars("yahoo", symbol, "1d", traded[:3], fetched_at=before)
+    yield
+    history = bars_of(warehouse, symbol, "1d")
     after = datetime(2020, 9, 4, tzinfo=UTC)
     said = adjusted(traded[:3], 4) + traded[3:]
-    warehouse.load_bars("yahoo", "AAPL", "1d", said, fetched_at=after, splits=split)
-    warehouse.build(BARS)
-    found = bars_of(warehouse, "AAPL", "1d")
+    warehouse.load_bars("yahoo", symbol, "1d", said, fetched_at=after, splits=split)
+    yield
+    found = bars_of(warehouse, symbol, "1d")
     for one in traded:
         row = found[one.timestamp]
         assert (row["open"], row["high"], row["low"], row["close"], row["volume"]) == (
@@ -419,10 +479,10 @@ def test_yahoo_is_brought_back_to_as_traded_across_splits(warehouse: Warehouse) 
         assert row["revision"] == 1
     later = datetime(2024, 6, 20, tzinfo=UTC)
     both = {**split, date(2024, 6, 10): (10, 1)}
-    warehouse.load_bars("yahoo", "AAPL", "1d", adjusted(traded[:3], 40) + adjusted(traded[3:], 10), fetched_at=later)
-    warehouse.load("polygon", Answer("splits", "AAPL", payloads.polygon_splits(both)))
-    warehouse.build(BARS)
-    again = bars_of(warehouse, "AAPL", "1d")
+    warehouse.load_bars("yahoo", symbol, "1d", adjusted(traded[:3], 40) + adjusted(traded[3:], 10), fetched_at=later)
+    warehouse.load("polygon", Answer("splits", symbol, payloads.polygon_splits(both)))
+    yield
+    again = bars_of(warehouse, symbol, "1d")
     assert {at: (row["close"], row["volume"], row["split_factor"]) for at, row in again.items()} == {
         at: (row["close"], row["volume"], row["split_factor"]) for at, row in found.items()
     }
@@ -458,3 +518,9 @@ def test_time_zone_of_the_machine_changes_no_cell(warehouse: Warehouse) -> None:
     assert len(cells[0]) > 1000
     assert cells[1] == cells[0]
     assert cells[2] == cells[0]
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_scenario(outcomes: dict[str, Exception | None], name: str) -> None:
+    if error := outcomes[name]:
+        raise error
