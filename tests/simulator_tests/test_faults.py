@@ -117,6 +117,7 @@ def test_amended_and_unfinished_bars(own: Web) -> None:
 def test_bar_faults_on_polygon_and_yahoo(own: Web) -> None:
     own.simulator.add_fault(kind="missing", symbol="IBM", start="2013-02-27", end="2013-02-28")
     assert own.json(BARS)["count"] == 4
+    assert len(own.json(CHART)["chart"]["result"][0]["timestamp"]) == 4
     own.simulator.clear_faults()
     own.simulator.add_fault(kind="null", symbol="IBM", start="2013-02-27", end="2013-02-28")
     quote = own.json(CHART)["chart"]["result"][0]["indicators"]["quote"][0]
