@@ -1,0 +1,105 @@
+"""`market demo` as a newcomer runs it, and the wall between its synthetic data and real ones."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from extract import demo_mark
+from scripts import demo
+from scripts.postgres import Server
+from tests.warehouse import Database
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(database: Database, *command: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **database.server.environment(database.name), "COLUMNS": "80", **settings}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
+
+
+def market(database: Database, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    return run(database, sys.executable, "-m", "scripts.cli", *arguments, **settings)
+
+
+def connect(database: Database) -> psycopg.Connection:
+    return psycopg.connect(database.server.dsn(database.name), autocommit=True)
+
+
+def test_from_nothing_to_the_summary(database: Database) -> None:
+    result = market(database, "demo")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert max(len(line) for line in result.stdout.splitlines() if "│" not in line) <= 100
+    for symbol in (*demo.STOCKS, *demo.COINS):
+        assert re.search(rf"{symbol} .*(real|synthetic)", result.stdout), symbol
+    for name in demo.FEATURES:
+        assert name in result.stdout
+    assert "MISSING" not in result.stdout
+    assert "source_updated" in result.stdout
+
+    with connect(database) as connection:
+        corrected = connection.execute(
+            """
+            select bars.symbol, bars.timeframe, corrections.field_corrected
+            from marts.data_corrections as corrections
+            inner join marts.market_data_v2 as bars on bars.id = corrections.original_record_id
+            """
+        ).fetchall()
+        unmarked = connection.execute(
+            "select count(*) from marts.market_data_v2 where symbol not in (select symbol from ops.demo)"
+        ).fetchone()
+    # A new close may lie outside the old high and low, which then move too.
+    assert {("IBM", "1d", "volume"), ("BTC", "1h", "close")} <= set(corrected)
+    assert {(symbol, timeframe) for symbol, timeframe, _ in corrected} == {("IBM", "1d"), ("BTC", "1h")}
+    assert unmarked == (0,)
+
+    query = re.search(r'make psql SQL="(.*?)"', result.stdout, re.DOTALL)
+    assert query is not None
+    answer = run(database, "make", "psql", f"SQL={query[1]}")
+    assert "(5 rows)" in answer.stdout, answer.stderr
+
+    refused = market(database, "extract")
+    assert refused.returncode == 78
+    assert "make clean" in refused.stderr
+
+
+def test_real_providers_are_not_asked_for_a_demo_database(database: Database) -> None:
+    with connect(database) as connection:
+        connection.execute(demo_mark.CREATE)
+    for command in (["extract"], ["backfill", "--start", "2024-01-01", "--end", "2024-01-02"]):
+        result = market(database, *command)
+        assert result.returncode == 78
+        assert "make clean" in result.stderr
+        assert "PGDATABASE" in result.stderr
+
+
+@pytest.mark.parametrize("source", ["polygon", "binance", "yahoo"])
+def test_a_database_with_real_answers_is_refused_and_left_alone(database: Database, source: str) -> None:
+    with connect(database) as connection:
+        connection.execute(f"create schema raw_{source}")
+        connection.execute(f"create table raw_{source}.responses as select 1 as precious")
+        result = market(database, "demo")
+        assert result.returncode == 78
+        assert "real providers" in result.stderr
+        assert connection.execute(f"select precious from raw_{source}.responses").fetchone() == (1,)
+        assert not demo_mark.is_marked(connection)
+
+
+def test_a_second_demo_begins_anew(database: Database, monkeypatch: pytest.MonkeyPatch, postgres: Server) -> None:
+    from extract import database as warehouse
+
+    monkeypatch.setattr(warehouse, "url", lambda: postgres.dsn(database.name))
+    demo._prepare()
+    with connect(database) as connection:
+        connection.execute("create schema marts; create table marts.market_data_v2 (left_over integer)")
+        connection.execute("create schema theirs; create table theirs.kept (number integer)")
+        demo._prepare()
+        assert connection.execute("select to_regclass('marts.market_data_v2')").fetchone() == (None,)
+        assert connection.execute("select to_regclass('theirs.kept') is not null").fetchone() == (True,)
+        assert connection.execute("select count(*) from ops.demo where is_synthetic").fetchone() == (3,)
