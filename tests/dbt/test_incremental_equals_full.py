@@ -23,13 +23,17 @@ STEPS = int(os.environ.get("EQUALITY_STEPS", "4"))
 LONG_STEPS = 40
 
 BUILT_SCHEMAS = ("seeds", "staging", "intermediate", "marts", "snapshots")
-SELECTED = "+market_data_v2"
+SELECTED = "+market_data_v2 +data_corrections +rejected_bars +unfinished_bars"
 COMPARED = {
     "marts.market_data_v2": "symbol, asset_class, timeframe, timestamp",
+    "marts.data_corrections": "original_record_id, field_corrected, correction_timestamp",
+    "marts.rejected_bars": "source, symbol, timeframe, timestamp",
+    "marts.unfinished_bars": "symbol, timeframe, timestamp, source",
     "intermediate.int_bars": "series_id, opened_at",
 }
 Rows = Counter[tuple[tuple[str, str], ...]]
-PROCESSING_TIMES = {"computed_at", "updated_at", "created_at"}
+# When a row was computed, and the number under which a load was first seen.
+EXCLUDED_COLUMNS = {"computed_at", "updated_at", "load_no"}
 
 
 def rows_of(warehouse: Warehouse, relation: str) -> Rows:
@@ -43,7 +47,7 @@ def rows_of(warehouse: Warehouse, relation: str) -> Rows:
             schema,
             table,
         )
-        if row["column_name"] not in PROCESSING_TIMES
+        if row["column_name"] not in EXCLUDED_COLUMNS
     ]
     texts = ", ".join(f'cast("{column}" as text) as "{column}"' for column in columns)
     return Counter(tuple(row.items()) for row in warehouse.query(f"select {texts} from {relation}"))
