@@ -23,7 +23,7 @@
 {# Pre-hook of a model that is built anew from many rows: Postgres has no statistics of what comes out of windows, takes
    it for a few rows and would look each bar's samples up by index, one by one. #}
 {% macro expect_many_rows() %}
-    {%- if starts_anew(this.identifier) %}
+    {%- if starts_anew(this.identifier) or rebuilt_features() %}
     set local enable_nestloop = off
     {%- endif %}
 {% endmacro %}

@@ -25,7 +25,7 @@ series as (
     select * from {{ ref('int_series') }}
 ),
 
-{% if starts_anew('market_data_v2') -%}
+{% if starts_anew('market_data_v2') or rebuilt_features() -%}
 final as (
     select
         series_id,

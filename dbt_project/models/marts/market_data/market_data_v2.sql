@@ -18,9 +18,10 @@
             {'columns': ['symbol', 'asset_class', 'timeframe', 'timestamp'], 'unique': true},
             {'columns': ['timestamp']},
         ],
-        pre_hook=["{{ require_whole('int_frontier') }}", '{{ expect_many_rows() }}'],
+        pre_hook=["{{ require_whole('int_frontier') }}", '{{ expect_many_rows() }}', '{{ remember_features() }}'],
         post_hook=[
             '{{ delete_unlisted_bars() }}',
+            '{{ record_bug_fixes() }}',
             "{{ advance_watermark(['int_frontier']) }}",
             '{{ analyze_new_table() }}',
         ]
@@ -28,6 +29,7 @@
 }}
 -- depends_on: {{ ref('int_frontier') }}
 -- depends_on: {{ ref('int_bars') }}
+-- depends_on: {{ ref('data_corrections') }}
 -- depends_on: {{ ref('int_bars_selected') }}
 -- depends_on: {{ ref('int_bars_resampled') }}
 -- One row per bar, with its raw fields, the 22 features, its verdict and where it came from. This model gives values
@@ -171,7 +173,7 @@ typed as (
 select typed.*
 from typed
 left join {{ this }} as kept on kept.id = typed.id
-where {{ differs('typed', 'kept', 'id', values) }}
+where {{ differs('typed', 'kept', 'id', rebuilt_features() or values) }}
 {%- else -%}
 select * from typed
 {%- endif %}
