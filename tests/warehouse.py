@@ -231,8 +231,9 @@ class Warehouse:
     ) -> dict[str, str]:
         """`dbt build` in this process; returns each node's message (e.g. 'MERGE 5'). BuildFailed if any node failed.
 
-        tests: run data tests and unit tests too. without_staging: leave out seeds and staging views,
-        which an earlier build made and which have not changed since; halves the cost of a build. time_zone: TZ of the process and of its database sessions.
+        tests: run data tests and unit tests too. time_zone: TZ of the process and of its database sessions.
+        without_staging: leave out seeds and staging views, which an earlier build made and which have not changed
+        since; halves the cost of a build.
         """
         from dbt.artifacts.schemas.run import RunExecutionResult
         from dbt.cli.main import dbtRunner
