@@ -113,6 +113,11 @@ def plan_missing(
     return plan_windows(series, provider, missing(start, min(end, closed), covered), now)
 
 
+def plan_repair(series: Series, provider: Provider, windows: Sequence[Window], now: datetime) -> list[Task]:
+    """What may close gaps. Nobody promised that the bars exist, so a failure of these is no failure of the series."""
+    return [replace(task, is_repair=True) for task in _tasks(series, provider, windows, now)]
+
+
 def beyond_reach(series: Series, provider: Provider, windows: Iterable[Window], now: datetime) -> str | None:
     """Why a source cannot bring all of the windows: it does not reach so far back."""
     reach = provider.reach(series.timeframe)

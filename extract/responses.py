@@ -51,6 +51,8 @@ class Task:
     via: str = ""
     # The series a market-wide answer stands for.
     serves: tuple[str, ...] = ()
+    # Asked to close a gap that another source's answer has left.
+    is_repair: bool = False
     # Requests the task is expected to take: what `--dry-run` counts.
     requests: int = 1
     # How long until the source no longer serves the start of this window; None = never.
@@ -64,9 +66,10 @@ class Task:
 
     @property
     def series_name(self) -> str:
-        """What a summary line is about: "BTC 5m", "AAPL splits", "grouped_daily"."""
+        """What a summary line is about: "BTC 5m", "AAPL splits", "grouped_daily", "BTC 5m repair"."""
         about = self.timeframe if self.endpoint == "bars" else self.endpoint
-        return " ".join(part for part in (self.symbol, about) if part)
+        repair = "repair" if self.is_repair else ""
+        return " ".join(part for part in (self.symbol, about, repair) if part)
 
     def part(self, start: datetime, end: datetime) -> Task:
         """The same question for a piece of its window (one page, one file)."""

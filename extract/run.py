@@ -11,7 +11,7 @@ from datetime import datetime
 
 import dlt
 
-from extract import clock, database, demo_mark, pipeline, planner, registry, settings, state
+from extract import clock, database, demo_mark, gaps, pipeline, planner, registry, settings, state
 from extract.binance import Binance
 from extract.planner import Planned, Series
 from extract.polygon import Polygon
@@ -45,10 +45,12 @@ class Outcome:
     rows: int = 0
     unchanged: int = 0
     absent: int = 0
+    is_repair: bool = False
     errors: dict[Window, str] = field(default_factory=dict)
 
     def add(self, row: Row) -> None:
         window = (row.task.start, row.task.end)
+        self.is_repair = row.task.is_repair
         self.requests += 1
         if row.status in ("ok", "unchanged"):
             # Another host, or the file's substitute, has answered what failed before.
@@ -91,7 +93,9 @@ class Report:
     def close(self, outcome: Outcome) -> None:
         """Say what came of a series, once, at its end."""
         self.outcomes.append(outcome)
-        if outcome.errors:
+        if outcome.errors and outcome.is_repair:
+            log.warning("%s", outcome)
+        elif outcome.errors:
             log.error("%s", outcome)
             self.failed.append(outcome.name)
         else:
@@ -167,7 +171,11 @@ def extract(
         run = Run(open_providers(stack, source))
         wanted = planner.series_of(assets, run.providers, timeframes, source)
         window = (start or planner.EVER, end or run.now) if start or end else None
-        load_series(run, wanted, extract_plan(run, window), extra_tasks(run, assets, window))
+        extra = extra_tasks(run, assets, window)
+        if window is None:
+            for name, repairs in gaps.repair_tasks(wanted, run.providers, run.loaded, run.now).items():
+                extra[name] += repairs
+        load_series(run, wanted, extract_plan(run, window), extra)
         return run.report
 
 

@@ -90,6 +90,10 @@ class Market:
         with psycopg.connect(self.database.dsn, row_factory=dict_row) as connection:
             return connection.execute(statement).fetchall()  # type: ignore[arg-type]
 
+    def execute(self, statements: str) -> None:
+        with psycopg.connect(self.database.dsn) as connection:
+            connection.execute(statements)  # type: ignore[call-overload]
+
     def rows(self, source: str, where: str = "true") -> list[dict[str, Any]]:
         """The committed raw rows of a source, in the order of loading."""
         return self.query(

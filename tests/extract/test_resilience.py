@@ -101,14 +101,14 @@ def test_three_failures_open_the_breaker_and_one_trial_closes_it(market: Market,
         send.calls == 0 and answer.breaker_state == "OPEN" and "circuit breaker of yahoo is open" in str(answer.error)
     )
     assert not other.is_available
-    market.query("update ops.circuit_breaker set opened_at = opened_at - interval '301 seconds' returning 1")
+    market.execute("update ops.circuit_breaker set opened_at = opened_at - interval '301 seconds'")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PATIENCE, "backoff", ())
         failing = Source("yahoo")
         assert failing.is_available
         failing.ask(replies(Reply(500)))
         assert failing.breaker_state == "OPEN", "a failed trial opens it again"
-    market.query("update ops.circuit_breaker set opened_at = opened_at - interval '301 seconds' returning 1")
+    market.execute("update ops.circuit_breaker set opened_at = opened_at - interval '301 seconds'")
     source = Source("yahoo")
     assert source.ask(send).is_success and source.breaker_state == "CLOSED"
     state = market.query("select state, failures from ops.circuit_breaker where source = 'yahoo'")
@@ -205,7 +205,7 @@ def test_yahoo_without_an_answer_is_a_failure_and_no_progress(
     (row,) = market.rows("yahoo")
     assert row["status"] == "failed" and reason in row["error"] and reason in output
     market.simulator.clear_faults(number)
-    market.query("update ops.source_budget set blocked_until = now() returning 1")
+    market.execute("update ops.source_budget set blocked_until = now()")
     assert "AAPL 1d: 503 rows from yahoo" in market.run("extract")
 
 
