@@ -1,0 +1,5 @@
+{% test no_rows_where(model, expression) %}
+select *
+from {{ model }}
+where {{ expression }}
+{% endtest %}
