@@ -36,7 +36,7 @@ DLT_SETTINGS = {
     # gzip is half of the CPU of a load of text payloads, for files that are deleted a second later.
     "data_writer.disable_compression": True,
     "normalize.data_writer.disable_compression": True,
-    # The buffer counts rows, and a row can be a megabyte: 5M bars peaked at 1.4 GB with 5000, 503 MB with 20, 406 with 5.
+    # The buffer counts rows, and a row can be a megabyte: 5M bars took 1.4 GB with 5000, 503 MB with 20, 406 with 5.
     "data_writer.buffer_max_items": 5,
     "normalize.data_writer.buffer_max_items": 5,
     # Several files a package, so that several COPYs run at once.

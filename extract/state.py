@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from psycopg import sql
 
 from extract import database
-from extract.responses import Task
 from extract.windows import Window, merged
+
+if TYPE_CHECKING:
+    from extract.responses import Task
 
 Key = tuple[str, str | None, str | None]
 

@@ -89,9 +89,9 @@ def backfill_resume() -> None:
 def backfill_pause() -> None:
     """Stop running backfills after the package they are loading."""
     with _reporting():
-        from extract import backfill as job
+        from extract import backfill_jobs
 
-        paused = job.pause()
+        paused = backfill_jobs.pause()
         typer.echo(f"paused: {paused} (continue with: market backfill-resume)" if paused else "no backfill is running")
 
 
@@ -99,9 +99,9 @@ def backfill_pause() -> None:
 def backfill_status(json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Show how far each backfill is, per series."""
     with _reporting():
-        from extract import backfill as job
+        from extract import backfill_jobs
 
-        job.show(as_json=json)
+        backfill_jobs.show(as_json=json)
 
 
 @app.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from extract import backfill
+from extract import backfill, backfill_jobs
 from tests.extract.conftest import AAPL, BTC, Market
 
 YEAR = ("--start", "2012-01-01", "--end", "2012-06-30")
@@ -53,7 +53,7 @@ def test_pause_stops_between_two_packages_and_resume_goes_on(market: Market, mon
         for row in load(self, source, tasks):
             packages.append(row)
             if len(packages) == 2:
-                assert backfill.pause() == 1
+                assert backfill_jobs.pause() == 1
             yield row
 
     monkeypatch.setattr(backfill.Run, "load", load_then_pause)
