@@ -56,7 +56,7 @@
 {% macro compute_once() %}{{ return(adapter.dispatch('compute_once', 'market_warehouse')()) }}{% endmacro %}
 {% macro default__compute_once() -%}{%- endmacro %}
 {% macro postgres__compute_once() -%}
-    offset 0
+    limit all offset 0
 {%- endmacro %}
 
 {# -- time -------------------------------------------------------------------------------------------------------- #}
@@ -145,4 +145,20 @@
 {# Place of a word in a list separated by blanks or commas, to rank by: smaller is earlier, NULL = not in the list. #}
 {% macro place_in_list(word, list) -%}
     nullif(position(' ' || {{ word }} || ' ' in ' ' || replace({{ list }}, ',', ' ') || ' '), 0)
+{%- endmacro %}
+
+{# A whole number as a UUID: its hexadecimal digits at the end. #}
+{% macro uuid_of_number(number) %}{{ return(adapter.dispatch('uuid_of_number', 'market_warehouse')(number)) }}{% endmacro %}
+{% macro postgres__uuid_of_number(number) -%}
+    cast(lpad(to_hex({{ number }}), 32, '0') as uuid)
+{%- endmacro %}
+
+{# The list of those names whose condition holds, in order. #}
+{% macro names_where(conditions) %}{{ return(adapter.dispatch('names_where', 'market_warehouse')(conditions)) }}{% endmacro %}
+{% macro postgres__names_where(conditions) -%}
+    array_remove(array[
+        {%- for name, condition in conditions.items() %}
+        case when {{ condition }} then '{{ name }}' end{{ ',' if not loop.last }}
+        {%- endfor %}
+    ], null)
 {%- endmacro %}
