@@ -44,3 +44,31 @@
     );
     {%- endif %}
 {% endmacro %}
+
+{# What a reader of market_data_v2 has to look at: 'nothing' when the mart has not been written since `model` last read
+   it; 'spans' when those that int_frontier last prepared are all that was; 'everything' when the mart was written several
+   times meanwhile, or anew. #}
+{% macro news_of_the_mart(model) -%}
+    {%- if not execute or starts_anew(model) -%}{{ return('everything') }}{%- endif -%}
+    {%- set found = run_query("select model, since_load_no, load_no from ops.watermarks where model in ('" ~ model ~ "', 'market_data_v2', 'int_frontier')") -%}
+    {%- set reached = {} -%}
+    {%- for row in found.rows %}{% do reached.update({row[0]: row}) %}{% endfor -%}
+    {%- set mine, mart, frontier = reached.get(model), reached.get('market_data_v2'), reached.get('int_frontier') -%}
+    {%- if mine is none or mart is none -%}
+        {{ return('everything') }}
+    {%- elif mine[2] == mart[2] -%}
+        {{ return('nothing') }}
+    {%- elif frontier is not none and frontier[2] == mart[2] and frontier[1] is not none and 0 < frontier[1] <= mine[2] -%}
+        {{ return('spans') }}
+    {%- endif -%}
+    {{ return('everything') }}
+{%- endmacro %}
+
+{# The bar of a stretch's series nearest to one of its ends, by the index of one of the two tables that hold bars. #}
+{% macro neighbouring_bar(table, extreme, comparison, moment) -%}
+    (
+        select {{ extreme }}(bars.opened_at)
+        from {{ table }} as bars
+        where bars.series_id = stretches.series_id and bars.opened_at {{ comparison }} {{ moment }} and bars.is_listed
+    )
+{%- endmacro %}

@@ -1,0 +1,117 @@
+{%- set values = [
+    'bars', 'validated_bars', 'gaps', 'anomalies', 'quality_score_sum', 'completeness_sum', 'first_bar_at', 'last_bar_at'
+] -%}
+{%- set news = news_of_the_mart('int_series_days') -%}
+{{
+    config(
+        materialized='incremental',
+        unique_key=['series_id', 'session_date'],
+        incremental_strategy='merge',
+        indexes=[
+            {'columns': ['series_id', 'session_date'], 'unique': true},
+            {'columns': ['session_date']},
+            {'columns': ['changed_in_load'], 'type': 'brin'},
+        ],
+        post_hook=["{{ advance_watermark(['market_data_v2']) }}", '{{ analyze() }}']
+    )
+}}
+-- depends_on: {{ ref('int_frontier') }}
+-- depends_on: {{ ref('int_slots') }}
+-- One row per series and session with bars: how many, how good. What is told of days, symbols and series is summed up
+-- from here, so that nobody else counts the bars. A day that lost all its bars stays, with none.
+with
+
+{% if news == 'spans' -%}
+touched_days as (
+    select distinct
+        series.series_id,
+        series.symbol,
+        series.asset_class,
+        series.timeframe,
+        slots.slot_date,
+        slots.first_slot_at,
+        slots.closes_at
+    from {{ ref('int_frontier') }} as frontier
+    inner join {{ ref('int_series') }} as series on series.series_id = frontier.series_id
+    inner join {{ ref('int_slots') }} as slots
+        on
+            slots.calendar = series.calendar
+            and slots.timeframe = series.timeframe
+            and slots.grid = series.grid
+            and slots.first_slot_at <= frontier.write_to
+            and slots.closes_at > frontier.write_from
+),
+
+bars as (
+    select
+        touched_days.series_id,
+        bars.*
+    from touched_days
+    inner join {{ ref('market_data', v=2) }} as bars
+        on
+            bars.symbol = touched_days.symbol
+            and bars.asset_class = touched_days.asset_class
+            and bars.timeframe = touched_days.timeframe
+            and bars.timestamp >= touched_days.first_slot_at
+            and bars.timestamp < touched_days.closes_at
+),
+{%- else -%}
+bars as (
+    select
+        series.series_id,
+        bars.*
+    from {{ ref('market_data', v=2) }} as bars
+    inner join {{ ref('int_series') }} as series
+        on
+            series.symbol = bars.symbol
+            and series.asset_class = bars.asset_class
+            and series.timeframe = bars.timeframe
+    {%- if news == 'nothing' %}
+    where false
+    {%- endif %}
+),
+{%- endif %}
+
+counted as (
+    select
+        series_id,
+        session_date,
+        cast(count(*) as integer) as bars,
+        cast(count(case when is_validated then 1 end) as integer) as validated_bars,
+        cast(count(case when gap_detected then 1 end) as integer) as gaps,
+        cast(count(case when volume_anomaly then 1 end) as integer) as anomalies,
+        sum(quality_score) as quality_score_sum,
+        sum(data_completeness) as completeness_sum,
+        min(timestamp) as first_bar_at,
+        max(timestamp) as last_bar_at
+    from bars
+    group by series_id, session_date
+),
+
+days as (
+    select * from counted
+    {% if is_incremental() and news != 'nothing' -%}
+    union all
+    select kept.series_id, kept.session_date, 0, 0, 0, 0, 0, 0, null, null
+    from {{ this }} as kept
+    {% if news == 'spans' -%}
+    inner join touched_days
+        on touched_days.series_id = kept.series_id and touched_days.slot_date = kept.session_date
+    {%- endif %}
+    left join counted on counted.series_id = kept.series_id and counted.session_date = kept.session_date
+    where counted.series_id is null and kept.bars > 0
+    {%- endif %}
+),
+
+final as (
+    select
+        days.*,
+        cast({{ worked_in_by(['market_data_v2']) }} as integer) as changed_in_load
+    from days
+    {% if is_incremental() -%}
+    left join {{ this }} as kept on kept.series_id = days.series_id and kept.session_date = days.session_date
+    where {{ differs('days', 'kept', 'series_id', values) }}
+    {%- endif %}
+)
+
+select * from final

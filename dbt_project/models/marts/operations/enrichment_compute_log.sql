@@ -1,0 +1,127 @@
+{%- set universal = [
+    'return_1h', 'return_1d', 'log_return', 'volatility_20', 'volatility_50', 'true_range', 'atr', 'hlc3', 'sma_20',
+    'sma_50', 'vwap_20', 'trend_direction', 'market_structure', 'rolling_volume_20', 'volume_spike_score'
+] -%}
+{%- set crypto = [
+    'delta', 'buy_sell_ratio', 'liquidation_intensity', 'long_short_ratio', 'funding_rate_percentile',
+    'exchange_inflow', 'open_interest_change'
+] -%}
+{%- set undefined_on = {'return_1h': ['4h', '1d', '1w'], 'return_1d': ['1w']} -%}
+{%- set news = news_of_the_mart('enrichment_compute_log') -%}
+{%- set expected = {} -%}
+{%- for feature in universal %}
+    {%- do expected.update({feature: "bars.timeframe not in ('" ~ undefined_on[feature] | join("', '") ~ "')" if feature in undefined_on else 'true'}) %}
+{%- endfor %}
+{%- for feature in crypto %}{% do expected.update({feature: "bars.asset_class = 'crypto'"}) %}{% endfor -%}
+{%- set missing = {} -%}
+{%- for feature, condition in expected.items() %}
+    {%- do missing.update({feature: condition ~ ' and bars.' ~ feature ~ ' is null'}) %}
+{%- endfor -%}
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='append',
+        indexes=[
+            {'columns': ['id'], 'unique': true},
+            {'columns': ['symbol', 'asset_class', 'timeframe', 'computation_timestamp']},
+        ],
+        post_hook=["{{ advance_watermark(['market_data_v2']) }}"]
+    )
+}}
+-- depends_on: {{ ref('int_frontier') }}
+-- One row per series and build that wrote bars of it: how many, which features its newest one has, and how long it took.
+-- All rows of a build carry the instant its transaction began; those younger than this model's last look are new.
+with
+
+worked as (
+    select
+        (select marks.advanced_at from ops.watermarks as marks where marks.model = 'market_data_v2') as finished_at,
+        {% if is_incremental() -%}
+        (select marks.advanced_at from ops.watermarks as marks where marks.model = 'enrichment_compute_log')
+        {%- else -%}
+        cast('0001-01-01 00:00:00+00' as timestamp with time zone)
+        {%- endif %} as looked_at
+),
+
+written as (
+    select
+        series.series_id,
+        bars.symbol,
+        bars.asset_class,
+        bars.timeframe,
+        bars.timestamp,
+        bars.updated_at,
+        case
+            when {% for name in row_checks() %}bars.validation_notes like '%{{ name }}%'{{ ' or ' if not loop.last }}{% endfor %}
+                then bars.validation_notes
+        end as failure
+    from {{ ref('market_data', v=2) }} as bars
+    inner join {{ ref('int_series') }} as series
+        on
+            series.symbol = bars.symbol
+            and series.asset_class = bars.asset_class
+            and series.timeframe = bars.timeframe
+    {% if news == 'spans' -%}
+    inner join {{ ref('int_frontier') }} as frontier
+        on
+            frontier.series_id = series.series_id
+            and bars.timestamp >= frontier.write_from
+            and bars.timestamp <= frontier.write_to
+    {%- endif %}
+    inner join worked on bars.updated_at > worked.looked_at
+    {%- if news == 'nothing' %}
+    where false
+    {%- endif %}
+),
+
+builds as (
+    select
+        series_id,
+        symbol,
+        asset_class,
+        timeframe,
+        updated_at as computed_at,
+        count(*) as bars,
+        count(failure) as bars_failing,
+        max(failure) as failure,
+        max(timestamp) as newest_bar
+    from written
+    group by series_id, symbol, asset_class, timeframe, updated_at
+),
+
+shares as (
+    select
+        *,
+        case when computed_at = max(computed_at) over () then bars / sum(bars) over (partition by computed_at) end as share
+    from builds
+),
+
+final as (
+    select
+        {{ hash63("shares.series_id || '|' || " ~ epoch_seconds('shares.computed_at') ~ " || '|' || cast(extract(microseconds from shares.computed_at) as bigint)") }} as id,
+        bars.symbol,
+        bars.asset_class,
+        bars.timeframe,
+        shares.computed_at as computation_timestamp,
+        cast(num_nonnulls({% for feature in expected %}bars.{{ feature }}{{ ', ' if not loop.last }}{% endfor %}) as integer) as features_computed,
+        {{ names_where(missing) }} as missing_fields,
+        -- One statement computes all series: a series' share of its time is that of its bars.
+        cast(round(
+            shares.share * 1000 * extract(epoch from worked.finished_at - shares.computed_at)
+        ) as integer) as computation_time_ms,
+        shares.bars_failing = 0 as success,
+        case when shares.bars_failing > 0 then shares.bars_failing || ' bars fail, e.g.: ' || shares.failure end as error_details,
+        current_timestamp as created_at,
+        cast(shares.bars as integer) as rows_computed,
+        shares.newest_bar
+    from shares
+    inner join {{ ref('market_data', v=2) }} as bars
+        on
+            bars.symbol = shares.symbol
+            and bars.asset_class = shares.asset_class
+            and bars.timeframe = shares.timeframe
+            and bars.timestamp = shares.newest_bar
+    cross join worked
+)
+
+select * from final

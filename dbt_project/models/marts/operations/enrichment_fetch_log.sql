@@ -1,0 +1,147 @@
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='append',
+        indexes=[
+            {'columns': ['id'], 'unique': true},
+            {'columns': ['symbol', 'asset_class', 'timeframe', 'fetch_timestamp']},
+            {'columns': ['source', 'fetch_timestamp']},
+        ],
+        post_hook=["{{ advance_watermark(['int_bar_revisions']) }}", '{{ analyze_new_table() }}']
+    )
+}}
+-- One row per request to a provider: what was asked, how it went, and what of it was new. Appended load by load.
+with
+
+loads as (
+    select load_no, provider, load_id, registered_at
+    from {{ ref('int_loads') }}
+    where load_no > {{ watermark('enrichment_fetch_log') }} and load_no <= {{ worked_in_by(['int_bar_revisions']) }}
+),
+
+answers as (
+    select
+        answers.*,
+        loads.load_no,
+        loads.registered_at,
+        loads.load_no * 1000000 + row_number() over (
+            partition by loads.load_no
+            order by
+                answers.requested_at, answers.fetched_at, answers.endpoint, answers.symbol, answers.timeframe,
+                answers.window_start, answers.window_end, answers.origin, answers.status
+        ) as id
+    from {{ ref('stg_ops__answers') }} as answers
+    inner join loads on loads.provider = answers.source and loads.load_id = answers.load_id
+    where {{ is_new_load('enrichment_fetch_log', 'answers.load_id') }}
+),
+
+revisions as (
+    select revisions.series_id, revisions.opened_at, revisions.source, revisions.load_no, revisions.fetched_at, revisions.revision
+    from {{ ref('int_bar_revisions') }} as revisions
+    where revisions.load_no > {{ watermark('enrichment_fetch_log') }}
+),
+
+-- A revision does not say which answer brought it, only when that arrived: of the answers for a series at one moment
+-- (several under WAREHOUSE_NOW) it is the last whose window begins at or before the bar.
+events as (
+    select
+        series.series_id,
+        answers.source,
+        answers.load_no,
+        answers.fetched_at,
+        answers.window_start as begins_at,
+        answers.id as answer_id,
+        cast(null as integer) as revision
+    from answers
+    inner join {{ ref('int_series') }} as series
+        on
+            series.symbol = answers.symbol
+            and series.asset_class = answers.asset_class
+            and series.timeframe = answers.timeframe
+    where answers.endpoint = 'bars'
+    union all
+    select series_id, source, load_no, fetched_at, opened_at, null, revision
+    from revisions
+),
+
+numbered as (
+    select
+        *,
+        count(answer_id) over (
+            partition by series_id, source, load_no, fetched_at
+            order by begins_at asc, answer_id asc nulls last
+            rows between unbounded preceding and current row
+        ) as answers_before
+    from events
+),
+
+attributed as (
+    select
+        source,
+        load_no,
+        fetched_at,
+        begins_at,
+        revision,
+        max(answer_id) over (partition by series_id, source, load_no, fetched_at, answers_before) as answer_id
+    from numbered
+),
+
+counted as (
+    select
+        answer_id,
+        count(case when revision = 1 then 1 end) as records_inserted,
+        count(case when revision > 1 then 1 end) as records_updated
+    from attributed
+    where answer_id is not null
+    group by answer_id
+
+    union all
+
+    -- The days of a whole-market answer belong to no series' own answer.
+    select
+        answers.id,
+        count(case when attributed.revision = 1 then 1 end),
+        count(case when attributed.revision > 1 then 1 end)
+    from attributed
+    inner join answers
+        on
+            answers.endpoint = 'grouped_daily'
+            and answers.source = attributed.source
+            and answers.load_no = attributed.load_no
+            and answers.fetched_at = attributed.fetched_at
+            and answers.window_start = attributed.begins_at
+    where attributed.answer_id is null
+    group by answers.id
+),
+
+final as (
+    select
+        cast(answers.id as bigint) as id,
+        cast(answers.symbol as varchar(20)) as symbol,
+        cast(answers.asset_class as varchar(10)) as asset_class,
+        cast(answers.source as varchar(20)) as source,
+        cast(answers.timeframe as varchar(10)) as timeframe,
+        cast(coalesce(answers.row_count, 0) as integer) as records_fetched,
+        cast(coalesce(counted.records_inserted, 0) as integer) as records_inserted,
+        cast(coalesce(counted.records_updated, 0) as integer) as records_updated,
+        answers.fetched_at as fetch_timestamp,
+        cast(answers.response_ms as integer) as source_response_time_ms,
+        answers.status in ('ok', 'unchanged') as success,
+        answers.error as error_details,
+        cast(answers.quota_remaining as integer) as api_quota_remaining,
+        answers.registered_at as created_at,
+        answers.endpoint,
+        answers.origin,
+        answers.status,
+        cast(answers.http_status as integer) as http_status,
+        answers.breaker_state,
+        answers.run_id,
+        answers.window_start,
+        answers.window_end,
+        answers.requested_at,
+        cast(answers.load_no as integer) as load_no
+    from answers
+    left join counted on counted.answer_id = answers.id
+)
+
+select * from final

@@ -1,0 +1,85 @@
+{%- set values = ['gap_to', 'missing_bars', 'verdict', 'evidence', 'answered_by', 'place', 'repair_state'] -%}
+{{
+    config(
+        materialized='incremental',
+        unique_key='id',
+        incremental_strategy='merge',
+        indexes=[
+            {'columns': ['id'], 'unique': true},
+            {'columns': ['symbol', 'asset_class', 'timeframe', 'gap_from'], 'unique': true},
+        ],
+        post_hook=["delete from {{ this }} where repair_state = 'gone'"]
+    )
+}}
+-- Every missing range of bars, why it is missing and what is done about it. A gap whose bars have come stays as
+-- repaired; one that was judged or divided anew is replaced. extract asks for what is not fetched or left out.
+with
+
+judged as (
+    select
+        {{ hash63("symbol || '|' || asset_class || '|' || timeframe || '|' || " ~ epoch_seconds('gap_from')) }} as id,
+        cast(symbol as varchar(20)) as symbol,
+        cast(asset_class as varchar(10)) as asset_class,
+        cast(timeframe as varchar(10)) as timeframe,
+        gap_from,
+        gap_to,
+        missing_bars,
+        verdict,
+        evidence,
+        answered_by,
+        place,
+        repair_state
+    from {{ ref('int_gaps_judged') }}
+),
+
+current_and_past as (
+    select * from judged
+
+    {% if is_incremental() -%}
+    union all
+
+    select
+        kept.id,
+        kept.symbol,
+        kept.asset_class,
+        kept.timeframe,
+        kept.gap_from,
+        kept.gap_to,
+        kept.missing_bars,
+        'repaired',
+        'was ' || kept.verdict || ': ' || kept.evidence,
+        kept.answered_by,
+        kept.place,
+        case
+            when
+                kept.place = 'between' and not exists (
+                    select 1
+                    from judged as present
+                    where
+                        present.symbol = kept.symbol
+                        and present.asset_class = kept.asset_class
+                        and present.timeframe = kept.timeframe
+                        and present.gap_from < kept.gap_to
+                        and present.gap_to > kept.gap_from
+                )
+                then 'repaired'
+            else 'gone'
+        end
+    from {{ this }} as kept
+    left join judged on judged.id = kept.id
+    where judged.id is null and kept.repair_state <> 'repaired'
+    {%- endif %}
+),
+
+final as (
+    select
+        current_and_past.*,
+        current_timestamp as updated_at
+    from current_and_past
+    {% if is_incremental() -%}
+    left join {{ this }} as kept on kept.id = current_and_past.id
+    where {{ differs('current_and_past', 'kept', 'id', values) }}
+    {%- endif %}
+)
+
+select * from final

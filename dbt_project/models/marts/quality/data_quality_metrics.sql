@@ -1,0 +1,73 @@
+{%- set values = [
+    'total_records', 'validated_records', 'validation_rate', 'gaps_detected', 'anomalies_detected', 'avg_quality_score',
+    'data_completeness'
+] -%}
+{{
+    config(
+        materialized='incremental',
+        unique_key='id',
+        incremental_strategy='merge',
+        indexes=[
+            {'columns': ['id'], 'unique': true},
+            {'columns': ['symbol', 'asset_class', 'metric_date'], 'unique': true},
+            {'columns': ['metric_date']},
+        ],
+        post_hook=[
+            'delete from {{ this }} where total_records = 0',
+            "{{ advance_watermark(['int_series_days']) }}",
+        ]
+    )
+}}
+-- One row per symbol and session date: how many bars of all timeframes, and how good they are. Only days of which a bar
+-- changed are counted again.
+with
+
+changed_days as (
+    select distinct series.symbol, series.asset_class, days.session_date
+    from {{ ref('int_series_days') }} as days
+    inner join {{ ref('int_series') }} as series on series.series_id = days.series_id
+    where days.changed_in_load > {{ watermark('data_quality_metrics') }}
+),
+
+counted as (
+    select
+        changed_days.symbol,
+        changed_days.asset_class,
+        changed_days.session_date as metric_date,
+        sum(days.bars) as bars,
+        sum(days.validated_bars) as validated_bars,
+        sum(days.gaps) as gaps,
+        sum(days.anomalies) as anomalies,
+        sum(days.quality_score_sum) as quality_score_sum,
+        sum(days.completeness_sum) as completeness_sum
+    from changed_days
+    inner join {{ ref('int_series') }} as series
+        on series.symbol = changed_days.symbol and series.asset_class = changed_days.asset_class
+    inner join {{ ref('int_series_days') }} as days
+        on days.series_id = series.series_id and days.session_date = changed_days.session_date
+    group by changed_days.symbol, changed_days.asset_class, changed_days.session_date
+),
+
+typed as (
+    select
+        {{ hash63("symbol || '|' || asset_class || '|' || metric_date") }} as id,
+        symbol,
+        asset_class,
+        metric_date,
+        cast(bars as integer) as total_records,
+        cast(validated_bars as integer) as validated_records,
+        cast(round(100.0 * validated_bars / nullif(bars, 0), 2) as numeric(5, 2)) as validation_rate,
+        cast(gaps as integer) as gaps_detected,
+        cast(anomalies as integer) as anomalies_detected,
+        cast(round(quality_score_sum / nullif(bars, 0), 2) as numeric(3, 2)) as avg_quality_score,
+        cast(round(completeness_sum / nullif(bars, 0), 2) as numeric(3, 2)) as data_completeness,
+        current_timestamp as created_at
+    from counted
+)
+
+select typed.*
+from typed
+{% if is_incremental() -%}
+left join {{ this }} as kept on kept.id = typed.id
+where {{ differs('typed', 'kept', 'id', values) }} and (typed.total_records > 0 or kept.id is not null)
+{%- endif %}
