@@ -41,7 +41,7 @@ from extract.registry import Asset
 from extract.responses import Answer, BadPayload, Parsed, Task
 from extract.settings import load as load_settings
 from extract.state import Loaded
-from extract.timeframes import STEPS, day_start, floor
+from extract.timeframes import STEPS, closed_until, day_start, floor
 from extract.windows import Window, chunks, merged, missing
 
 KnownSha = Callable[[Task], str | None]
@@ -206,17 +206,25 @@ class Binance(Provider):
         is_spot = task.via == "spot"
         path, rows, weight = SPOT_KLINES if is_spot else FUTURES_KLINES
         query = _window_query(task, rows) | {"interval": task.timeframe or ""}
+        now = clock.now()
+        if task.timeframe and task.end == closed_until(now, task.timeframe, "crypto"):
+            # The newest window shows the running bar too.
+            query["endTime"] = milliseconds(now)
+
+        def parse(body: bytes) -> Parsed:
+            return helpers.klines(body, task.end)
+
         if not is_spot:
-            yield examined(task, self._ask(self._futures + path, query, self._futures_weight, weight), helpers.klines)
+            yield examined(task, self._ask(self._futures + path, query, self._futures_weight, weight), parse)
             return
         if not self._spot_is_blocked:
-            fetched = examined(task, self._ask(self._spot + path, query, self._spot_weight, weight), helpers.klines)
+            fetched = examined(task, self._ask(self._spot + path, query, self._spot_weight, weight), parse)
             yield fetched
             if fetched.answer.http_status != 451:
                 return
             self._spot_is_blocked = True
         mirrored = replace(task, origin="data_api")
-        yield examined(mirrored, self._ask(self._mirror + path, query, self._spot_weight, weight), helpers.klines)
+        yield examined(mirrored, self._ask(self._mirror + path, query, self._spot_weight, weight), parse)
 
     def _funding(self, task: Task) -> Iterator[Fetched]:
         """A window of settlements, in as many pages as its contract's interval makes."""
@@ -271,7 +279,7 @@ class Binance(Provider):
         answer = self._ask(self._archive + path)
         checksum = checked.parsed.sha
         if not answer.is_success or answer.body is None:
-            yield examined(task, answer, helpers.klines)
+            yield examined(task, answer, lambda body: helpers.klines(body, task.end))
             return
         try:
             yield Fetched(task, answer, archive.contents(answer.body, name, checksum))
