@@ -61,18 +61,23 @@ class LockHeld(Exception):
 
 @lru_cache(maxsize=1)
 def url() -> str:
-    """The warehouse as a URL: the server PGHOST names, or else the embedded one, started if needed.
-
-    dlt insists on a password, even where the server asks for none: then it gets a placeholder.
-    """
+    """The warehouse as a URL: the server PGHOST names, or else the embedded one, started if needed."""
     chosen = settings.load()
     if chosen.pghost is None:
         from scripts import postgres
 
         return postgres.ensure_running().dsn()
-    password = chosen.pgpassword.get_secret_value() if chosen.pgpassword else "none"
+    password = chosen.pgpassword.get_secret_value() if chosen.pgpassword else _password_of_libpq(chosen)
     user, password, host = (quote(part, safe="") for part in (chosen.pguser, password, chosen.pghost))
     return f"postgresql://{user}:{password}@{host}:{chosen.pgport}/{quote(chosen.pgdatabase, safe='')}"
+
+
+def _password_of_libpq(chosen: settings.Settings) -> str:
+    """The password from a password file; a placeholder where the server asks for none, because dlt insists on one."""
+    with psycopg.connect(
+        host=chosen.pghost, port=chosen.pgport, user=chosen.pguser, dbname=chosen.pgdatabase
+    ) as connection:
+        return connection.info.password or "none"
 
 
 @lru_cache(maxsize=1)

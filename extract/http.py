@@ -5,7 +5,8 @@ Data flow: a `send` function of a provider -> `Source.ask` -> `Answer`. No excep
 | what comes | what happens |
 |---|---|
 | 2xx, 400, 401, 403, 404, 422, 451 | an answer: no retry, nothing counted against the source |
-| 429, 5xx, time-out, broken connection | asked again after 30, 60, 120 s, or when Retry-After says; then a failure |
+| 429, 5xx, time-out, broken connection | asked again after 30, 60, 120 s, or when Retry-After says; then a failure. |
+| 429 | besides, no other thread begins a request until then |
 | 429 with a Retry-After above 120 s, 418 | the source is left alone until then, over all runs; the task is deferred |
 | 3 failures in a row | the breaker opens for 300 s; the caller turns to the next source |
 """
@@ -75,6 +76,8 @@ class Source:
         self.block = Block(name)
         self._breaker = breaker.make(name, not_failures=(Deferred,))
         self._trial = threading.Lock()
+        # After a 429 no other thread begins a request before this (monotonic seconds): that is what gets one banned.
+        self._quiet_until = 0.0
 
     @property
     def breaker_state(self) -> str:
@@ -97,6 +100,8 @@ class Source:
         if until := self.block.until:
             wish = f"not asked: {self.name} wants to be left alone until {until:%Y-%m-%d %H:%M:%S} UTC"
             return Answer(asked_at, asked_at, state, error=wish)
+        if (pause := self._quiet_until - time.monotonic()) > 0:
+            time.sleep(pause)
         is_trial = state != "CLOSED"
         if is_trial and not self._trial.acquire(blocking=False):
             return self._refused(asked_at, state)
@@ -149,14 +154,15 @@ class Source:
         error = f"not asked: the circuit breaker of {self.name} is open after repeated failures"
         return Answer(asked_at, asked_at, state, error=error)
 
-    @staticmethod
-    def _checked(response: Response) -> Response:
+    def _checked(self, response: Response) -> Response:
         """The response, unless it means "not now"."""
         if response.status_code != 429 and response.status_code != 418 and response.status_code < 500:
             return response
         seconds = retry_after(response)
         if response.status_code == 418 or seconds > PATIENCE.longest_wait:
             raise Deferred(response, seconds or PATIENCE.breaker_seconds)
+        if response.status_code == 429 and PATIENCE.backoff:
+            self._quiet_until = time.monotonic() + (seconds or PATIENCE.backoff[0])
         raise Unavailable(response)
 
 

@@ -135,9 +135,13 @@ def lookback(asset_class: str) -> timedelta:
 
 
 def in_order(tasks: Iterable[Task]) -> list[Task]:
-    """What the source will not serve much longer goes first, then the newest bars."""
-    never = timedelta.max
-    return sorted(tasks, key=lambda task: (task.expires_in or never, -task.end.timestamp()))
+    """What the source will not serve much longer goes first, then the newest bars, then what stands beside the bars."""
+
+    def urgency(task: Task) -> tuple[timedelta, bool, float]:
+        is_extra = task.endpoint not in ("bars", "grouped_daily")
+        return task.expires_in or timedelta.max, is_extra, -task.end.timestamp()
+
+    return sorted(tasks, key=urgency)
 
 
 def _tasks(series: Series, provider: Provider, windows: Iterable[Window], now: datetime) -> list[Task]:

@@ -163,3 +163,10 @@ def test_extract_never_imports_dbt_and_reads_the_environment_in_one_module() -> 
         assert "import dbt" not in text and "from dbt" not in text, path
         if path.name != "settings.py":
             assert "os.environ" not in text and "getenv" not in text, path
+
+
+def test_the_password_may_lie_in_a_password_file(market: Market, tmp_path: Path) -> None:
+    server = market.database.server
+    market.set(PGPASSWORD=None, PGPASSFILE=str(server.passfile))
+    market.run("extract", "--start", "2013-02-28", "--end", "2013-02-28")
+    assert market.rows("binance", "status = 'ok'")

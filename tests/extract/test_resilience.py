@@ -64,6 +64,13 @@ def test_retry_after_replaces_the_wait(waits: list[float]) -> None:
     assert waits == [7]
 
 
+def test_a_429_stops_the_other_threads_too(waits: list[float]) -> None:
+    source = Source("binance")
+    source.ask(replies(Reply(429, **{"Retry-After": "9"}), Reply(200)))
+    source.ask(replies(Reply(200)))
+    assert waits[0] == 9 and 8 < waits[1] <= 9, "the second request was held back before it was sent"
+
+
 @pytest.mark.parametrize(
     "banned", [Reply(429, **{"Retry-After": "121"}), Reply(418, **{"Retry-After": "3600"}), Reply(418)]
 )
