@@ -72,3 +72,12 @@
         where bars.series_id = stretches.series_id and bars.opened_at {{ comparison }} {{ moment }} and bars.is_listed
     )
 {%- endmacro %}
+
+{# Pre-hook of source_reconciliation: what was compared of bars that changed is compared anew. #}
+{% macro forget_reconciled_bars() %}
+    {%- if is_incremental() %}
+    delete from {{ this }} as reconciled
+    using {{ ref('int_bars_to_reconcile') }} as changed
+    where changed.series_id = reconciled.series_id and changed.opened_at = reconciled.timestamp
+    {%- endif %}
+{% endmacro %}

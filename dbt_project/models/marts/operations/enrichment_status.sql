@@ -110,7 +110,7 @@ final as (
         aged.data_age_seconds,
         coalesce(aged.late_seconds, 0) as late_seconds,
         case
-            when aged.newest_bar is null then aged.is_enabled
+            when aged.newest_bar is null then aged.is_enabled and aged.is_fetched
             else coalesce(aged.late_seconds, 0) > aged.stale_seconds
         end as is_stale,
         case

@@ -1,0 +1,58 @@
+{{
+    config(
+        post_hook=[
+            "{{ advance_watermark(['int_bars_selected', 'int_bars_resampled'], prepares='source_reconciliation') }}",
+            '{{ analyze() }}',
+        ]
+    )
+}}
+-- depends_on: {{ ref('int_series_rules') }}
+-- The bars of which source_reconciliation compares the words anew: those on which anything changed, if two sources, or
+-- a source and our own resampling, have something to say about them.
+{%- set since = watermark('source_reconciliation') %}
+with
+
+changed as (
+    select series_id, opened_at
+    from {{ ref('int_bar_revisions') }}
+    where load_no > {{ since }}
+    union
+    select series_id, opened_at
+    from {{ ref('int_bars_selected') }}
+    where changed_in_load > {{ since }}
+    union
+    select series_id, opened_at
+    from {{ ref('int_bars_resampled') }}
+    where changed_in_load > {{ since }}
+    {% if not starts_anew('source_reconciliation') -%}
+    union
+    select bars.series_id, bars.opened_at
+    from {{ ref('int_bars_selected') }} as bars
+    inner join {{ ref('int_series_rules') }} as rules
+        on rules.series_id = bars.series_id and rules.changed_in_load > {{ since }}
+    {%- endif %}
+),
+
+said as (
+    select
+        changed.series_id,
+        changed.opened_at,
+        count(distinct revisions.source) as sources
+    from changed
+    inner join {{ ref('int_bar_revisions') }} as revisions
+        on revisions.series_id = changed.series_id and revisions.opened_at = changed.opened_at
+    group by changed.series_id, changed.opened_at
+),
+
+final as (
+    select
+        said.series_id,
+        said.opened_at,
+        resampled.series_id is not null as is_resampled
+    from said
+    left join {{ ref('int_bars_resampled') }} as resampled
+        on resampled.series_id = said.series_id and resampled.opened_at = said.opened_at
+    where said.sources > 1 or resampled.series_id is not null
+)
+
+select * from final
