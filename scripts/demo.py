@@ -290,10 +290,22 @@ def _print_totals(new_bars: int, seconds: float) -> None:
         "select close, revision from marts.market_data_v2"
         " where symbol = 'ETH' and timeframe = '1h' and timestamp = '2013-02-28 20:00+00'"
     )
+    quality = _query(
+        """
+        select
+            avg(case when is_validated then 1.0 else 0.0 end) as valid,
+            avg(quality_score) as score,
+            (select count(*) from marts.bar_gaps where verdict in ('provider hole', 'not fetched')) as gaps,
+            (select count(*) from marts.rejected_bars) as rejected
+        from marts.market_data_v2
+        """
+    )[0]
     arrived = f"there, close {late[0]['close']:,.2f}" if late else "MISSING"
     text = (
         f"{bars:,} bars from {asked:,} answers of providers, each kept as it came (raw_*), in {seconds:.0f} s.\n"
-        f"{new_bars:,} came on day 2, one of them late: ETH 1h of 2013-02-28 20:00 ({arrived}).\n\n"
+        f"{new_bars:,} came on day 2, one of them late: ETH 1h of 2013-02-28 20:00 ({arrived}).\n"
+        f"{quality['valid']:.2%} of the bars passed every check, mean quality score {quality['score']:.2f};"
+        f" {quality['gaps']:,} gaps in them (marts.bar_gaps), {quality['rejected']:,} rows rejected.\n\n"
         f"Ask it yourself:\n[bold]{EXAMPLE}[/]\n\n"
         "Which of it is synthetic?  make psql SQL='table ops.demo'\n"
         "Each model and column:     make docs, then open target/static_index.html\n"
