@@ -23,10 +23,9 @@ STEPS = int(os.environ.get("EQUALITY_STEPS", "4"))
 LONG_STEPS = 40
 
 BUILT_SCHEMAS = ("seeds", "staging", "intermediate", "marts", "snapshots")
-SELECTED = "+market_data_v2 +data_corrections +rejected_bars +unfinished_bars"
+SELECTED = "+market_data_v2 +rejected_bars +unfinished_bars"
 COMPARED = {
     "marts.market_data_v2": "symbol, asset_class, timeframe, timestamp",
-    "marts.data_corrections": "original_record_id, field_corrected, correction_timestamp",
     "marts.rejected_bars": "source, symbol, timeframe, timestamp",
     "marts.unfinished_bars": "symbol, timeframe, timestamp, source",
     "intermediate.int_bars": "series_id, opened_at",

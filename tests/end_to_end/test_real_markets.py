@@ -46,7 +46,7 @@ def pipeline(make_warehouse: MakeWarehouse, simulator: Simulator) -> Iterator[Wa
         [
             stock("AAPL", "1d"),
             stock("SPY", "1h 1d"),
-            crypto("BTC", "1d", polygon="", yahoo=""),
+            crypto("BTC", "1d", polygon="", yahoo="", binance_futures=""),
             crypto("BTCF", "1h", polygon="", yahoo="", binance="", binance_futures="BTCUSDT"),
         ]
     )
@@ -64,9 +64,9 @@ def pipeline(make_warehouse: MakeWarehouse, simulator: Simulator) -> Iterator[Wa
 def market(pipeline: Warehouse) -> Callable[..., str]:
     """The command as a user calls it; what it printed."""
 
-    def run(*arguments: str) -> str:
+    def run(*arguments: str, expect: int = 0) -> str:
         result = CliRunner().invoke(app, list(arguments))
-        assert result.exit_code == 0, result.output
+        assert result.exit_code == expect, result.output
         return result.output
 
     return run
@@ -122,11 +122,15 @@ def test_split_leaves_the_log_return_continuous(filled: Warehouse, ex_date: date
 
 
 def test_second_run_without_news_touches_no_row(filled: Warehouse, market: Callable[..., str]) -> None:
-    # The first plain run also looks at the days since each history's end.
-    market("extract")
+    # The first plain run also looks at the days since each history's end. Nobody recorded the open interest of now: the
+    # simulator refuses it as Binance refuses an unknown symbol, and the run says that it is partly done.
+    assert "failed: BTCF open_interest_now" in market("extract", expect=3)
     filled.build()
     before = row_versions(filled)
-    market("extract")
+    market("extract", expect=3)
     filled.build()
-    assert row_versions(filled) == before
+    after = row_versions(filled)
+    # Every request is a row of the fetch log, whatever came of it.
+    changed = [name for name in before if before[name] != after[name] and name != "marts.enrichment_fetch_log"]
+    assert changed == []
     assert sum(map(len, before.values())) > 15_000
