@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from extract.binance import archive
 from extract.binance import helpers as binance
 from extract.polygon import helpers as polygon
-from extract.responses import BadPayload, NoAnswer, sha256
+from extract.responses import BadPayload, NoAnswer, Parsed, sha256
 from extract.yahoo import helpers as yahoo
 
 BAR = {"v": 1, "vw": 1, "o": 1, "c": 1, "h": 1, "l": 1, "t": 1672531200000, "n": 1}
@@ -62,12 +63,16 @@ def test_polygons_next_page_keeps_path_and_query_only() -> None:
 
 
 def test_binance_klines() -> None:
+    opened = datetime.fromtimestamp(KLINE[0] / 1000, UTC)
+    after = opened + timedelta(hours=1)
     raw = orjson.dumps([KLINE])
-    assert binance.klines(raw).row_count == 1 and binance.klines(raw).sha == sha256(raw)
-    assert binance.klines(b"[]").row_count == 0
+    assert binance.klines(raw, after).row_count == 1 and binance.klines(raw, after).sha == sha256(raw)
+    assert binance.klines(b"[]", after).row_count == 0
+    running = orjson.dumps([KLINE, [KLINE[0] + 3_600_000, *KLINE[1:]]])
+    assert binance.klines(running, after) == binance.klines(raw, after), "a running bar does not count"
     for bad in (b"{}", b"<html>", orjson.dumps([KLINE[:11]]), orjson.dumps([["x", *KLINE[1:]]])):
         with pytest.raises(BadPayload):
-            binance.klines(bad)
+            binance.klines(bad, after)
 
 
 def test_binance_objects_must_have_their_fields() -> None:
