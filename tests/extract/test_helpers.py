@@ -12,7 +12,7 @@ import pytest
 from extract.binance import archive
 from extract.binance import helpers as binance
 from extract.polygon import helpers as polygon
-from extract.responses import BadPayload, NoAnswer, Parsed, sha256
+from extract.responses import BadPayload, NoAnswer, sha256
 from extract.yahoo import helpers as yahoo
 
 BAR = {"v": 1, "vw": 1, "o": 1, "c": 1, "h": 1, "l": 1, "t": 1672531200000, "n": 1}
