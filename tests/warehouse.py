@@ -123,12 +123,14 @@ class Answer:
 
 @dataclass
 class Warehouse:
-    """See the module. `now` stands for the current time in loads and builds (WAREHOUSE_NOW)."""
+    """See the module. `now` stands for the current time in loads and builds (WAREHOUSE_NOW); `seconds` is what each
+    node of the last build took."""
 
     database: Database
     project: Project
     now: datetime = NOW
     environment: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
     _asset_class: dict[str, str] = field(default_factory=dict)
     _loads: int = 0
 
@@ -258,6 +260,7 @@ class Warehouse:
         assert isinstance(outcome.result, RunExecutionResult)
         results = list(outcome.result.results)
         failed = [f"{r.node.name}: {r.message}" for r in results if r.status in ("error", "fail", "runtime error")]
+        self.seconds = {result.node.name: result.execution_time for result in results}
         if failed or not outcome.success:
             raise BuildFailed("\n".join(failed))
         return {result.node.name: str(result.message) for result in results}
