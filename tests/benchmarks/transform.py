@@ -56,8 +56,8 @@ FEATURES = (
 # What one would write first: float windows, the plan's simple mean for ATR. 15 of the features; the others are joins.
 NAIVE_SQL = """
 with bars as (
-    select symbol, timestamp, session_date, cast(open as float8) as o, cast(high as float8) as h, cast(low as float8) as l,
-        cast(close as float8) as c, cast(volume as float8) as v
+    select symbol, timestamp, session_date, cast(open as float8) as o, cast(high as float8) as h,
+        cast(low as float8) as l, cast(close as float8) as c, cast(volume as float8) as v
     from marts.market_data_v2 where timeframe = '5m'
 ),
 lagged as (
@@ -65,7 +65,8 @@ lagged as (
     from bars window w as (partition by symbol order by timestamp)
 ),
 ranged as (
-    select *, greatest(h, pc) - least(l, pc) as tr, first_value(pc) over (partition by symbol, session_date order by timestamp) as ps
+    select *, greatest(h, pc) - least(l, pc) as tr,
+        first_value(pc) over (partition by symbol, session_date order by timestamp) as ps
     from lagged
 )
 select symbol, timestamp, c / ho - 1 as return_1h, c / ps - 1 as return_1d, lr, hlc3, tr,
@@ -89,12 +90,13 @@ def symbol(number: int) -> str:
 
 
 def klines(number: int, first: int, count: int) -> list[list[Any]]:
-    """Rows `first` to `first + count` of a symbol's random walk, as Binance sends them; the same however they are cut."""
-    rng = np.random.default_rng(number)
-    closes = np.round(100 * np.exp(np.cumsum(rng.normal(0, 0.001, first + count))), 2)
+    """Rows `first` to `first + count` of a symbol's random walk, as Binance sends them; the same however cut."""
+    # A generator each, or the length of one would shift the others.
+    steps, wicks, sizes = (np.random.default_rng([number, stream]) for stream in range(3))
+    closes = np.round(100 * np.exp(np.cumsum(steps.normal(0, 0.001, first + count))), 2)
     opens = np.concatenate([[100.0], closes[:-1]])
-    wick = np.round(np.abs(rng.normal(0, 0.05, first + count)), 2)
-    volumes = np.round(rng.lognormal(3, 1, first + count), 3)
+    wick = np.round(np.abs(wicks.normal(0, 0.05, first + count)), 2)
+    volumes = np.round(sizes.lognormal(3, 1, first + count), 3)
     stamps = int(START.timestamp()) * 1000 + 300_000 * np.arange(first + count)
     high, low = np.maximum(opens, closes) + wick, np.minimum(opens, closes) - wick
     return [
@@ -276,7 +278,6 @@ def compute(rounds: int, scale: float) -> dict[str, float]:
         duck = duckdb.connect()
         duck.register("frame", frame)
         duck.execute("create schema marts; create table marts.market_data_v2 as select * from frame; set threads = 1")
-        naive_in_duckdb = NAIVE_SQL.replace("stddev_samp", "stddev_samp")
         of_5m = "(select series_id from intermediate.int_series where timeframe = '5m')"
         works = {
             "price_features": lambda: sql_seconds(
@@ -288,7 +289,7 @@ def compute(rounds: int, scale: float) -> dict[str, float]:
             "naive_sql": lambda: sql_seconds(warehouse, NAIVE_SQL),
             "pandas": lambda: seconds(lambda: pandas_features(frame)),
             "polars": lambda: seconds(lambda: polars_features(polars_frame)),
-            "duckdb": lambda: seconds(lambda: duck.execute(naive_in_duckdb).fetch_arrow_table()),
+            "duckdb": lambda: seconds(lambda: duck.execute(NAIVE_SQL).fetch_arrow_table()),
         }
         found = alternating(rounds, works)
     per_100k = {f"{name}_s_per_100k": value / scale for name, value in found.items()}
@@ -297,28 +298,25 @@ def compute(rounds: int, scale: float) -> dict[str, float]:
 
 def through(rounds: int, scale: float) -> dict[str, float]:
     with filled(10, int(20_000 * scale)) as warehouse:
-        timeframes = [
-            row["timeframe"] for row in warehouse.query("select distinct timeframe from marts.market_data_v2")
-        ]
-        (indexes,) = warehouse.query(
-            "select string_agg(replace(indexdef, 'marts.market_data_v2', 'floor'), '; ') as ddl from pg_indexes"
-            " where schemaname = 'marts' and tablename = 'market_data_v2'"
+        found_timeframes = warehouse.query("select distinct timeframe from marts.market_data_v2")
+        # The mart's own indexes, under names of Postgres' choice.
+        indexes = warehouse.query(
+            "select regexp_replace(indexdef, 'INDEX .* ON marts.market_data_v2', 'INDEX ON floor') as ddl"
+            " from pg_indexes where schemaname = 'marts' and tablename = 'market_data_v2'"
         )
-        names = warehouse.query("select indexname from pg_indexes where tablename = 'market_data_v2'")
-        ddl = indexes["ddl"]
-        for row in names:
-            ddl = ddl.replace(f"INDEX {row['indexname']} ON", "INDEX ON").replace(
-                f'INDEX "{row["indexname"]}" ON', "INDEX ON"
-            )
 
         def planned_way() -> float:
             plan_table(warehouse)
-            return seconds(lambda: [upsert(warehouse, pandas_features(read_bars(warehouse, t))) for t in timeframes])
+            started = time.perf_counter()
+            for row in found_timeframes:
+                upsert(warehouse, pandas_features(read_bars(warehouse, row["timeframe"])))
+            return time.perf_counter() - started
 
         def floor() -> float:
             warehouse.execute("drop table if exists floor")
-            statement = f"create table floor (like marts.market_data_v2); {ddl}; insert into floor select * from marts.market_data_v2"
-            return seconds(lambda: warehouse.execute(statement))
+            statements = ["create table floor (like marts.market_data_v2)", *(row["ddl"] for row in indexes)]
+            statements.append("insert into floor select * from marts.market_data_v2")
+            return seconds(lambda: warehouse.execute("; ".join(statements)))
 
         found = alternating(
             rounds,
