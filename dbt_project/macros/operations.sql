@@ -49,7 +49,7 @@
    it; 'spans' when those that int_frontier last prepared are all that was; 'everything' when the mart was written several
    times meanwhile, or anew. #}
 {% macro news_of_the_mart(model) -%}
-    {%- if not execute or starts_anew(model) -%}{{ return('everything') }}{%- endif -%}
+    {%- if not execute or starts_anew(model) or rebuilt_features() -%}{{ return('everything') }}{%- endif -%}
     {%- set found = run_query("select model, since_load_no, load_no from ops.watermarks where model in ('" ~ model ~ "', 'market_data_v2', 'int_frontier')") -%}
     {%- set reached = {} -%}
     {%- for row in found.rows %}{% do reached.update({row[0]: row}) %}{% endfor -%}

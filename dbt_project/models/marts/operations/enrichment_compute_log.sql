@@ -21,8 +21,8 @@
     config(
         materialized='incremental',
         incremental_strategy='append',
+        on_schema_change='fail',
         indexes=[
-            {'columns': ['id'], 'unique': true},
             {'columns': ['symbol', 'asset_class', 'timeframe', 'computation_timestamp']},
         ],
         post_hook=["{{ advance_watermark(['market_data_v2']) }}"]

@@ -2,8 +2,8 @@
     config(
         materialized='incremental',
         incremental_strategy='append',
+        on_schema_change='fail',
         indexes=[
-            {'columns': ['id'], 'unique': true},
             {'columns': ['symbol', 'asset_class', 'timeframe', 'fetch_timestamp']},
             {'columns': ['source', 'fetch_timestamp']},
         ],

@@ -4,8 +4,8 @@
         materialized='incremental',
         unique_key='id',
         incremental_strategy='merge',
+        on_schema_change='fail',
         indexes=[
-            {'columns': ['id'], 'unique': true},
             {'columns': ['symbol', 'asset_class', 'timeframe', 'gap_from'], 'unique': true},
         ],
         post_hook=["delete from {{ this }} where repair_state = 'gone'"]

@@ -7,8 +7,8 @@
         materialized='incremental',
         unique_key='id',
         incremental_strategy='merge',
+        on_schema_change='fail',
         indexes=[
-            {'columns': ['id'], 'unique': true},
             {'columns': ['symbol', 'asset_class', 'metric_date'], 'unique': true},
             {'columns': ['metric_date']},
         ],

@@ -2,8 +2,8 @@
     config(
         materialized='incremental',
         incremental_strategy='append',
+        on_schema_change='fail',
         indexes=[
-            {'columns': ['id'], 'unique': true},
             {'columns': ['symbol', 'asset_class', 'timeframe', 'timestamp']},
         ],
         pre_hook=["{{ require_whole('int_bars_to_reconcile') }}", '{{ forget_reconciled_bars() }}'],
@@ -194,7 +194,7 @@ final as (
         judged.field,
         judged.source,
         judged.other_source,
-        judged.resampled_from,
+        cast(judged.resampled_from as varchar(10)) as resampled_from,
         cast(judged.value as numeric(28, 10)) as value,
         cast(judged.other_value as numeric(28, 10)) as other_value,
         cast(case when abs(judged.difference_bp) < 1e14 then judged.difference_bp end as numeric(18, 4)) as difference_bp,
