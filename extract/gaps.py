@@ -16,8 +16,6 @@ from extract.responses import Task
 from extract.state import Loaded
 from extract.windows import Window, merged, missing
 
-# The verdicts that mean "ask": nobody was asked yet, or the source that was asked left the bars out.
-FETCHABLE = ("not fetched", "provider hole")
 # The newest gaps of a series that one run asks for.
 GAPS_A_RUN = 10
 
@@ -45,8 +43,7 @@ def _fetchable() -> dict[tuple[str, str], list[Window]]:
             return {}
         rows = connection.execute(
             "select symbol, timeframe, gap_from, gap_to from marts.bar_gaps"
-            " where verdict = any(%s) order by gap_to desc",
-            (list(FETCHABLE),),
+            " where repair_state = 'open' order by gap_to desc"
         ).fetchall()
     gaps: dict[tuple[str, str], list[Window]] = defaultdict(list)
     for symbol, timeframe, gap_from, gap_to in rows:

@@ -6,6 +6,7 @@ import csv
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from extract import settings
 from extract.patience import PATIENCE
 from extract.registry import COLUMNS
 from extract.run import prepare_warehouse
+from extract.timeframes import FIRST_REACH
 from scripts.cli import app
 from scripts.postgres import Server
 from tests.simulator import Simulator, running
@@ -143,6 +145,11 @@ def market(
     for name, value in {**database.environment, **simulator.environment()}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(PATIENCE, "backoff", (0.0, 0.0, 0.0))
+    # Shorter first reaches: a year of files and requests proves no more than weeks do.
+    monkeypatch.setitem(FIRST_REACH, "5m", timedelta(days=10))
+    monkeypatch.setitem(FIRST_REACH, "1h", timedelta(days=20))
+    monkeypatch.setattr("extract.binance.FIRST_STATISTICS_REACH", timedelta(days=10))
+    monkeypatch.setattr("extract.binance.FIRST_FUNDING_REACH", timedelta(days=40))
     forget()
     made = Market(tmp_path, database, simulator, monkeypatch)
     made.assets(BTC)

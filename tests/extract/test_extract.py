@@ -149,7 +149,7 @@ def test_futures_statistics_arrive_with_their_endpoints(market: Market) -> None:
 def test_usd_m_bars_where_there_is_no_spot_symbol(market: Market) -> None:
     market.assets({**BTC, "binance": "", "binance_futures": "BTCUSDT", "source_priority": "binance"})
     market.run("extract")
-    assert {request["provider"] for request in market.asked("bars")} == {"binance-futures", "binance-archive"}
+    assert {request["provider"] for request in market.asked("bars")} == {"binance-futures"}
     assert market.rows("binance", "endpoint = 'bars' and status = 'ok'")
 
 

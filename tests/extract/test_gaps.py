@@ -7,12 +7,12 @@ from tests.extract.conftest import BTC, Market
 BAR_GAPS = """
 create schema if not exists marts;
 create table marts.bar_gaps (
-    symbol text, asset_class text, timeframe text, gap_from timestamptz, gap_to timestamptz, verdict text
+    symbol text, asset_class text, timeframe text, gap_from timestamptz, gap_to timestamptz, repair_state text
 );
 insert into marts.bar_gaps values
-('BTC', 'crypto', '1h', '2013-02-10 03:00Z', '2013-02-10 06:00Z', 'provider hole'),
-('BTC', 'crypto', '1h', '2013-02-11 03:00Z', '2013-02-11 06:00Z', 'no trades'),
-('BTC', 'crypto', '1h', '2011-02-11 03:00Z', '2011-02-11 06:00Z', 'not fetched');
+('BTC', 'crypto', '1h', '2013-02-10 03:00Z', '2013-02-10 06:00Z', 'open'),
+('BTC', 'crypto', '1h', '2013-02-11 03:00Z', '2013-02-11 06:00Z', 'none'),
+('BTC', 'crypto', '1h', '2011-02-11 03:00Z', '2011-02-11 06:00Z', 'open');
 """
 
 

@@ -13,7 +13,7 @@ from extract.binance import archive
 from extract.planner import Series, in_order
 from extract.responses import Task
 from extract.run import PROVIDERS, prepare_warehouse
-from extract.timeframes import STEPS, closed_until, day_start, floor, may_trade_between
+from extract.timeframes import FIRST_REACH, STEPS, closed_until, day_start, floor, may_trade_between
 from extract.windows import chunks, merged, missing
 from tests.extract.conftest import AAPL, BTC, Market
 
@@ -163,9 +163,9 @@ def test_scarce_requests_join_new_bars_and_old_ones(market: Market) -> None:
 
 def test_a_hole_is_asked_for_again(market: Market) -> None:
     one, providers = series(market, BTC, "1h")
-    covered = [(at("2012-03-02"), at("2013-01-05")), (at("2013-01-07"), at("2013-03-02 01:00"))]
+    covered = [(at("2013-02-10"), at("2013-02-15")), (at("2013-02-17"), at("2013-03-02 01:00"))]
     tasks = planner.plan_new(one, providers["binance"], covered, at("2013-03-02 02:00")).tasks  # type: ignore[arg-type]
-    assert (at("2013-01-05"), at("2013-01-07")) in [(task.start, task.end) for task in tasks]
+    assert (at("2013-02-15"), at("2013-02-17")) in [(task.start, task.end) for task in tasks]
 
 
 def test_nothing_is_asked_outside_the_active_dates(market: Market) -> None:
@@ -182,6 +182,12 @@ def test_yahoo_is_not_asked_beyond_its_reach(market: Market) -> None:
     planned = planner.plan_windows(one, providers["yahoo"], window, now)  # type: ignore[arg-type]
     assert planned.tasks[0].start > now - timedelta(days=60) and planned.tasks[0].expires_in is not None
     assert planned.problem and "serves 5m bars only from" in planned.problem
+
+
+def test_first_reaches_are_those_promised() -> None:
+    assert {name: reach.days for name, reach in FIRST_REACH.items()} == {
+        "5m": 30, "15m": 60, "30m": 60, "1h": 365, "4h": 365, "1d": 730, "1w": 730
+    }  # fmt: skip
 
 
 def test_every_timeframe_of_the_contract_has_a_step() -> None:
