@@ -130,6 +130,11 @@ lint: $(EVERYTHING) ## ruff, mypy, sqlfluff
 .PHONY: check
 check: lint test ## lint and test
 
+.PHONY: bench
+bench: $(EVERYTHING) ## the benchmarks, as ratios, into bench.json (takes most of an hour)
+	@$(BIN)/python -m tests.extract.benchmark
+	@$(BIN)/python -m tests.benchmarks.transform
+
 .PHONY: clean
 clean: ## stop the embedded Postgres and remove everything generated, its data and .venv included
 	@[ ! -x $(BIN)/python ] || $(BIN)/python -m scripts.postgres down
