@@ -131,7 +131,7 @@ lint: $(EVERYTHING) ## ruff, mypy, sqlfluff
 check: lint test ## lint and test
 
 .PHONY: bench
-bench: $(EVERYTHING) ## the benchmarks, as ratios, into bench.json (takes most of an hour)
+bench: $(EVERYTHING) ## the benchmarks, as ratios of one run (takes most of an hour)
 	@$(BIN)/python -m tests.extract.benchmark
 	@$(BIN)/python -m tests.benchmarks.transform
 
