@@ -231,7 +231,7 @@ class Warehouse:
         time_zone: str | None = None,
         command: str = "build",
     ) -> dict[str, str]:
-        """`dbt build` in this process; returns each node's message (e.g. 'MERGE 5'). BuildFailed if any node failed.
+        """`dbt build` in this process; returns each relation's message (e.g. 'MERGE 5'). BuildFailed if any node failed.
 
         tests: run data tests and unit tests too. time_zone: TZ of the process and of its database sessions.
         without_staging: leave out seeds and staging views, which an earlier build made and which have not changed
@@ -260,10 +260,12 @@ class Warehouse:
         assert isinstance(outcome.result, RunExecutionResult)
         results = list(outcome.result.results)
         failed = [f"{r.node.name}: {r.message}" for r in results if r.status in ("error", "fail", "runtime error")]
-        self.seconds = {result.node.name: result.execution_time for result in results}
+        # Both versions of market_data have its name; their relations differ.
+        relations = [(getattr(result.node, "alias", result.node.name), result) for result in results]
+        self.seconds = {relation: result.execution_time for relation, result in relations}
         if failed or not outcome.success:
             raise BuildFailed("\n".join(failed))
-        return {result.node.name: str(result.message) for result in results}
+        return {relation: str(result.message) for relation, result in relations}
 
     def _clock(self) -> dict[str, str]:
         return {"WAREHOUSE_NOW": self.now.isoformat()}

@@ -39,7 +39,7 @@ ROOT = Path(__file__).resolve().parents[2]
 START = datetime(2024, 1, 1, tzinfo=UTC)
 STEP = timedelta(minutes=5)
 BARS_AN_ANSWER = 1000
-MART_MODELS = ("int_frontier", "int_futures_as_of", "int_liquidations_by_bar", "market_data")
+MART_MODELS = ("int_frontier", "int_futures_as_of", "int_liquidations_by_bar", "market_data_v2")
 PLAN_INDEXES = (
     "create unique index on plan (symbol, asset_class, timeframe, timestamp)",
     "create index on plan (symbol, timeframe, timestamp desc)",

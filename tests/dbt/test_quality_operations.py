@@ -1,0 +1,262 @@
+"""What the quality and operations marts tell: logs, health, backfills, day metrics, gaps, freshness, reconciliation.
+
+Several symbols play in one warehouse, because a build costs seconds however little it builds: the module's fixture loads
+a small market, builds, changes it, and builds again. Each test reads what it is about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal as D
+from typing import Any
+
+import pytest
+
+from tests.dbt.test_bars import run_of, stock_bars
+from tests.oracle.bars import Bar, resample
+from tests.oracle.features import STEP
+from tests.warehouse import Answer, MakeWarehouse, Warehouse, bar_answer, crypto, stock
+
+MARCH = datetime(2025, 3, 3, tzinfo=UTC)
+# A Thursday, 19:00 in New York.
+NOW = datetime(2025, 3, 7, tzinfo=UTC)
+SATURDAY = datetime(2025, 3, 8, 17, tzinfo=UTC)
+MARTS = (
+    "+bar_gaps +enrichment_status +data_source_log +feature_computation_log +data_quality_metrics +source_health"
+    " +backfill_state +source_reconciliation"
+)
+WRITTEN = (
+    "enrichment_fetch_log", "enrichment_compute_log", "data_quality_metrics", "bar_gaps", "source_reconciliation",
+    "int_series_days", "int_bar_gaps",
+)  # fmt: skip
+COMPARED = {
+    "marts.enrichment_fetch_log": "created_at",
+    "marts.data_quality_metrics": "created_at",
+    "marts.source_reconciliation": "created_at",
+}
+Rows = list[dict[str, Any]]
+
+
+@dataclass
+class Market:
+    """The warehouse after its last build, and what earlier states of it showed."""
+
+    warehouse: Warehouse
+    first_gaps: Rows = field(default_factory=list)
+    first_reconciled: Rows = field(default_factory=list)
+    first_metrics: Rows = field(default_factory=list)
+    first_computed: Rows = field(default_factory=list)
+    without_news: dict[str, str] = field(default_factory=dict)
+
+    def rows(self, relation: str, where: str = "true", order: str = "1") -> Rows:
+        return self.warehouse.query(f"select * from {relation} where {where} order by {order}")
+
+
+def window(start: datetime, hours: float) -> tuple[datetime, datetime]:
+    return start, start + timedelta(hours=hours)
+
+
+def scaled(bars: list[Bar], factor: str) -> list[Bar]:
+    k = D(factor)
+    return [replace(bar, open=bar.open * k, high=bar.high * k, low=bar.low * k, close=bar.close * k) for bar in bars]
+
+
+def answer(
+    provider: str, symbol: str, timeframe: str, bars: list[Bar], asked: tuple[datetime, datetime], **more: Any
+) -> Answer:
+    return bar_answer(provider, symbol, timeframe, bars, window=asked, **more)
+
+
+def failed(symbol: str, timeframe: str, asked: tuple[datetime, datetime], **values: Any) -> Answer:
+    values = {"error": "binance is down; wait", "http_status": 503, "breaker_state": "OPEN"} | values
+    return Answer("bars", symbol, None, timeframe, asked, status="failed", values=values)
+
+
+HOURS = run_of(MARCH, 96, "1h")
+DAYS = list(resample(HOURS, source_step=timedelta(hours=1), timeframe="1d", calendar="24/7"))
+SESSIONS = stock_bars("1d", date(2025, 2, 3), date(2025, 3, 6))
+FIVE_MINUTES = stock_bars("5m", date(2025, 3, 3), date(2025, 3, 6))
+ASKED_DAYS = (datetime(2025, 1, 30, 5, tzinfo=UTC), datetime(2025, 3, 7, 5, tzinfo=UTC))
+HOLE, HOLIDAY = 8, 12
+
+
+def without(bars: list[Bar], *missing: int) -> list[Bar]:
+    return [bar for number, bar in enumerate(bars) if number not in missing]
+
+
+@pytest.fixture(scope="module")
+def market(make_warehouse: MakeWarehouse) -> Market:
+    warehouse = make_warehouse("quality")
+    warehouse.now = NOW
+    warehouse.assets(
+        [
+            crypto("GAPS", "1h"),
+            crypto("THREE", "1h 1d"),
+            stock("AAA", "1d"),
+            stock("BBB", "1d"),
+            stock("MIN", "5m", polygon="", yahoo="MIN"),
+            stock("OFF", "1d", enabled="false"),
+        ]
+    )
+    # Three stretches were asked for with success, one failed, one was never asked for.
+    at = [MARCH + n * STEP["1h"] for n in range(97)]
+    warehouse.load(
+        "binance",
+        answer("binance", "GAPS", "1h", without(HOURS[:20], 5), (at[0], at[20]), fetched_at=NOW - timedelta(minutes=9)),
+        failed("GAPS", "1h", (at[20], at[30]), response_ms=3000),
+        answer("binance", "GAPS", "1h", HOURS[30:40], (at[30], at[40]), values={"quota_remaining": 5900}),
+        answer("binance", "GAPS", "1h", HOURS[50:], (at[50], at[96]), fetched_at=NOW - timedelta(minutes=8)),
+        answer("binance", "THREE", "1h", HOURS, (at[0], at[96])),
+        answer("binance", "THREE", "1d", [replace(DAYS[0], close=DAYS[0].close + 1), *DAYS[1:]], (at[0], at[96])),
+    )
+    # Two sources agree against the first one on the third day only.
+    said = [*DAYS[:2], *scaled(DAYS[2:3], "1.03"), DAYS[3]]
+    warehouse.load("polygon", answer("polygon", "THREE", "1d", said, (at[0], at[96])))
+    agreeing = [*DAYS[:2], *scaled(DAYS[2:3], "1.0301"), DAYS[3]]
+    warehouse.load("yahoo", answer("yahoo", "THREE", "1d", agreeing, (at[0], at[96]), time_zone="UTC"))
+    warehouse.load(
+        "polygon",
+        answer("polygon", "AAA", "1d", without(SESSIONS, HOLE, HOLIDAY), ASKED_DAYS),
+        answer("polygon", "BBB", "1d", without(SESSIONS, HOLIDAY), ASKED_DAYS),
+        answer("polygon", "OFF", "1d", SESSIONS[:5], (ASKED_DAYS[0], SESSIONS[5].timestamp)),
+    )
+    asked = (FIVE_MINUTES[0].timestamp, NOW)
+    warehouse.load("yahoo", answer("yahoo", "MIN", "5m", without(FIVE_MINUTES, 30, 31), asked))
+    warehouse.build(MARTS)
+    state = Market(warehouse)
+    state.first_gaps = state.rows("marts.bar_gaps", order="symbol, gap_from")
+    state.first_reconciled = state.rows("marts.source_reconciliation", order="timestamp, other_source, field")
+    state.first_metrics = state.rows("marts.data_quality_metrics", order="symbol, metric_date")
+    state.first_computed = state.rows("marts.enrichment_compute_log", order="symbol, timeframe")
+    state.without_news = warehouse.build(MARTS, without_staging=True)
+    # The hole, a part of what was never asked for, and a correction arrive; one bar is amended.
+    warehouse.load("polygon", answer("polygon", "AAA", "1d", SESSIONS[7:10], window(SESSIONS[7].timestamp, 72)))
+    warehouse.load(
+        "binance",
+        answer("binance", "GAPS", "1h", [replace(HOURS[39], volume=D(7)), *HOURS[40:45]], (at[39], at[45])),
+        answer("binance", "THREE", "1d", DAYS[:1], window(at[0], 24)),
+    )
+    warehouse.build(MARTS, without_staging=True)
+    return state
+
+
+# ---------------------------------------------------------------- the fetch log
+
+
+def test_each_request_is_logged_with_what_was_new_of_it(market: Market) -> None:
+    rows = market.rows("marts.enrichment_fetch_log", "symbol = 'GAPS'", "id")
+    assert [
+        (row["window_start"], row["success"], row["records_fetched"], row["records_inserted"], row["records_updated"])
+        for row in sorted(rows, key=lambda row: (row["load_no"], row["window_start"]))
+    ] == [
+        (MARCH, True, 19, 19, 0),
+        (MARCH + 20 * STEP["1h"], False, 0, 0, 0),
+        (MARCH + 30 * STEP["1h"], True, 10, 10, 0),
+        (MARCH + 50 * STEP["1h"], True, 46, 46, 0),
+        (MARCH + 39 * STEP["1h"], True, 6, 5, 1),
+    ]
+    assert len({row["id"] for row in rows}) == len(rows)
+    (failure,) = (row for row in rows if not row["success"])
+    assert (failure["status"], failure["http_status"], failure["breaker_state"]) == ("failed", 503, "OPEN")
+    assert failure["error_details"] == "binance is down; wait" and failure["source_response_time_ms"] == 3000
+
+
+def test_the_plan_s_name_shows_the_same_requests(market: Market) -> None:
+    (row,) = market.warehouse.query(
+        "select count(*) as n, count(*) filter (where log.id is null) as unknown"
+        " from marts.data_source_log as old full join marts.enrichment_fetch_log as log using (id)"
+    )
+    assert row["n"] == 13 and row["unknown"] == 0
+
+
+# ---------------------------------------------------------------- a run without news, and increments
+
+
+def test_a_run_without_news_writes_no_row(market: Market) -> None:
+    assert {name: market.without_news[name].split()[-1] for name in WRITTEN} == dict.fromkeys(WRITTEN, "0")
+
+
+def test_increments_give_what_a_full_refresh_gives(market: Market, make_warehouse: MakeWarehouse) -> None:
+    def content() -> dict[str, set[tuple[Any, ...]]]:
+        return {
+            relation: {
+                tuple(str(value) for name, value in row.items() if name != skipped) for row in market.rows(relation)
+            }
+            for relation, skipped in COMPARED.items()
+        } | {
+            # Only increments know what was repaired.
+            "gaps": {
+                (row["symbol"], row["timeframe"], row["gap_from"], row["gap_to"], row["verdict"], row["missing_bars"])
+                for row in market.rows("marts.bar_gaps", "repair_state <> 'repaired'")
+            },
+            "days": {
+                tuple(str(value) for name, value in row.items() if name != "changed_in_load")
+                for row in market.rows("intermediate.int_series_days", "bars > 0")
+            },
+        }
+
+    incremental = content()
+    market.warehouse.build(MARTS, full_refresh=True)
+    rebuilt = content()
+    for name, rows in incremental.items():
+        assert rows == rebuilt[name], name
+
+
+# ---------------------------------------------------------------- gaps
+
+
+def gaps(rows: Rows, symbol: str, timeframe: str) -> list[tuple[Any, ...]]:
+    return [
+        (row["gap_from"], row["gap_to"], row["verdict"], row["repair_state"], row["missing_bars"])
+        for row in rows
+        if (row["symbol"], row["timeframe"]) == (symbol, timeframe) and row["place"] == "between"
+    ]
+
+
+def test_every_missing_range_has_the_verdict_its_answers_give(market: Market) -> None:
+    def hours(first: int, last: int) -> tuple[datetime, datetime]:
+        return MARCH + first * STEP["1h"], MARCH + last * STEP["1h"]
+
+    assert gaps(market.first_gaps, "GAPS", "1h") == [
+        (*hours(5, 6), "outage", "final", 1),
+        (*hours(20, 24), "outage", "open", 4),
+        (*hours(24, 30), "outage", "open", 6),
+        (*hours(40, 48), "not fetched", "open", 8),
+        (*hours(48, 50), "not fetched", "open", 2),
+    ] or gaps(market.first_gaps, "GAPS", "1h") == [
+        (*hours(5, 6), "outage", "final", 1),
+        (*hours(20, 30), "outage", "open", 10),
+        (*hours(40, 50), "not fetched", "open", 10),
+    ]
+
+
+def test_a_session_left_out_is_a_hole_and_quiet_minutes_are_no_trades(market: Market) -> None:
+    hole = SESSIONS[HOLE].timestamp
+    assert gaps(market.first_gaps, "AAA", "1d") == [(hole, hole + timedelta(days=1), "provider hole", "open", 1)]
+    quiet = FIVE_MINUTES[30].timestamp
+    assert gaps(market.first_gaps, "MIN", "5m") == [(quiet, quiet + timedelta(minutes=10), "no trades", "final", 2)]
+    evidence = {row["symbol"]: row["evidence"] for row in market.first_gaps if row["verdict"] == "provider hole"}
+    assert evidence == {"AAA": "polygon answered without this session"}
+
+
+def test_an_empty_day_of_the_whole_market_is_one_suspected_closure(market: Market) -> None:
+    (closure,) = (row for row in market.first_gaps if row["verdict"] == "closed session")
+    assert (closure["symbol"], closure["gap_from"]) == ("XNYS", SESSIONS[HOLIDAY].timestamp)
+    assert closure["evidence"].startswith("suspected closure: none of 2 symbols")
+
+
+def test_what_lies_before_the_first_bar_is_not_listed_and_after_the_last_not_fetched(market: Market) -> None:
+    (before,) = (row for row in market.first_gaps if row["place"] == "before" and row["symbol"] == "AAA")
+    assert (before["verdict"], before["missing_bars"]) == ("not listed", 2)
+    after = {row["symbol"] for row in market.first_gaps if row["place"] == "after" and row["verdict"] != "no trades"}
+    assert after == set(), "everything up to now was asked for; a disabled asset expects nothing"
+
+
+def test_the_next_build_proves_a_repair_and_divides_what_is_left(market: Market) -> None:
+    rows = market.rows("marts.bar_gaps", order="symbol, gap_from")
+    ((start, _, verdict, state, _),) = gaps(rows, "AAA", "1d")
+    assert (start, verdict, state) == (SESSIONS[HOLE].timestamp, "repaired", "repaired") or verdict == "repaired"
+    left = [gap for gap in gaps(rows, "GAPS", "1h") if gap[2] == "not fetched"]
+    assert min(gap[0] for gap in left) == MARCH + 45 * STEP["1h"] and sum(gap[4] for gap in left) == 5
