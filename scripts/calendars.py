@@ -29,7 +29,7 @@ def exceptions() -> list[tuple[str, str, str, str]]:
             continue
         hours = [f"{moment.tz_convert(TIME_ZONE):%H:%M}" for moment in calendar.session_open_close(day)]
         if hours != [OPENS, CLOSES]:
-            rows.append((CALENDAR, date, *hours))
+            rows.append((CALENDAR, date, hours[0], hours[1]))
     return rows
 
 
