@@ -13,6 +13,7 @@ import dlt
 
 from extract import clock, database, demo_mark, gaps, pipeline, planner, registry, settings, state
 from extract.binance import Binance
+from extract.coinmetrics import CoinMetrics
 from extract.planner import Planned, Series
 from extract.polygon import Polygon
 from extract.progress import Progress
@@ -25,7 +26,12 @@ from extract.windows import Window
 from extract.yahoo import Yahoo
 
 # In the order they are asked within a run: those without a small budget first.
-PROVIDERS: dict[str, type[Provider]] = {"binance": Binance, "yahoo": Yahoo, "polygon": Polygon}
+PROVIDERS: dict[str, type[Provider]] = {
+    "binance": Binance,
+    "yahoo": Yahoo,
+    "coinmetrics": CoinMetrics,
+    "polygon": Polygon,
+}
 # Tasks a load package: what a crash can cost, and what a committed step of a long load is.
 BATCH = 64
 SCARCE_BATCH = 10
@@ -210,7 +216,7 @@ def open_providers(stack: ExitStack, only: str | None = None, check: bool = True
     demo_mark.refuse_mixing()
     opened: dict[str, Provider] = {}
     for name, make in PROVIDERS.items():
-        if only and name != only:
+        if (only and name != only) or (name == "coinmetrics" and not settings.load().coinmetrics_enabled):
             continue
         provider = make()
         stack.callback(provider.close)

@@ -1,0 +1,136 @@
+"""Coin Metrics: exchange inflows, asked of the simulator and loaded."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from extract.coinmetrics import helpers
+from extract.responses import BadPayload, NoAnswer
+from tests.extract.conftest import BTC, Market
+
+COIN = {**BTC, "timeframes": "1d", "binance": "", "polygon": "", "source_priority": "yahoo", "coinmetrics": "btc"}
+ETH = {**COIN, "symbol": "ETH", "yahoo": "ETH-USD", "coinmetrics": "eth"}
+
+
+@pytest.fixture
+def inflows(market: Market) -> Market:
+    """A registry of one asset whose inflows are wanted; its clock stands at 2013-03-02 02:00."""
+    market.assets(COIN)
+    market.set(COINMETRICS_ENABLED="true")
+    return market
+
+
+def day(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def days_of(row: dict[str, Any]) -> list[str]:
+    return [item["time"][:10] for item in row["payload"]["data"]]
+
+
+def test_nothing_is_asked_unless_switched_on(market: Market) -> None:
+    market.assets(COIN)
+    market.run("extract")
+    assert market.asked("exchange_inflow") == [] and market.rows("coinmetrics") == []
+
+
+def test_two_years_come_first_and_then_the_days_that_may_be_revised(inflows: Market) -> None:
+    inflows.assets(COIN, ETH)
+    inflows.run("extract")
+    assert sorted(request["query"]["assets"] for request in inflows.asked("exchange_inflow")) == ["btc", "eth"]
+    first, other = sorted(inflows.rows("coinmetrics"), key=lambda row: row["symbol"])
+    assert (first["symbol"], first["asset_class"], first["provider_symbol"]) == ("BTC", "crypto", "btc")
+    assert (other["symbol"], {row["asset"] for row in other["payload"]["data"]}) == ("ETH", {"eth"})
+    assert (first["endpoint"], first["origin"], first["status"]) == ("exchange_inflow", "rest", "ok")
+    assert (first["window_start"], first["window_end"]) == (day("2011-03-03"), day("2013-03-02"))
+    # The newest day is published six hours after its end; it is two o'clock.
+    assert (days_of(first)[0], days_of(first)[-1]) == ("2011-03-03", "2013-02-28")
+    assert first["row_count"] == len(days_of(first)) == 729 and first["http_status"] == 200
+    assert first["quota_remaining"] is not None
+    before = first["payload"]["data"][-1]
+
+    inflows.at("2013-03-03T12:00:00Z")
+    inflows.run("extract", "--symbols", "BTC")
+    newest = inflows.rows("coinmetrics", "symbol = 'BTC'")[-1]
+    assert (newest["window_start"], newest["window_end"]) == (day("2013-02-23"), day("2013-03-03"))
+    (revised,) = (item for item in newest["payload"]["data"] if item["time"] == before["time"])
+    assert revised["FlowInExNtv"] != before["FlowInExNtv"], "the provider has revised it"
+    assert days_of(newest)[-1] == "2013-03-02"
+
+    inflows.run("extract", "--symbols", "BTC")
+    again = inflows.rows("coinmetrics", "symbol = 'BTC'")[-1]
+    assert (again["status"], again["payload"], again["window_start"]) == ("unchanged", None, day("2013-02-23"))
+
+
+def test_a_pause_leaves_no_hole(inflows: Market) -> None:
+    inflows.run("extract")
+    inflows.at("2013-04-20T12:00:00Z")
+    inflows.run("extract")
+    newest = inflows.rows("coinmetrics")[-1]
+    assert (newest["window_start"], newest["window_end"]) == (day("2013-02-23"), day("2013-04-20"))
+
+
+def test_a_backfill_asks_for_its_window(inflows: Market) -> None:
+    inflows.run("backfill", "--start", "2012-01-01", "--end", "2012-01-31")
+    (row,) = inflows.rows("coinmetrics")
+    assert (row["window_start"], row["window_end"]) == (day("2012-01-01"), day("2012-02-01"))
+    assert (days_of(row)[0], days_of(row)[-1], row["row_count"]) == ("2012-01-01", "2012-01-31", 31)
+
+
+def test_pages_are_rows_of_their_own(inflows: Market) -> None:
+    inflows.patch.setattr("extract.coinmetrics.PAGE_SIZE", 20)
+    inflows.run("extract", "--start", "2012-01-01", "--end", "2012-02-19")
+    rows = inflows.rows("coinmetrics")
+    assert [len(days_of(row)) for row in rows] == [20, 20, 10]
+    ends = [day("2012-01-01"), day("2012-01-21"), day("2012-02-10"), day("2012-02-20")]
+    assert [(row["window_start"], row["window_end"]) for row in rows] == list(zip(ends, ends[1:], strict=False))
+    assert len({name for row in rows for name in days_of(row)}) == 50
+
+
+@pytest.mark.parametrize(("status", "kind"), [(400, "bad_parameter"), (403, "forbidden")])
+def test_a_refusal_is_an_answer(inflows: Market, status: int, kind: str) -> None:
+    inflows.simulator.add_fault(kind="status", status=status, provider="coinmetrics")
+    output = inflows.run("extract", expect=3)
+    assert re.search(rf"exchange_inflow.*HTTP {status}.*{kind}", output)
+    assert len(inflows.asked("exchange_inflow")) == 1, "a refusal is not asked again"
+    (row,) = inflows.rows("coinmetrics")
+    assert (row["status"], row["http_status"], row["payload"]) == ("failed", status, None)
+
+
+def test_too_many_requests_are_asked_again(inflows: Market) -> None:
+    inflows.simulator.add_fault(kind="status", status=429, provider="coinmetrics", count=1)
+    inflows.run("extract")
+    assert [request["status"] for request in inflows.asked("exchange_inflow")] == [429, 200]
+
+
+def test_an_unknown_asset_fails_alone(inflows: Market) -> None:
+    inflows.assets(COIN, {**ETH, "coinmetrics": "nosuch"})
+    output = inflows.run("extract", expect=3)
+    assert "'nosuch' is not supported" in output
+    assert {row["symbol"]: row["status"] for row in inflows.rows("coinmetrics")} == {"BTC": "ok", "ETH": "failed"}
+
+
+def test_the_doctor_tries_the_symbol(inflows: Market) -> None:
+    inflows.set(POLYGON_API_KEY="simulator")
+    assert "ok    symbols of coinmetrics: all 1 known" in inflows.run("doctor", expect=1).replace("run lock", "")
+    inflows.assets({**COIN, "coinmetrics": "nosuch"})
+    assert "FAIL  symbols of coinmetrics" in inflows.run("doctor", expect=1)
+
+
+def test_bodies() -> None:
+    good = b'{"data":[{"asset":"btc","time":"2012-01-01T00:00:00.000000000Z","FlowInExNtv":"1.5"}]}'
+    pending = b'{"data":[{"asset":"btc","time":"2012-01-01T00:00:00.000000000Z","FlowInExNtv":null}]}'
+    assert helpers.inflows(good, "btc", may_be_empty=False).row_count == 1
+    assert helpers.inflows(pending, "btc", may_be_empty=True).row_count == 0
+    assert helpers.newest_day(good) + timedelta(days=1) == day("2012-01-02")
+    assert helpers.next_page(good) is None
+    for body in (pending, b'{"data":[]}'):
+        with pytest.raises(NoAnswer):
+            helpers.inflows(body, "btc", may_be_empty=False)
+    for body in (b"<html>", b"[]", b'{"error":{}}', b'{"data":[1]}', good.replace(b"btc", b"eth")):
+        with pytest.raises(BadPayload):
+            helpers.inflows(body, "btc", may_be_empty=True)
