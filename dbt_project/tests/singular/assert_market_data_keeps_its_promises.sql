@@ -1,5 +1,5 @@
--- One scan of market_data_v2 for everything its column descriptions promise; a row that breaks a promise comes back with
--- the names of all it breaks. Provider facts are no promises: those are in validation_notes.
+-- One scan of market_data_v2 for everything its column descriptions promise; a row that breaks a promise comes back
+-- with the names of all it breaks. Provider facts are no promises: those are in validation_notes.
 {%- set universal = [
     'return_1h', 'return_1d', 'log_return', 'volatility_20', 'volatility_50', 'true_range', 'atr', 'hlc3', 'sma_20',
     'sma_50', 'vwap_20', 'trend_direction', 'market_structure', 'rolling_volume_20', 'volume_spike_score'
