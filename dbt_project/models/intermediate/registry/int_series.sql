@@ -11,19 +11,16 @@ assets as (
 ),
 
 answers_with_bars as (
-    {% for provider in ['polygon', 'binance', 'yahoo'] -%}
     select
-        '{{ provider }}' as source,
-        responses.symbol,
-        responses.asset_class,
-        responses.timeframe,
-        min(responses.fetched_at) as first_fetched_at
-    from {{ source('raw_' ~ provider, 'responses') }} as responses
-    inner join {{ ref('int_loads') }} as loads on loads.load_id = responses._dlt_load_id
-    where responses.endpoint = 'bars' and responses.row_count > 0
-    group by responses.symbol, responses.asset_class, responses.timeframe
-    {% if not loop.last %}union all{% endif %}
-    {% endfor %}
+        answers.source,
+        answers.symbol,
+        answers.asset_class,
+        answers.timeframe,
+        min(answers.fetched_at) as first_fetched_at
+    from {{ ref('stg_ops__answers') }} as answers
+    inner join {{ ref('int_loads') }} as loads on loads.provider = answers.source and loads.load_id = answers.load_id
+    where answers.endpoint = 'bars' and answers.row_count > 0
+    group by answers.source, answers.symbol, answers.asset_class, answers.timeframe
 ),
 
 fetched as (
