@@ -64,12 +64,15 @@ RESPONSES: dict[str, Any] = {
 log = logging.getLogger(__name__)
 
 
-def make(source: str) -> dlt.Pipeline:
-    """The source's pipeline, with whatever an interrupted run left behind thrown away."""
+def make(source: str, own_name: str | None = None) -> dlt.Pipeline:
+    """The source's pipeline, with whatever an interrupted run left behind thrown away.
+
+    Under an `own_name` a second process can load into the same schema at the same time.
+    """
     for name, value in DLT_SETTINGS.items():
         dlt.config[name] = value
     pipeline = dlt.pipeline(
-        pipeline_name=f"market_{source}",
+        pipeline_name=f"market_{own_name or source}",
         destination=dlt.destinations.postgres(database.url()),
         dataset_name=f"raw_{source}",
         pipelines_dir=str(_work_directory()),

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from pyrate_limiter import Duration, InMemoryBucket, Limiter, Rate, SingleBucketFactory
 
@@ -106,10 +107,9 @@ class CoinMetrics(Provider):
         while True:
             part = task.part(start, task.end)
             may_be_empty = part.end - part.start < NEVER_EMPTY
+            parse = partial(helpers.inflows, asset=task.provider_symbol, may_be_empty=may_be_empty)
             answer = self._ask(query)
-            fetched = examined(
-                part, answer, lambda body, empty=may_be_empty: helpers.inflows(body, task.provider_symbol, empty)
-            )
+            fetched = examined(part, answer, parse)
             token = helpers.next_page(answer.body) if fetched.parsed and answer.body else None
             if token is None or answer.body is None:
                 yield fetched

@@ -90,11 +90,11 @@ class Market:
 
     def query(self, statement: str) -> list[dict[str, Any]]:
         with psycopg.connect(self.database.dsn, row_factory=dict_row) as connection:
-            return connection.execute(statement).fetchall()  # type: ignore[arg-type]
+            return connection.execute(statement).fetchall()
 
     def execute(self, statements: str) -> None:
         with psycopg.connect(self.database.dsn) as connection:
-            connection.execute(statements)  # type: ignore[call-overload]
+            connection.execute(statements)
 
     def rows(self, source: str, where: str = "true") -> list[dict[str, Any]]:
         """The committed raw rows of a source, in the order of loading."""

@@ -70,17 +70,17 @@ def load_days(start: datetime, kill_in: str | None = None, delay: float = 0) -> 
     return os.waitstatus_to_exitcode(status)
 
 
-def campaign(dsn: str, kills: int, seed: int) -> Counter[str]:
+def campaign(kills: int, seed: int) -> Counter[str]:
     """Kill so many loads, finish each, check its bars. Raises AssertionError with what is wrong."""
     chance = random.Random(seed)
     hit: Counter[str] = Counter()
     assert load_days(FIRST_DAY - timedelta(days=DAYS)) == 0
     assert load_days(FIRST_DAY) == 0
     expected = len(SYMBOLS) * DAYS * 288
-    with psycopg.connect(dsn, autocommit=True) as connection:
+    with psycopg.connect(autocommit=True) as connection:
 
         def count(statement: str, *values: object) -> tuple[int, ...]:
-            return connection.execute(statement, values).fetchone() or ()  # type: ignore[arg-type]
+            return connection.execute(statement, values).fetchone() or ()
 
         for number in range(1, kills + 1):
             start = FIRST_DAY + number * timedelta(days=DAYS)
@@ -131,12 +131,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     with ExitStack() as stack:
-        server = stack.enter_context(temporary_postgres())
+        if not os.environ.get("PGHOST"):
+            os.environ.update(stack.enter_context(temporary_postgres()).environment())
         simulator = stack.enter_context(running("demo", CLOCK, process=True))
         prepare(Path(stack.enter_context(TemporaryDirectory())))
-        os.environ.update({**server.environment(), **simulator.environment()})
+        os.environ.update(simulator.environment())
         assert pipeline.RAW_SOURCES  # imported before the first fork
-        hit = campaign(server.dsn(), options.kills, options.seed)
+        hit = campaign(options.kills, options.seed)
         stack.callback(os.chdir, "/")
     for what, times in hit.most_common():
         print(f"{times:4} killed: {what}")

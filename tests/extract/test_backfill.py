@@ -5,7 +5,8 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from extract import backfill, backfill_jobs
+from extract import backfill_jobs
+from extract.run import Run
 from tests.extract.conftest import AAPL, BTC, Market
 
 YEAR = ("--start", "2012-01-01", "--end", "2012-06-30")
@@ -47,7 +48,7 @@ def test_an_interrupted_backfill_asks_only_for_the_rest(market: Market, monkeypa
 
 def test_pause_stops_between_two_packages_and_resume_goes_on(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("extract.run.BATCH", 1)
-    load, packages = backfill.Run.load, []
+    load, packages = Run.load, []
 
     def load_then_pause(self, source, tasks):  # type: ignore[no-untyped-def]
         for row in load(self, source, tasks):
@@ -56,7 +57,7 @@ def test_pause_stops_between_two_packages_and_resume_goes_on(market: Market, mon
                 assert backfill_jobs.pause() == 1
             yield row
 
-    monkeypatch.setattr(backfill.Run, "load", load_then_pause)
+    monkeypatch.setattr(Run, "load", load_then_pause)
     market.run("backfill", *YEAR)
     (series,) = status(market)
     assert series["state"] == "paused" and series["status"] == "in_progress"

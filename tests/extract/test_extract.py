@@ -104,8 +104,8 @@ def test_old_bars_come_from_verified_archive_files(market: Market) -> None:
     assert len(payload["rows"]) == 288 and all(isinstance(cell, str) for cell in payload["rows"][0])
     market.asked()
     market.run("extract", "--start", "2013-02-21", "--end", "2013-02-23")
-    files = [one["path"] for one in market.asked() if one["provider"] == "binance-archive"]
-    assert len(files) == 3 and all(path.endswith(".CHECKSUM") for path in files)
+    asked = [one["path"] for one in market.asked() if one["provider"] == "binance-archive"]
+    assert len(asked) == 3 and all(path.endswith(".CHECKSUM") for path in asked)
     assert len(market.rows("binance", "origin = 'archive' and status = 'unchanged'")) == 3
 
 

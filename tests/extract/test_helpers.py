@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import orjson
 import pytest
@@ -16,7 +17,7 @@ from extract.responses import BadPayload, NoAnswer, sha256
 from extract.yahoo import helpers as yahoo
 
 BAR = {"v": 1, "vw": 1, "o": 1, "c": 1, "h": 1, "l": 1, "t": 1672531200000, "n": 1}
-KLINE = [1672531200000, "1", "1", "1", "1", "1", 1672534799999, "1", 1, "1", "1", "0"]
+KLINE: list[Any] = [1672531200000, "1", "1", "1", "1", "1", 1672534799999, "1", 1, "1", "1", "0"]
 
 
 def body(**fields: object) -> bytes:
@@ -113,7 +114,7 @@ def test_archive_files_must_have_their_checksum_and_be_a_zip() -> None:
 def chart(timestamps: list[int] | None, granularity: str = "1d", length: int | None = None) -> bytes:
     count = len(timestamps or []) if length is None else length
     quote = {field: [1.0] * count for field in yahoo.PRICE_FIELDS} if timestamps else {}
-    result = {"meta": {"dataGranularity": granularity}, "indicators": {"quote": [quote]}}
+    result: dict[str, Any] = {"meta": {"dataGranularity": granularity}, "indicators": {"quote": [quote]}}
     if timestamps:
         result["timestamp"] = timestamps
     return orjson.dumps({"chart": {"result": [result], "error": None}})

@@ -15,8 +15,9 @@ from tests.extract.conftest import AAPL, BTC, Market
 class Reply:
     """A response as `Source.ask` needs it."""
 
-    def __init__(self, status: int, content: bytes = b"[]", **headers: str) -> None:
-        self.status_code, self.content, self.headers = status, content, headers
+    def __init__(self, status: int, content: bytes = b"[]", retry_after: str | None = None) -> None:
+        self.status_code, self.content = status, content
+        self.headers = {"Retry-After": retry_after} if retry_after else {}
 
 
 def replies(*answers: Reply | Exception):  # type: ignore[no-untyped-def]
@@ -60,20 +61,18 @@ def test_a_success_after_failures_is_a_success(waits: list[float]) -> None:
 
 
 def test_retry_after_replaces_the_wait(waits: list[float]) -> None:
-    assert Source("binance").ask(replies(Reply(429, **{"Retry-After": "7"}), Reply(200))).is_success
+    assert Source("binance").ask(replies(Reply(429, retry_after="7"), Reply(200))).is_success
     assert waits == [7]
 
 
 def test_a_429_stops_the_other_threads_too(waits: list[float]) -> None:
     source = Source("binance")
-    source.ask(replies(Reply(429, **{"Retry-After": "9"}), Reply(200)))
+    source.ask(replies(Reply(429, retry_after="9"), Reply(200)))
     source.ask(replies(Reply(200)))
     assert waits[0] == 9 and 8 < waits[1] <= 9, "the second request was held back before it was sent"
 
 
-@pytest.mark.parametrize(
-    "banned", [Reply(429, **{"Retry-After": "121"}), Reply(418, **{"Retry-After": "3600"}), Reply(418)]
-)
+@pytest.mark.parametrize("banned", [Reply(429, retry_after="121"), Reply(418, retry_after="3600"), Reply(418)])
 def test_a_long_retry_after_blocks_the_source_for_all_runs(market: Market, waits: list[float], banned: Reply) -> None:
     send = replies(banned, Reply(200))
     assert "asked to wait until" in str(Source("binance").ask(send).error)
@@ -123,9 +122,9 @@ def test_three_failures_open_the_breaker_and_one_trial_closes_it(market: Market,
 
 
 def test_retry_after_may_be_a_date() -> None:
-    assert retry_after(Reply(429, **{"Retry-After": "Fri, 01 Jan 2100 00:00:00 GMT"})) > 10**9
-    assert retry_after(Reply(429, **{"Retry-After": "Fri, 01 Jan 2010 00:00:00 GMT"})) == 0
-    assert retry_after(Reply(429, **{"Retry-After": "soon"})) == retry_after(Reply(429)) == 0
+    assert retry_after(Reply(429, retry_after="Fri, 01 Jan 2100 00:00:00 GMT")) > 10**9
+    assert retry_after(Reply(429, retry_after="Fri, 01 Jan 2010 00:00:00 GMT")) == 0
+    assert retry_after(Reply(429, retry_after="soon")) == retry_after(Reply(429)) == 0
 
 
 def test_a_source_that_is_down_hands_its_series_to_the_next(market: Market) -> None:
