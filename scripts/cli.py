@@ -104,6 +104,15 @@ def backfill_status(json: Annotated[bool, typer.Option("--json")] = False) -> No
         backfill_jobs.show(as_json=json)
 
 
+@app.command("collect-liquidations")
+def collect_liquidations(symbols: Symbols = None) -> None:
+    """Watch Binance's stream of forced orders until SIGTERM or Ctrl-C; runs beside an extract."""
+    with _reporting():
+        from extract.binance.liquidations import collect
+
+        raise typer.Exit(0 if collect(_words(symbols)) else 1)
+
+
 @app.command()
 def demo() -> None:
     """Run the whole pipeline on real and synthetic data, without key, server or network."""
