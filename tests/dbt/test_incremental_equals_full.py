@@ -2,7 +2,8 @@
 
 Each step of a random history (histories.py) is loaded into two warehouses. One is built incrementally, the other is
 emptied of all but its raw rows and built anew; every column must be the same but those that say when a row was
-computed. Then the incremental one is built again, without news: it must not touch a row.
+computed. Then the incremental one is built again, without news: it must not touch a row. Some builds are broken off
+half-way first; at the end the incremental one is built with `--full-refresh` and must still be the same.
 
 More steps: `pytest -m long`, or EQUALITY_STEPS=40 EQUALITY_SEED=7.
 """
@@ -10,6 +11,7 @@ More steps: `pytest -m long`, or EQUALITY_STEPS=40 EQUALITY_SEED=7.
 from __future__ import annotations
 
 import os
+import random
 from collections import Counter
 from collections.abc import Callable
 
@@ -24,6 +26,7 @@ LONG_STEPS = 40
 
 BUILT_SCHEMAS = ("seeds", "staging", "intermediate", "marts", "snapshots")
 SELECTED = "+market_data_v2 +rejected_bars +unfinished_bars"
+HALF_WAY = ("int_bar_revisions", "int_bars_selected", "int_bars_resampled", "int_frontier")
 COMPARED = {
     "marts.market_data_v2": "symbol, asset_class, timeframe, timestamp",
     "marts.rejected_bars": "source, symbol, timeframe, timestamp",
@@ -108,8 +111,14 @@ def row_versions(warehouse: Warehouse) -> dict[str, list[tuple[str, str, str]]]:
 def run(history: History, incremental: Warehouse, full: Warehouse, steps: int) -> None:
     history.begin()
     incremental.build(SELECTED)
+    chance = random.Random(history.seed)
     for step in range(steps):
         happened = history.step()
+        if chance.random() < 0.3:
+            # A run that ended half-way; more arrives before the next one.
+            broken_off_after = chance.choice(HALF_WAY)
+            incremental.build(f"+{broken_off_after}")
+            happened += [f"a build broken off after {broken_off_after}", *history.step()]
         print(f"step {step + 1}: " + "; ".join(happened))
         incremental.build(SELECTED, without_staging=not history.changed_registry)
         build_anew(full)
@@ -118,6 +127,8 @@ def run(history: History, incremental: Warehouse, full: Warehouse, steps: int) -
             before = row_versions(incremental)
             incremental.build(SELECTED, without_staging=True)
             assert row_versions(incremental) == before, "a build without news wrote rows"
+    incremental.build(SELECTED, full_refresh=True)
+    assert_equal(incremental, full, history)
     rows = len(rows_of(incremental, "intermediate.int_bars"))
     assert rows > 800, "the history is too small to prove anything"
 
