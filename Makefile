@@ -3,12 +3,14 @@ MAKEFLAGS += --warn-undefined-variables --no-builtin-rules --no-print-directory
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .SUFFIXES:
+# Stamps build on each other.
+.NOTPARALLEL:
 
 VENV := .venv
 BIN := $(VENV)/bin
 # The Python (3.11 to 3.13) that the virtual environment is made from.
 PYTHON ?= python3
-UV := $(shell command -v uv)
+UV ?= $(shell command -v uv)
 
 # Options of single commands, see `make help`.
 SQL ?=
@@ -31,38 +33,44 @@ help: ## this list
 
 ##### Set-up
 
-RUNTIME := $(VENV)/.runtime
-EVERYTHING := $(VENV)/.everything
+# Stamps: what the commands need to run, all that development needs, and this project itself.
+RUNTIME := $(VENV)/.requirements $(VENV)/.project
+EVERYTHING := $(VENV)/.requirements-dev $(VENV)/.project
 
 .PHONY: setup
 setup: $(EVERYTHING) ## make .venv from the lock file (with uv where it is installed, else pip)
 
-$(RUNTIME): requirements.lock pyproject.toml
+$(VENV)/.requirements: requirements.lock
 	$(call install,requirements.lock)
 	@touch $@
 
-$(EVERYTHING): requirements-dev.lock pyproject.toml
+$(VENV)/.requirements-dev: requirements-dev.lock
 	$(call install,requirements-dev.lock)
-	@touch $(RUNTIME) $@
+	@touch $(VENV)/.requirements $@
 
-# Bytecode is compiled here, not at the first run: PYTHONDONTWRITEBYTECODE may be set, and it halves every start-up.
+# No isolated build: the one thing that one would need, setuptools, is in the lock.
+$(VENV)/.project: pyproject.toml scripts/environment.py $(VENV)/.requirements
+	@$(pip) --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m scripts.environment
+	@touch $@
+
+ifneq ($(strip $(UV)),)
+venv = [ -x $(BIN)/python ] || $(UV) venv --quiet --clear --python $(PYTHON) $(VENV)
+pip = $(UV) pip install --quiet --python $(BIN)/python
+else
+venv = $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+pip = $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile
+endif
+
 # The lock is complete, so nothing is resolved (--no-deps): faster, and older versions of pip cannot stumble over extras.
-# The project itself needs no isolated build: its one build requirement, setuptools, is in the lock.
+# Bytecode is compiled here, not at the first run: PYTHONDONTWRITEBYTECODE may be set, and it halves every start-up.
 define install
 @$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 	{ echo 'Python 3.11 to 3.13 is needed: say where it is, e.g. make setup PYTHON=python3.12' >&2; exit 1; }
-@echo 'installing $(1) into $(VENV) (once)'
-@if [ -n '$(UV)' ]; then \
-	{ [ -x $(BIN)/python ] || uv venv --quiet --clear --python $(PYTHON) $(VENV); } && \
-	uv pip install --quiet --python $(BIN)/python --compile-bytecode --no-deps --require-hashes -r $(1) && \
-	uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable . ; \
-else \
-	{ $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV); } && \
-	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --no-deps --require-hashes -r $(1) && \
-	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable . && \
-	{ $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true; } ; \
-fi
-@$(BIN)/python -m scripts.environment
+@echo 'installing $(1) into $(VENV) (once, a minute or two)'
+@$(venv)
+@$(pip) --no-deps --require-hashes -r $(1)
+@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 endef
 
 ##### The warehouse
