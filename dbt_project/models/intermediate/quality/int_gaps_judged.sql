@@ -1,5 +1,5 @@
--- Every missing range of every series as it is known now, with its verdict: gaps between bars, the stretch from the last
--- bar to now, and what was asked for before the first bar. A gap is judged session by session, then sessions of one
+-- Every missing range of every series as it is known now, with its verdict: gaps between bars, the stretch from the
+-- last bar to now, and what was asked for before the first bar. A gap is judged session by session, then sessions of one
 -- verdict are put together again. It reads gaps and the fetch log, never the bars.
 with
 
@@ -32,10 +32,10 @@ series as (
                 where bars.series_id = series.series_id and bars.is_listed
             )
         ) as first_bar_at,
-        exists (
-            select 1
+        (
+            select max(case when assets.enabled then 1 else 0 end) = 1
             from {{ ref('assets') }} as assets
-            where assets.symbol = series.symbol and assets.asset_class = series.asset_class and assets.enabled
+            where assets.symbol = series.symbol and assets.asset_class = series.asset_class
         ) as is_enabled
     from {{ ref('int_series') }} as series
 ),
@@ -49,7 +49,11 @@ answers as (
         answers.error_details,
         answers.fetch_timestamp,
         answers.window_start,
-        case when answers.success then least(answers.window_end, answers.requested_at) else answers.window_end end as window_end
+        -- A value may still have moved after the instant it was asked for.
+        case
+            when answers.success then least(answers.window_end, answers.requested_at)
+            else answers.window_end
+        end as window_end
     from series
     inner join {{ ref('enrichment_fetch_log') }} as answers
         on
@@ -78,15 +82,11 @@ answers as (
 ordered_answers as (
     select
         *,
-        case
-            when window_start > max(window_end) over (
-                partition by series_id, source, success
-                order by window_start, window_end
-                rows between unbounded preceding and 1 preceding
-            )
-                then 1
-            else 0
-        end as starts_stretch
+        max(window_end) over (
+            partition by series_id, source, success
+            order by window_start, window_end
+            rows between unbounded preceding and 1 preceding
+        ) as answered_before
     from answers
     where window_end > window_start
 ),
@@ -94,7 +94,7 @@ ordered_answers as (
 numbered_answers as (
     select
         *,
-        sum(starts_stretch) over (
+        sum(case when window_start > answered_before then 1 else 0 end) over (
             partition by series_id, source, success
             order by window_start, window_end
             rows between unbounded preceding and current row
@@ -146,7 +146,8 @@ stretches as (
         bars.slot_no + 1,
         2147483647
     from series
-    inner join {{ ref('int_bars') }} as bars on bars.series_id = series.series_id and bars.opened_at = series.last_bar_at
+    inner join {{ ref('int_bars') }} as bars
+        on bars.series_id = series.series_id and bars.opened_at = series.last_bar_at
     where series.is_enabled and series.is_fetched
 
     union all
@@ -160,7 +161,8 @@ stretches as (
         bars.slot_no - 1
     from series
     inner join first_asked on first_asked.series_id = series.series_id
-    inner join {{ ref('int_bars') }} as bars on bars.series_id = series.series_id and bars.opened_at = series.first_bar_at
+    inner join {{ ref('int_bars') }} as bars
+        on bars.series_id = series.series_id and bars.opened_at = series.first_bar_at
     where series.is_fetched and first_asked.asked_from < series.first_bar_at
 ),
 
@@ -188,7 +190,8 @@ sessions as (
                 when slots.closes_at <= {{ warehouse_now() }} then 2147483647
                 when series.step_minutes >= 1440 then -1
                 else slots.slots_before - 1 + cast(floor(
-                    ({{ epoch_seconds(warehouse_now()) }} - {{ epoch_seconds('slots.first_slot_at') }}) / (60.0 * series.step_minutes)
+                    ({{ epoch_seconds(warehouse_now()) }} - {{ epoch_seconds('slots.first_slot_at') }})
+                    / (60.0 * series.step_minutes)
                 ) as integer)
             end
         ) as last_slot_no
@@ -288,8 +291,12 @@ empty_sessions as (
     having count(distinct judged.symbol) > 1
 ),
 
-gaps as (
-    select judged.*
+with_previous as (
+    select
+        judged.*,
+        lag(judged.last_slot_no) over in_order as previous_slot_no,
+        concat_ws('|', judged.place, judged.verdict, judged.answered_by, judged.failure) as judgement,
+        lag(concat_ws('|', judged.place, judged.verdict, judged.answered_by, judged.failure)) over in_order as previous_judgement
     from judged
     left join empty_sessions
         on
@@ -298,23 +305,14 @@ gaps as (
             and judged.step_minutes <= 1440
             and judged.is_whole_session
     where judged.verdict is not null and empty_sessions.calendar is null
+    window in_order as (partition by judged.series_id order by judged.first_slot_no)
 ),
 
 divided as (
     select
         *,
-        case
-            when
-                lag(last_slot_no) over in_order = first_slot_no - 1
-                and lag(verdict) over in_order = verdict
-                and lag(answered_by) over in_order is not distinct from answered_by
-                and lag(failure) over in_order is not distinct from failure
-                and lag(place) over in_order = place
-                then 0
-            else 1
-        end as starts_range
-    from gaps
-    window in_order as (partition by series_id order by first_slot_no)
+        case when previous_slot_no = first_slot_no - 1 and previous_judgement = judgement then 0 else 1 end as starts_range
+    from with_previous
 ),
 
 numbered as (
@@ -337,7 +335,7 @@ ranges as (
         max(
             case
                 when step_minutes < 1440 then misses_to
-                else {{ local_instant("slot_date + case when step_minutes = 1440 then 1 else 7 end", "'00:00'", 'time_zone') }}
+                else {{ local_instant('slot_date + step_minutes / 1440', "'00:00'", 'time_zone') }}
             end
         ) as gap_to,
         sum(last_slot_no - first_slot_no + 1) as missing_bars,
@@ -380,7 +378,7 @@ final as (
         verdict,
         case
             when verdict = 'closed session'
-                then 'suspected closure: none of ' || missing_bars || ' symbols has a bar; the calendar knows of no holiday'
+                then 'suspected closure: none of ' || missing_bars || ' symbols has a bar'
             when verdict = 'not fetched' then 'no source was asked for it with success'
             when verdict = 'outage' and answered_by is null then failure
             when verdict = 'outage' then answered_by || ' answered without it, and gives bars without trades too'

@@ -4,7 +4,9 @@
 with
 
 names as (
-    {% for source, column in {'polygon': 'polygon', 'binance': 'coalesce(binance, binance_futures)', 'yahoo': 'yahoo'}.items() -%}
+    {% for source, column in {
+        'polygon': 'polygon', 'binance': 'coalesce(binance, binance_futures)', 'yahoo': 'yahoo'
+    }.items() -%}
     select
         symbol,
         asset_class,

@@ -26,8 +26,10 @@ wanted as (
                     when days.closes_at <= least(jobs.window_end, {{ warehouse_now() }}) then days.closes_at
                     when series.step_minutes < 1440
                         then days.first_slot_at + {{ minutes('series.step_minutes') }} * floor(
-                            ({{ epoch_seconds('least(jobs.window_end, ' ~ warehouse_now() ~ ')') }} - {{ epoch_seconds('days.first_slot_at') }})
-                            / (60.0 * series.step_minutes)
+                            (
+                                {{ epoch_seconds('least(jobs.window_end, ' ~ warehouse_now() ~ ')') }}
+                                - {{ epoch_seconds('days.first_slot_at') }}
+                            ) / (60.0 * series.step_minutes)
                         )
                 end
             ) as closed_until
@@ -162,7 +164,9 @@ final as (
         {{ local_date("window_end - interval '1 microsecond'", "'UTC'") }} as end_date,
         case
             when covered_until > starts_at
-                then {{ local_date("least(covered_until, window_end) - interval '1 microsecond'", "coalesce(time_zone, 'UTC')") }}
+                then {{ local_date(
+                    "least(covered_until, window_end) - interval '1 microsecond'", "coalesce(time_zone, 'UTC')"
+                ) }}
         end as last_successful_date,
         cast(
             case

@@ -8,14 +8,12 @@
 ] -%}
 {%- set undefined_on = {'return_1h': ['4h', '1d', '1w'], 'return_1d': ['1w']} -%}
 {%- set news = news_of_the_mart('enrichment_compute_log') -%}
+{#- The features that a series can have, each with the condition under which it lacks it. -#}
 {%- set expected = {} -%}
-{%- for feature in universal %}
-    {%- do expected.update({feature: "bars.timeframe not in ('" ~ undefined_on[feature] | join("', '") ~ "')" if feature in undefined_on else 'true'}) %}
-{%- endfor %}
-{%- for feature in crypto %}{% do expected.update({feature: "bars.asset_class = 'crypto'"}) %}{% endfor -%}
-{%- set missing = {} -%}
-{%- for feature, condition in expected.items() %}
-    {%- do missing.update({feature: condition ~ ' and bars.' ~ feature ~ ' is null'}) %}
+{%- for feature in universal + crypto %}
+    {%- set place = "bars.asset_class = 'crypto' and " if feature in crypto else '' %}
+    {%- set time = "bars.timeframe not in ('" ~ undefined_on[feature] | join("', '") ~ "') and " if feature in undefined_on else '' %}
+    {%- do expected.update({feature: place ~ time ~ 'bars.' ~ feature ~ ' is null'}) %}
 {%- endfor -%}
 {{
     config(
@@ -35,12 +33,13 @@ with
 
 worked as (
     select
-        (select marks.advanced_at from ops.watermarks as marks where marks.model = 'market_data_v2') as finished_at,
+        max(case when marks.model = 'market_data_v2' then marks.advanced_at end) as finished_at,
         {% if is_incremental() -%}
-        (select marks.advanced_at from ops.watermarks as marks where marks.model = 'enrichment_compute_log')
+        max(case when marks.model = 'enrichment_compute_log' then marks.advanced_at end) as looked_at
         {%- else -%}
-        cast('0001-01-01 00:00:00+00' as timestamp with time zone)
-        {%- endif %} as looked_at
+        cast('0001-01-01 00:00:00+00' as timestamp with time zone) as looked_at
+        {%- endif %}
+    from ops.watermarks as marks
 ),
 
 written as (
@@ -52,7 +51,10 @@ written as (
         bars.timestamp,
         bars.updated_at,
         case
-            when {% for name in row_checks() %}bars.validation_notes like '%{{ name }}%'{{ ' or ' if not loop.last }}{% endfor %}
+            when
+                {%- for name in row_checks() %}
+                {{ 'or ' if not loop.first }}bars.validation_notes like '%{{ name }}%'
+                {%- endfor %}
                 then bars.validation_notes
         end as failure
     from {{ ref('market_data', v=2) }} as bars
@@ -92,25 +94,31 @@ builds as (
 shares as (
     select
         *,
-        case when computed_at = max(computed_at) over () then bars / sum(bars) over (partition by computed_at) end as share
+        case when computed_at = max(computed_at) over () then bars / sum(bars) over (partition by computed_at) end as part
     from builds
 ),
 
 final as (
     select
-        {{ hash63("shares.series_id || '|' || " ~ epoch_seconds('shares.computed_at') ~ " || '|' || cast(extract(microseconds from shares.computed_at) as bigint)") }} as id,
+        {{ hash63("shares.series_id || '|' || cast(extract(epoch from shares.computed_at) as text)") }} as id,
         bars.symbol,
         bars.asset_class,
         bars.timeframe,
         shares.computed_at as computation_timestamp,
-        cast(num_nonnulls({% for feature in expected %}bars.{{ feature }}{{ ', ' if not loop.last }}{% endfor %}) as integer) as features_computed,
-        {{ names_where(missing) }} as missing_fields,
+        cast(num_nonnulls(
+            {%- for feature in expected %}
+            bars.{{ feature }}{{ ',' if not loop.last }}
+            {%- endfor %}
+        ) as integer) as features_computed,
+        {{ names_where(expected) }} as missing_fields,
         -- One statement computes all series: a series' share of its time is that of its bars.
         cast(round(
-            shares.share * 1000 * extract(epoch from worked.finished_at - shares.computed_at)
+            shares.part * 1000 * extract(epoch from worked.finished_at - shares.computed_at)
         ) as integer) as computation_time_ms,
         shares.bars_failing = 0 as success,
-        case when shares.bars_failing > 0 then shares.bars_failing || ' bars fail, e.g.: ' || shares.failure end as error_details,
+        case
+            when shares.bars_failing > 0 then shares.bars_failing || ' bars fail, e.g.: ' || shares.failure
+        end as error_details,
         current_timestamp as created_at,
         cast(shares.bars as integer) as rows_computed,
         shares.newest_bar

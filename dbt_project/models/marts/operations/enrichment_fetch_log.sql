@@ -36,9 +36,9 @@ answers as (
 ),
 
 revisions as (
-    select revisions.series_id, revisions.opened_at, revisions.source, revisions.load_no, revisions.fetched_at, revisions.revision
-    from {{ ref('int_bar_revisions') }} as revisions
-    where revisions.load_no > {{ watermark('enrichment_fetch_log') }}
+    select series_id, opened_at, source, load_no, fetched_at, revision
+    from {{ ref('int_bar_revisions') }}
+    where load_no > {{ watermark('enrichment_fetch_log') }}
 ),
 
 -- A revision does not say which answer brought it, only when that arrived: of the answers for a series at one moment

@@ -1,7 +1,7 @@
 {{ config(materialized='view') }}
--- One row per series: its newest bar, how old that is, and whether it is late. Age counts from the bar's close; lateness
--- from the close of the first bar that is expected after it, so that a weekend makes nothing stale. A view: age is that
--- of the moment of asking.
+-- One row per series: its newest bar, how old that is, and whether it is late. Age counts from the bar's close;
+-- lateness from the close of the first bar that is expected after it, so that a weekend makes nothing stale. A view: age
+-- is that of the moment of asking.
 with
 
 series as (
@@ -58,10 +58,11 @@ expecting as (
             when not newest.is_enabled then null
             when newest.step_minutes < 1440 and newest.slots_done < newest.slots
                 then least(
-                    newest.first_slot_at + {{ minutes('newest.step_minutes') }} * (newest.slots_done + 1), newest.closes_at
+                    newest.first_slot_at + {{ minutes('newest.step_minutes') }} * (newest.slots_done + 1),
+                    newest.closes_at
                 )
-            when newest.step_minutes >= 1440 then following.closes_at
-            else least(following.first_slot_at + {{ minutes('newest.step_minutes') }}, following.closes_at)
+            when newest.step_minutes >= 1440 then next_session.closes_at
+            else least(next_session.first_slot_at + {{ minutes('newest.step_minutes') }}, next_session.closes_at)
         end as next_bar_closes_at
     from newest
     left join lateral (
@@ -75,7 +76,7 @@ expecting as (
             and (newest.active_to is null or slots.slot_date <= newest.active_to)
         order by slots.slot_date
         limit 1
-    ) as following on true
+    ) as next_session on true
 ),
 
 aged as (
@@ -134,7 +135,7 @@ final as (
         last_failure.fetch_timestamp as last_error_at,
         last_failure.error_details as last_error
     from aged
-    cross join lateral (
+    left join lateral (
         select
             sum(days.bars) as bars,
             sum(days.validated_bars) as validated_bars,
@@ -143,8 +144,8 @@ final as (
             min(days.first_bar_at) as first_bar
         from {{ ref('int_series_days') }} as days
         where days.series_id = aged.series_id
-    ) as totals
-    cross join lateral (
+    ) as totals on true
+    left join lateral (
         select count(*) as open_gaps
         from {{ ref('bar_gaps') }} as gaps
         where
@@ -153,7 +154,7 @@ final as (
             and gaps.timeframe = aged.timeframe
             and gaps.repair_state = 'open'
             and gaps.place = 'between'
-    ) as gaps
+    ) as gaps on true
     {% for name, condition in {
         'last_fetch': 'true', 'last_success': 'answers.success', 'last_failure': 'not answers.success'
     }.items() -%}

@@ -71,18 +71,18 @@ paired as (
         native.series_id,
         native.opened_at,
         native.source,
-        resampled.source,
+        resampled.source as other_source,
         resampled.base_timeframe,
         native.open,
         native.high,
         native.low,
         native.close,
         native.volume,
-        resampled.open,
-        resampled.high,
-        resampled.low,
-        resampled.close,
-        resampled.volume
+        resampled.open as other_open,
+        resampled.high as other_high,
+        resampled.low as other_low,
+        resampled.close as other_close,
+        resampled.volume as other_volume
     from {{ ref('int_bars_to_reconcile') }} as bars
     inner join usable as native on native.series_id = bars.series_id and native.opened_at = bars.opened_at
     inner join {{ ref('int_bars_resampled') }} as resampled
@@ -186,7 +186,10 @@ outvoted as (
 
 final as (
     select
-        {{ hash63("judged.series_id || '|' || " ~ epoch_seconds('judged.opened_at') ~ " || '|' || judged.source || '|' || judged.other_source || '|' || coalesce(judged.resampled_from, '') || '|' || judged.field") }} as id,
+        {{ hash63(
+            "concat_ws('|', judged.series_id, judged.source, judged.other_source, judged.resampled_from, judged.field, "
+            ~ epoch_seconds('judged.opened_at') ~ ")"
+        ) }} as id,
         judged.symbol,
         judged.asset_class,
         judged.timeframe,
@@ -197,7 +200,9 @@ final as (
         cast(judged.resampled_from as varchar(10)) as resampled_from,
         cast(judged.value as numeric(28, 10)) as value,
         cast(judged.other_value as numeric(28, 10)) as other_value,
-        cast(case when abs(judged.difference_bp) < 1e14 then judged.difference_bp end as numeric(18, 4)) as difference_bp,
+        cast(
+            case when abs(judged.difference_bp) < 1e14 then judged.difference_bp end as numeric(18, 4)
+        ) as difference_bp,
         judged.tolerance_bp,
         case when judged.is_within then 'within tolerance' else 'differs' end as verdict,
         case
