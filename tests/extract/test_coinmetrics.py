@@ -66,6 +66,12 @@ def test_two_years_come_first_and_then_the_days_that_may_be_revised(inflows: Mar
     assert (again["status"], again["payload"], again["window_start"]) == ("unchanged", None, day("2013-02-23"))
 
 
+def test_a_dry_run_counts_the_request(inflows: Market) -> None:
+    output = inflows.run("extract", "--dry-run")
+    assert "coinmetrics: 1 requests" in output and "100 a minute" in output
+    assert inflows.asked("exchange_inflow") == []
+
+
 def test_a_pause_leaves_no_hole(inflows: Market) -> None:
     inflows.run("extract")
     inflows.at("2013-04-20T12:00:00Z")

@@ -9,19 +9,23 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from extract import pipeline
+from extract import pipeline, registry
 from extract.binance import liquidations
 from extract.binance.liquidations import Collector
+from extract.run import Run, extra_tasks, extract_plan, load_series, open_providers
 from extract.settings import ConfigurationError
 from extract.windows import merged
 from tests.extract.conftest import BTC, Market, environment
+from tests.oracle.bars import Bar
 from tests.simulator.derivatives import force_order
+from tests.warehouse import Project, Warehouse, crypto
 
 COIN = {**BTC, "binance_futures": "BTCUSDT"}
 ETH = {**COIN, "symbol": "ETH", "binance": "ETHUSDT", "binance_futures": "ETHUSDT"}
@@ -47,10 +51,10 @@ def wait_until(holds: Callable[[], Any]) -> Any:
 
 @pytest.fixture
 def stream(market: Market) -> Market:
-    """Two coins, a silent stream, one connection, quick pings and no wait before a reconnect."""
+    """Two coins, a silent stream, one connection, and no ping in between, so that a test says what time is proven."""
     market.assets(COIN, ETH)
     market.patch.setattr(liquidations, "STAGGER_SECONDS", (0.0,))
-    market.patch.setattr(liquidations, "PING_SECONDS", 5.0)
+    market.patch.setattr(liquidations, "PING_SECONDS", 600.0)
     return market
 
 
@@ -65,7 +69,7 @@ def collecting(market: Market) -> Iterator[Collector]:
         loops.append(asyncio.get_running_loop())
         results.append(await collector.run())
 
-    thread = threading.Thread(target=lambda: asyncio.run(run()))
+    thread = threading.Thread(target=lambda: asyncio.run(run()), name="collector")
     thread.start()
     try:
         wait_until(lambda: len(collector._watches) == 1 and market.simulator.streams)
@@ -77,12 +81,22 @@ def collecting(market: Market) -> Iterator[Collector]:
     assert results == [True]
 
 
+def prove(collector: Collector) -> None:
+    """What the collector does by itself every few seconds."""
+    (watch,) = collector._watches
+    asyncio.run_coroutine_threadsafe(watch.prove(), watch._socket.loop).result(30)
+
+
 def received(collector: Collector, count: int) -> None:
     wait_until(lambda: len(collector._seen) == count)
 
 
 def saved(market: Market, where: str = "true") -> list[dict[str, Any]]:
     return market.rows("binance", f"endpoint = 'liquidations' and {where}")
+
+
+def rows_saved(market: Market, count: int) -> None:
+    wait_until(lambda: len(saved(market, "symbol = 'ETH'")) == count)
 
 
 def spans(rows: list[dict[str, Any]], symbol: str) -> list[tuple[datetime, datetime]]:
@@ -114,7 +128,7 @@ def test_windows_follow_each_other_and_a_disconnect_leaves_a_hole(stream: Market
         for minute in (1, 2):
             stream.set(WAREHOUSE_NOW=f"2013-03-02T02:0{minute}:00Z", BATCH_SIZE_MARKET_DATA="1")
             stream.simulator.liquidate(order(f"2013-03-02T02:0{minute}:00"))
-            wait_until(lambda minute=minute: len(saved(stream, "symbol = 'ETH'")) == minute)
+            rows_saved(stream, minute)
         watch = next(iter(collector._watches))
         stream.set(WAREHOUSE_NOW="2013-03-02T02:05:00Z")
         stream.simulator.drop_streams()
@@ -204,6 +218,66 @@ def test_without_a_futures_symbol_there_is_nothing_to_watch(market: Market) -> N
     with pytest.raises(ConfigurationError, match="binance_futures"):
         Collector()
     market.run("collect-liquidations", expect=78)
+
+
+def test_bars_know_what_was_liquidated_where_the_stream_was_watched(
+    stream: Market, projects: Callable[[str], Project]
+) -> None:
+    asset = {**crypto("BTC", "5m"), "source_priority": "binance"}
+    stream.assets(asset)
+    stream.set(WAREHOUSE_NOW="2013-03-02T02:02:00Z")
+    with collecting(stream) as collector:
+        stream.simulator.liquidate(order("2013-03-02T02:06:00", "SELL", "1.500"))
+        stream.simulator.liquidate(order("2013-03-02T02:07:00", "SELL", "0.250"))
+        stream.simulator.liquidate(order("2013-03-02T02:09:00", "BUY", "0.125"))
+        received(collector, 3)
+        watch = next(iter(collector._watches))
+        stream.set(WAREHOUSE_NOW="2013-03-02T02:12:00Z")
+        prove(collector)
+        stream.set(WAREHOUSE_NOW="2013-03-02T02:17:00Z")
+        stream.simulator.drop_streams()
+        wait_until(lambda: watch not in collector._watches and len(collector._watches) == 1)
+        stream.set(WAREHOUSE_NOW="2013-03-02T02:30:00Z")
+    stream.set(COINMETRICS_ENABLED="true")
+    with ExitStack() as stack:
+        providers = open_providers(stack)
+        run = Run({"coinmetrics": providers["coinmetrics"]})
+        load_series(run, [], extract_plan(run, None), extra_tasks(run, registry.load(), None))
+
+    warehouse = Warehouse(stream.database, projects("collector"), now=at("2013-03-02T02:30:00"))
+    warehouse.assets([asset])
+    price = Decimal(30000)
+    bars = [
+        Bar(
+            at("2013-03-02T02:00:00") + n * timedelta(minutes=5),
+            price,
+            price + 1,
+            price - 1,
+            price,
+            Decimal(5),
+            Decimal(1),
+        )
+        for n in range(6)
+    ]
+    warehouse.load_bars("binance", "BTC", "5m", bars)
+    warehouse.build("+market_data_v2")
+    found = warehouse.query(
+        "select timestamp, liquidations_long, liquidations_short, liquidation_intensity, exchange_inflow"
+        " from marts.market_data_v2 where symbol = 'BTC' and timeframe = '5m' order by timestamp"
+    )
+    assert [(row["liquidations_long"], row["liquidations_short"]) for row in found] == [
+        (None, None),  # the first two minutes were not watched
+        (Decimal("1.75"), Decimal("0.125")),
+        (None, None),  # the hole
+        (None, None),
+        (0, 0),
+        (0, 0),
+    ]
+    assert [row["liquidation_intensity"] for row in found] == [None, Decimal("0.375"), None, None, 0, 0]
+    (inflow,) = stream.query(
+        "select payload -> 'data' -> -1 ->> 'FlowInExNtv' as native from raw_coinmetrics.responses"
+    )
+    assert {row["exchange_inflow"] for row in found} == {Decimal(inflow["native"])}
 
 
 @pytest.fixture
