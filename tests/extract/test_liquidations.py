@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from extract import pipeline, registry
+from extract import database, pipeline, registry
 from extract.binance import liquidations
 from extract.binance.liquidations import Collector
 from extract.run import Run, extra_tasks, extract_plan, load_series, open_providers
@@ -161,6 +161,25 @@ def test_what_the_second_connection_repeats_is_saved_once(stream: Market) -> Non
     assert {row["symbol"]: row["row_count"] for row in rows} == {"BTC": 1, "ETH": 0} and len(rows) == 2
 
 
+def test_one_connection_watches_while_the_other_is_cut(stream: Market) -> None:
+    stream.patch.setattr(liquidations, "STAGGER_SECONDS", (0.0, 0.0))
+    collector = Collector()
+
+    async def run() -> None:
+        running = asyncio.create_task(collector.run())
+        await asyncio.to_thread(wait_until, lambda: len(collector._watches) == 2)
+        cut, _ = collector._watches
+        stream.set(WAREHOUSE_NOW="2013-03-02T02:05:00Z")
+        await cut._socket.close()
+        await asyncio.to_thread(wait_until, lambda: cut not in collector._watches and len(collector._watches) == 2)
+        stream.set(WAREHOUSE_NOW="2013-03-02T02:09:00Z")
+        collector.stop()
+        assert await running
+
+    asyncio.run(run())
+    assert spans(saved(stream), "BTC") == [(at("2013-03-02T02:00:00"), at("2013-03-02T02:09:00"))]
+
+
 def test_a_message_that_is_not_documented_is_kept_and_its_time_not_claimed(stream: Market) -> None:
     with collecting(stream) as collector:
         watch = next(iter(collector._watches))
@@ -212,6 +231,19 @@ def test_it_runs_beside_an_extract_but_not_beside_another_collector(stream: Mark
     assert len(saved(stream)) == 2 and stream.rows("binance", "endpoint = 'bars' and status = 'ok'")
     schemas = stream.query("select distinct schema_name from raw_binance._dlt_loads where status = 0")
     assert {"market_liquidations", "market_binance"} <= {row["schema_name"] for row in schemas}
+
+
+def test_on_an_empty_database_it_makes_the_tables_unless_an_extract_is_at_it(stream: Market) -> None:
+    stream.execute("drop schema raw_binance cascade")
+    with database.run_lock("extract"):
+        assert "another run holds the lock" in stream.run("collect-liquidations", expect=75)
+    with collecting(stream):
+        stream.set(WAREHOUSE_NOW="2013-03-02T02:01:00Z")
+    assert len(saved(stream)) == 2
+    (index,) = stream.query(
+        "select count(*) as n from pg_indexes where indexname = 'responses_series' and schemaname = 'raw_binance'"
+    )
+    assert index["n"] == 1, "the index that an extract reads its state by"
 
 
 def test_without_a_futures_symbol_there_is_nothing_to_watch(market: Market) -> None:
