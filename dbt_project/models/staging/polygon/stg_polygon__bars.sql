@@ -20,8 +20,12 @@ bars as (
         answers.symbol,
         answers.asset_class,
         answers.timeframe,
-        numbers.opened_at
-        + case when answers.timeframe = '1w' then interval '1 day' else interval '0' end as opened_at,
+        case
+            -- 36 hours on is Monday noon, also in the two weeks a year in which clocks change on the Sunday between.
+            when answers.timeframe = '1w'
+                then {{ local_instant(local_date("numbers.opened_at + interval '36 hours'", "case when answers.asset_class = 'crypto' then 'UTC' else 'America/New_York' end"), "'00:00'", "case when answers.asset_class = 'crypto' then 'UTC' else 'America/New_York' end") }}
+            else numbers.opened_at
+        end as opened_at,
 
         ---------- prices and volumes, as traded (adjusted=false)
         numbers.open,
