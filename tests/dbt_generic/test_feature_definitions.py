@@ -1,0 +1,46 @@
+"""Each of the 22 features has its definition in full, and the contract gives it the type of the specification."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.oracle.features import FEATURE_TYPES
+
+MARKET_DATA = ROOT / "dbt_project" / "models" / "marts" / "market_data"
+BLOCKS = dict(
+    re.findall(r"{% docs (\w+) %}\n(.*?){% enddocs %}", (MARKET_DATA / "_features.md").read_text(), flags=re.DOTALL)
+)
+
+
+@pytest.fixture(scope="module")
+def columns() -> dict[str, dict[str, Any]]:
+    from dbt.clients.yaml_helper import load_yaml_text
+
+    models = load_yaml_text((MARKET_DATA / "_market_data__models.yml").read_text())["models"]
+    versions = next(model for model in models if model["name"] == "market_data")["versions"]
+    return {column["name"]: column for column in next(v for v in versions if v["v"] == 2)["columns"]}
+
+
+def test_there_is_one_definition_per_feature() -> None:
+    assert set(BLOCKS) == set(FEATURE_TYPES)
+
+
+@pytest.mark.parametrize("feature", FEATURE_TYPES)
+def test_a_definition_says_everything(feature: str) -> None:
+    block = BLOCKS[feature]
+    missing = [part for part in ("Formula", "Window", "NULL", "Known at", "Definition") if f"**{part}:**" not in block]
+    assert missing == []
+    assert re.search(r"```sql\n.+\n```", block, flags=re.DOTALL)
+    first_sentence = block.strip().splitlines()[0]
+    assert len(first_sentence) <= 120, "the docs site cuts longer ones"
+    assert "$$" not in block, "it would end the comment that dbt writes to the database"
+
+
+@pytest.mark.parametrize("feature", FEATURE_TYPES)
+def test_the_contract_gives_the_type_of_the_specification(columns: dict[str, dict[str, Any]], feature: str) -> None:
+    assert columns[feature]["data_type"].replace(" ", "") == FEATURE_TYPES[feature]
+    assert columns[feature]["description"] == f"{{{{ doc('{feature}') }}}}"
