@@ -133,7 +133,7 @@ compared as (
     select
         events.*,
         lag(events.series_id) over in_order is null as is_first_of_batch,
-        not (
+        not ( -- noqa: LT01, LT06
             lag(events.is_withdrawn) over in_order is not distinct from events.is_withdrawn
             and lag(events.open) over in_order is not distinct from events.open
             and lag(events.high) over in_order is not distinct from events.high

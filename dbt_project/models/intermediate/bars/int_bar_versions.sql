@@ -85,7 +85,7 @@ candidates as (
 compared as (
     select
         *,
-        not (
+        not ( -- noqa: LT01, LT06
             lag(source) over over_time is not distinct from source
             and lag(open) over over_time is not distinct from open
             and lag(high) over over_time is not distinct from high

@@ -42,7 +42,10 @@ placed as (
             and slots.timeframe = series.timeframe
             and slots.grid = series.grid
             and slots.slot_date = {{ local_date('revisions.opened_at', 'series.time_zone') }}
-            and mod({{ epoch_seconds('revisions.opened_at') }} - {{ epoch_seconds('slots.first_slot_at') }}, series.step_minutes * 60) = 0
+            and mod(
+                {{ epoch_seconds('revisions.opened_at') }} - {{ epoch_seconds('slots.first_slot_at') }},
+                series.step_minutes * 60
+            ) = 0
     left join {{ ref('int_split_factors') }} as factors
         on
             factors.symbol = series.symbol

@@ -35,7 +35,10 @@ placed as (
             and slots.slot_date = {{ local_date('bars.opened_at', 'series.time_zone') }}
             and bars.opened_at >= slots.first_slot_at
             and bars.opened_at < slots.closes_at
-            and mod({{ epoch_seconds('bars.opened_at') }} - {{ epoch_seconds('slots.first_slot_at') }}, series.step_minutes * 60) = 0
+            and mod(
+                {{ epoch_seconds('bars.opened_at') }} - {{ epoch_seconds('slots.first_slot_at') }},
+                series.step_minutes * 60
+            ) = 0
     left join {{ ref('int_slots') }} as days
         on
             days.calendar = series.calendar
@@ -55,7 +58,10 @@ judged as (
             when greatest(abs(open), abs(high), abs(low), abs(close)) >= 1e9 then 'a price of 1e9 or more'
             when greatest(abs(volume), abs(taker_buy_volume)) >= 1e18 then 'a volume of 1e18 or more'
             when session_closes_at is null and not is_session_day then 'not on a session day'
-            when session_closes_at is null and mod({{ epoch_seconds('opened_at') }}, step_minutes * 60) <> 0 and step_minutes < 1440
+            when
+                session_closes_at is null
+                and mod({{ epoch_seconds('opened_at') }}, step_minutes * 60) <> 0
+                and step_minutes < 1440
                 then 'off the grid of its timeframe'
             when session_closes_at is null and step_minutes >= 1440 then 'not stamped at the start of its day'
             -- What remains lies on the clock of a session day, before its open or after its close.

@@ -106,7 +106,12 @@ aggregated as (
         max({{ in_basis('high') }}) as high,
         min({{ in_basis('low') }}) as low,
         max(case when base_opened_at = last_base_at then {{ in_basis('close') }} end) as close,
-        sum(case when split_factor = slot_split_factor then volume else round(volume * slot_split_factor / split_factor, 8) end) as volume,
+        sum(
+            case
+                when split_factor = slot_split_factor then volume
+                else round(volume * slot_split_factor / split_factor, 8)
+            end
+        ) as volume,
         case when count(taker_buy_volume) = count(*) then sum(taker_buy_volume) end as taker_buy_volume,
         1 + sum(revision - 1) as revision,
         max(first_seen_at) as first_seen_at,

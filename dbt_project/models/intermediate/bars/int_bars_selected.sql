@@ -68,7 +68,11 @@ selected as (
 unlisted as (
     select kept.*
     from {{ this }} as kept
-    inner join (select distinct series_id from changed where is_reselected) as reselected
+    inner join (
+        select distinct series_id
+        from changed
+        where is_reselected
+    ) as reselected
         on reselected.series_id = kept.series_id
     left join selected on selected.series_id = kept.series_id and selected.opened_at = kept.opened_at
     where selected.series_id is null and kept.is_listed

@@ -132,8 +132,11 @@ final as (
         base_slots.first_slot_at as base_first_slot_at,
         coalesce(weekly_slots.slots, base_slots.slots) as base_slots,
         {{ local_instant('touched_slots.slot_date', "'00:00'", 'pairs.time_zone') }} as reads_from,
-        {{ local_instant("(touched_slots.slot_date + case when pairs.step_minutes = 10080 then 7 else 1 end)", "'00:00'", 'pairs.time_zone') }}
-            as reads_to,
+        {{ local_instant(
+            "(touched_slots.slot_date + case when pairs.step_minutes = 10080 then 7 else 1 end)",
+            "'00:00'",
+            'pairs.time_zone'
+        ) }} as reads_to,
         -- A slot is over when a base bar at or after its end is there.
         last_bars.closed_at as known_until
     from touched_slots

@@ -106,7 +106,12 @@ numbered as (
         coalesce(
             told_interval_hours,
             -- Settlements lie on whole hours: the distance to the one before is the interval unless one is missing.
-            least(8, cast(round(({{ epoch_seconds('settled_at') }} - {{ epoch_seconds('lag(settled_at) over in_order') }}) / 3600.0) as integer)),
+            least(
+                8,
+                cast(round((
+                    {{ epoch_seconds('settled_at') }} - {{ epoch_seconds('lag(settled_at) over in_order') }}
+                ) / 3600.0) as integer)
+            ),
             8
         ) as interval_hours,
         lead(settled_at) over in_order as next_settled_at,

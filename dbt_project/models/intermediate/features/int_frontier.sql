@@ -96,9 +96,12 @@ divided as (
     select
         *,
         case
-            when changed_from > max(changed_to) over (
-                partition by series_id order by changed_from, changed_to rows between unbounded preceding and 1 preceding
-            ) + {{ minutes(longest_window() ~ ' * step_minutes') }}
+            when
+                changed_from > max(changed_to) over (
+                    partition by series_id
+                    order by changed_from, changed_to
+                    rows between unbounded preceding and 1 preceding
+                ) + {{ minutes(longest_window() ~ ' * step_minutes') }}
                 then 1
             else 0
         end as starts_span
@@ -147,9 +150,12 @@ overlapping as (
     select
         *,
         case
-            when write_from > max(write_to) over (
-                partition by series_id order by write_from, write_to rows between unbounded preceding and 1 preceding
-            )
+            when
+                write_from > max(write_to) over (
+                    partition by series_id
+                    order by write_from, write_to
+                    rows between unbounded preceding and 1 preceding
+                )
                 then 1
             else 0
         end as starts_span

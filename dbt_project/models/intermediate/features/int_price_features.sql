@@ -91,7 +91,10 @@ returns as (
         -- +-21 is a factor of 1e9 in one bar: beyond it the count would leave 32 bits.
         case
             when is_valid and previous_double_close is not null
-                then cast(round(greatest(least(ln(double_close / previous_double_close), 21), -21) * {{ double('1e8') }}) as integer)
+                then cast(
+                    round(greatest(least(ln(double_close / previous_double_close), 21), -21) * {{ double('1e8') }})
+                    as integer
+                )
         end as log_return_e8
     from neighbours
     window session as (partition by series_id, span, is_valid, session_date order by opened_at)
@@ -230,8 +233,16 @@ final as (
         -- (V - S / 20) / sqrt((20 SS - S^2) / 380), with S and SS the exact sums over the previous 20 volumes.
         case
             when is_valid and bar_number > 20
-                then {{ double('20 * volume - previous_volumes_20') }} / 20
-                    / nullif(sqrt({{ double('20 * previous_volume_squares_20 - previous_volumes_20 * previous_volumes_20') }} / 380), 0)
+                then
+                    {{ double('20 * volume - previous_volumes_20') }}
+                    / 20
+                    / nullif(
+                        sqrt(
+                            {{ double('20 * previous_volume_squares_20 - previous_volumes_20 * previous_volumes_20') }}
+                            / 380
+                        ),
+                        0
+                    )
         end as volume_spike_score
     from earlier
     {{ compute_once() }}

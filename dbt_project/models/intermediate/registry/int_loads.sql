@@ -21,7 +21,13 @@ seen as (
 ),
 
 registry_rows as (
-    select md5(string_agg(md5(cast(assets.* as text)), '' order by assets.symbol, assets.asset_class, assets.active_from)) as fingerprint
+    select
+        md5(
+            string_agg(
+                md5(cast(assets.* as text)), ''
+                order by assets.symbol, assets.asset_class, assets.active_from
+            )
+        ) as fingerprint
     from {{ ref('assets') }} as assets
 ),
 

@@ -60,8 +60,12 @@ intraday as (
         -- On the clock grid the first slot is the whole one that holds the open.
         case
             when grids.grid = 'open' then sessions.opens_at
-            else sessions.opens_at
-                - {{ minutes("mod(cast(extract(hour from cast(sessions.opens as time)) * 60 + extract(minute from cast(sessions.opens as time)) as integer), grids.step_minutes)") }}
+            else
+                sessions.opens_at
+                - {{ minutes(
+                    "mod(cast(extract(hour from cast(sessions.opens as time)) * 60"
+                    ~ " + extract(minute from cast(sessions.opens as time)) as integer), grids.step_minutes)"
+                ) }}
         end as first_slot_at,
         sessions.opens_at,
         sessions.closes_at,

@@ -86,8 +86,15 @@ judged as (
         -- The plan's 6.3: fields 40 %, checks 30 %, features 20 %, freshness 10 %.
         cast(round(
             {{ double('40') }} * fields_present / fields_expected
-            + {{ double('30') }} * (case when failed_checks is null then {{ bar_checks() | length + row_checks() | length }} else {{ row_checks() | length }} end - row_checks_failed) / {{ bar_checks() | length + row_checks() | length }}
-            + {{ double('20') }} * (case when is_valid then greatest(features_present - row_checks_failed, 0) else 0 end) / greatest(features_present + features_missing, 1)
+            + {{ double('30') }} * (
+                case
+                    when failed_checks is null then {{ bar_checks() | length + row_checks() | length }}
+                    else {{ row_checks() | length }}
+                end - row_checks_failed
+            ) / {{ bar_checks() | length + row_checks() | length }}
+            + {{ double('20') }} * (
+                case when is_valid then greatest(features_present - row_checks_failed, 0) else 0 end
+            ) / greatest(features_present + features_missing, 1)
             + {{ double('10') }} * freshness
         ) as integer) * 0.01 as score
     from scored

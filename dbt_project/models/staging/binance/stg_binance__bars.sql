@@ -8,7 +8,11 @@ answers as (
         answer.klines
     from {{ source('raw_binance', 'responses') }} as responses
     cross join lateral (
-        select case when responses.origin = 'archive' then {{ json_member('responses.payload', 'rows') }} else responses.payload end as klines
+        select
+            case
+                when responses.origin = 'archive' then {{ json_member('responses.payload', 'rows') }}
+                else responses.payload
+            end as klines
         {{ compute_once() }}
     ) as answer
     where responses.endpoint = 'bars' and responses.status = 'ok'

@@ -13,7 +13,9 @@ from_rest as (
     select
         answers.symbol,
         answers.asset_class,
-        {{ instant_from_epoch("coalesce(" ~ json_integer('rows.item', 'timestamp') ~ ", " ~ json_integer('rows.item', 'time') ~ ")") }} as sampled_at,
+        {{ instant_from_epoch(
+            "coalesce(" ~ json_integer('rows.item', 'timestamp') ~ ", " ~ json_integer('rows.item', 'time') ~ ")"
+        ) }} as sampled_at,
         answers.timeframe as period,
         coalesce({{ json_decimal('rows.item', 'sumOpenInterest') }}, {{ json_decimal('rows.item', 'openInterest') }}) as open_interest,
         answers.fetched_at,

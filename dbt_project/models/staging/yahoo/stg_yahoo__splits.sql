@@ -14,7 +14,10 @@ splits as (
         'yahoo' as source,
         answers.symbol,
         answers.asset_class,
-        {{ local_date(instant_from_epoch(json_integer('events.item', 'date')), json_text(json_member('answers.chart', 'meta'), 'exchangeTimezoneName')) }} as ex_date,
+        {{ local_date(
+            instant_from_epoch(json_integer('events.item', 'date')),
+            json_text(json_member('answers.chart', 'meta'), 'exchangeTimezoneName')
+        ) }} as ex_date,
         {{ json_decimal('events.item', 'numerator') }} as split_to,
         {{ json_decimal('events.item', 'denominator') }} as split_from,
         answers.fetched_at,
