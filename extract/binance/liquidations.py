@@ -112,12 +112,13 @@ class Watch:
         self._socket = socket
         self._collected = collected
         self._proven = clock.now()
+        self.is_readable = True
 
     async def prove(self) -> None:
         """Ping, and once that is answered claim the time up to it. Raises TimeoutError, ConnectionClosed."""
         asked_at = clock.now()
         await asyncio.wait_for(await self._socket.ping(), PING_SECONDS)
-        if asked_at >= self._proven:
+        if self.is_readable and asked_at >= self._proven:
             self._collected.append((self._proven, asked_at))
             self._proven = asked_at
 
@@ -203,7 +204,7 @@ class Collector:
     async def _watch(self, socket: ClientConnection) -> None:
         """Read until the connection ends, proving it alive every few seconds."""
         watch = Watch(socket, self._collected.watched)
-        reader = asyncio.create_task(self._read(socket))
+        reader = asyncio.create_task(self._read(socket, watch))
         self._watches.add(watch)
         try:
             while not reader.done():
@@ -216,13 +217,14 @@ class Collector:
             with suppress(asyncio.CancelledError, WebSocketException, BadPayload):
                 await reader
 
-    async def _read(self, socket: ClientConnection) -> None:
+    async def _read(self, socket: ClientConnection, watch: Watch) -> None:
         """Raises BadPayload at a message that is not documented: who cannot read a stream is not watching it."""
         async for message in socket:
             body = message.encode() if isinstance(message, str) else message
             try:
                 symbol, event = _event_of(body)
             except BadPayload:
+                watch.is_readable = False
                 self._collected.bad_messages.append(body)
                 raise
             self._take(symbol, event)
@@ -249,7 +251,8 @@ class Collector:
         # The list of watched time is shared with the connections.
         self._collected.watched.clear()
         self._collected.events, self._collected.bad_messages = {}, []
-        self._is_full.clear()
+        if not self._stopping.is_set():
+            self._is_full.clear()
         rows = self._rows(taken)
         try:
             await asyncio.get_running_loop().run_in_executor(self._saver, self._load, rows)
