@@ -20,7 +20,9 @@ BLOCKS = dict(
 def columns() -> dict[str, dict[str, Any]]:
     from dbt.clients.yaml_helper import load_yaml_text
 
-    models = load_yaml_text((MARKET_DATA / "_market_data__models.yml").read_text())["models"]
+    parsed = load_yaml_text((MARKET_DATA / "_market_data__models.yml").read_text())
+    assert parsed is not None
+    models = parsed["models"]
     versions = next(model for model in models if model["name"] == "market_data")["versions"]
     return {column["name"]: column for column in next(v for v in versions if v["v"] == 2)["columns"]}
 
