@@ -18,9 +18,9 @@ observed as (
 
 final as (
     select
-        symbol,
-        asset_class,
-        timeframe,
+        cast(symbol as text) as symbol,
+        cast(asset_class as text) as asset_class,
+        cast(timeframe as text) as timeframe,
         source,
         opened_at as timestamp,
         reject_reason as reason,
