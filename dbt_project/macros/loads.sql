@@ -27,16 +27,26 @@
     );
 {% endmacro %}
 
-{# Whether this run builds a model from nothing: it is not there yet, or a full refresh was asked for. #}
+{# Whether this run builds a model (or one of several) from nothing: it is not there yet, or a full refresh was asked for. #}
 {% macro starts_anew(model) -%}
     {%- if not execute or flags.FULL_REFRESH -%}{{ return(true) }}{%- endif -%}
+    {%- if model is not string -%}
+        {%- for one in model if starts_anew(one) -%}{{ return(true) }}{%- endfor -%}
+        {{ return(false) }}
+    {%- endif -%}
     {%- set schema = 'intermediate' if model.startswith('int_') else 'marts' -%}
     {{ return(adapter.get_relation(database=target.database, schema=schema, identifier=model) is none) }}
 {%- endmacro %}
 
-{# The highest load that a model has worked in, as a literal (the planner can then use an index); 0 = start anew. #}
+{# The highest load that a model (of several: that every one) has worked in, as a literal (the planner can then use an
+   index); 0 = start anew. #}
 {% macro watermark(model) -%}
     {%- if not execute or starts_anew(model) -%}{{ return(0) }}{%- endif -%}
+    {%- if model is not string -%}
+        {%- set marks = [] -%}
+        {%- for one in model -%}{%- do marks.append(watermark(one)) -%}{%- endfor -%}
+        {{ return(marks | min) }}
+    {%- endif -%}
     {%- set found = run_query("select load_no from ops.watermarks where model = '" ~ model ~ "'") -%}
     {{ return(found.columns[0].values()[0] if found.rows else 0) }}
 {%- endmacro %}

@@ -18,7 +18,7 @@ with
 
 final_bars as (
     select * from {{ ref('int_bars_observed') }}
-    where is_final
+    where is_final and load_no > {{ watermark('int_bar_revisions') }}
 ),
 
 -- What each new answer covered, from its first bar to its last.

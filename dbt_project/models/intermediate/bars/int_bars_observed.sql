@@ -1,16 +1,20 @@
+{%- set readers = ['int_bar_revisions', 'int_bars_unfinished', 'rejected_bars'] -%}
 {{
     config(
-        post_hook=["{{ advance_watermark(['int_loads'], prepares='int_bar_revisions') }}", '{{ analyze() }}']
+        post_hook=[
+            "{{ advance_watermark(['int_loads'], prepares=['int_bar_revisions', 'int_bars_unfinished', 'rejected_bars']) }}",
+            '{{ analyze() }}',
+        ]
     )
 }}
--- Every bar row of the answers that int_bar_revisions has not worked in yet, with what becomes of it: a final bar, an
--- unfinished one, or a row that cannot be a bar and why.
+-- Every bar row of the answers that one of its three readers has not worked in yet (a run that broke off between them
+-- leaves them apart), with what becomes of it: a final bar, an unfinished one, or a row that cannot be a bar and why.
 with
 
 loads as (
     select load_no, provider, load_id
     from {{ ref('int_loads') }}
-    where load_no > {{ watermark('int_bar_revisions') }}
+    where load_no > {{ watermark(readers) }}
 ),
 
 placed as (
@@ -45,7 +49,7 @@ placed as (
             and days.timeframe = series.timeframe
             and days.grid = 'open'
             and days.slot_date = {{ local_date('bars.opened_at', 'series.time_zone') }}
-    where {{ is_new_load('int_bar_revisions', 'bars.load_id') }}
+    where {{ is_new_load(readers, 'bars.load_id') }}
 ),
 
 judged as (
