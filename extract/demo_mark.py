@@ -42,7 +42,7 @@ def refuse_mixing() -> None:
     urls = [
         chosen.polygon_base_url, chosen.binance_spot_base_url, chosen.binance_data_api_base_url,
         chosen.binance_futures_base_url, chosen.binance_archive_base_url, chosen.yahoo_base_url,
-        chosen.coinmetrics_base_url,
+        chosen.coinmetrics_base_url, chosen.binance_stream_url,
     ]  # fmt: skip
     if not all(url is not None and _is_local(url) for url in urls):
         raise ConfigurationError(
