@@ -6,7 +6,7 @@ a small market, builds, changes it, and builds again. Each test reads what it is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal as D
@@ -29,7 +29,7 @@ MARTS = (
 )
 WRITTEN = (
     "enrichment_fetch_log", "enrichment_compute_log", "data_quality_metrics", "bar_gaps", "source_reconciliation",
-    "int_series_days", "int_bar_gaps",
+    "series_quality_by_day", "int_bar_gaps",
 )  # fmt: skip
 COMPARED = {
     "marts.enrichment_fetch_log": "created_at",
@@ -58,13 +58,13 @@ def window(start: datetime, hours: float) -> tuple[datetime, datetime]:
     return start, start + timedelta(hours=hours)
 
 
-def scaled(bars: list[Bar], factor: str) -> list[Bar]:
+def scaled(bars: Sequence[Bar], factor: str) -> list[Bar]:
     k = D(factor)
     return [replace(bar, open=bar.open * k, high=bar.high * k, low=bar.low * k, close=bar.close * k) for bar in bars]
 
 
 def answer(
-    provider: str, symbol: str, timeframe: str, bars: list[Bar], asked: tuple[datetime, datetime], **more: Any
+    provider: str, symbol: str, timeframe: str, bars: Sequence[Bar], asked: tuple[datetime, datetime], **more: Any
 ) -> Answer:
     return bar_answer(provider, symbol, timeframe, bars, window=asked, **more)
 
@@ -75,14 +75,14 @@ def failed(symbol: str, timeframe: str, asked: tuple[datetime, datetime], **valu
 
 
 HOURS = run_of(MARCH, 96, "1h")
-DAYS = list(resample(HOURS, source_step=timedelta(hours=1), timeframe="1d", calendar="24/7"))
+DAYS: list[Bar] = list(resample(HOURS, source_step=timedelta(hours=1), timeframe="1d", calendar="24/7"))
 SESSIONS = stock_bars("1d", date(2025, 2, 3), date(2025, 3, 6))
 FIVE_MINUTES = stock_bars("5m", date(2025, 3, 3), date(2025, 3, 6))
 ASKED_DAYS = (datetime(2025, 1, 30, 5, tzinfo=UTC), datetime(2025, 3, 7, 5, tzinfo=UTC))
 HOLE, HOLIDAY = 8, 12
 
 
-def without(bars: list[Bar], *missing: int) -> list[Bar]:
+def without(bars: Sequence[Bar], *missing: int) -> list[Bar]:
     return [bar for number, bar in enumerate(bars) if number not in missing]
 
 
@@ -410,7 +410,7 @@ def test_increments_give_what_a_full_refresh_gives(market: Market) -> None:
             },
             "days": {
                 tuple(str(value) for name, value in row.items() if name != "changed_in_load")
-                for row in market.rows("intermediate.int_series_days", "bars > 0")
+                for row in market.rows("marts.series_quality_by_day", "bars > 0")
             },
         }
 

@@ -1,20 +1,5 @@
-{%- set universal = [
-    'return_1h', 'return_1d', 'log_return', 'volatility_20', 'volatility_50', 'true_range', 'atr', 'hlc3', 'sma_20',
-    'sma_50', 'vwap_20', 'trend_direction', 'market_structure', 'rolling_volume_20', 'volume_spike_score'
-] -%}
-{%- set crypto = [
-    'delta', 'buy_sell_ratio', 'liquidation_intensity', 'long_short_ratio', 'funding_rate_percentile',
-    'exchange_inflow', 'open_interest_change'
-] -%}
-{%- set undefined_on = {'return_1h': ['4h', '1d', '1w'], 'return_1d': ['1w']} -%}
+{%- set lacking = lacking_features('bars') -%}
 {%- set news = news_of_the_mart('enrichment_compute_log') -%}
-{#- The features that a series can have, each with the condition under which it lacks it. -#}
-{%- set expected = {} -%}
-{%- for feature in universal + crypto %}
-    {%- set place = "bars.asset_class = 'crypto' and " if feature in crypto else '' %}
-    {%- set time = "bars.timeframe not in ('" ~ undefined_on[feature] | join("', '") ~ "') and " if feature in undefined_on else '' %}
-    {%- do expected.update({feature: place ~ time ~ 'bars.' ~ feature ~ ' is null'}) %}
-{%- endfor -%}
 {{
     config(
         materialized='incremental',
@@ -27,7 +12,7 @@
     )
 }}
 -- depends_on: {{ ref('int_frontier') }}
--- One row per series and build that wrote bars of it: how many, which features its newest one has, and how long it took.
+-- One row per series and build that wrote bars of it: how many, which features the newest has, how long it took.
 -- All rows of a build carry the instant its transaction began; those younger than this model's last look are new.
 with
 
@@ -51,10 +36,7 @@ written as (
         bars.timestamp,
         bars.updated_at,
         case
-            when
-                {%- for name in row_checks() %}
-                {{ 'or ' if not loop.first }}bars.validation_notes like '%{{ name }}%'
-                {%- endfor %}
+            when {{ notes_a_failed_row_check('bars.validation_notes') }}
                 then bars.validation_notes
         end as failure
     from {{ ref('market_data', v=2) }} as bars
@@ -94,7 +76,9 @@ builds as (
 shares as (
     select
         *,
-        case when computed_at = max(computed_at) over () then bars / sum(bars) over (partition by computed_at) end as part
+        case
+            when computed_at = max(computed_at) over () then bars / sum(bars) over (partition by computed_at)
+        end as part
     from builds
 ),
 
@@ -106,11 +90,11 @@ final as (
         bars.timeframe,
         shares.computed_at as computation_timestamp,
         cast(num_nonnulls(
-            {%- for feature in expected %}
+            {%- for feature in lacking %}
             bars.{{ feature }}{{ ',' if not loop.last }}
             {%- endfor %}
         ) as integer) as features_computed,
-        {{ names_where(expected) }} as missing_fields,
+        {{ names_where(lacking) }} as missing_fields,
         -- One statement computes all series: a series' share of its time is that of its bars.
         cast(round(
             shares.part * 1000 * extract(epoch from worked.finished_at - shares.computed_at)

@@ -1,7 +1,7 @@
 {{ config(materialized='view') }}
 -- One row per series: its newest bar, how old that is, and whether it is late. Age counts from the bar's close;
--- lateness from the close of the first bar that is expected after it, so that a weekend makes nothing stale. A view: age
--- is that of the moment of asking.
+-- lateness from the close of the first bar that is expected after it, so that a weekend makes nothing stale. A view:
+-- age is that of the moment of asking.
 with
 
 series as (
@@ -82,7 +82,8 @@ expecting as (
 aged as (
     select
         expecting.*,
-        {{ epoch_seconds(warehouse_now()) }} - {{ epoch_seconds('expecting.newest_bar_closed_at') }} as data_age_seconds,
+        {{ epoch_seconds(warehouse_now()) }}
+        - {{ epoch_seconds('expecting.newest_bar_closed_at') }} as data_age_seconds,
         greatest(
             0,
             {{ epoch_seconds(warehouse_now()) }} - {{ epoch_seconds('expecting.next_bar_closes_at') }}
@@ -142,7 +143,7 @@ final as (
             sum(days.quality_score_sum) as quality_score_sum,
             sum(days.completeness_sum) as completeness_sum,
             min(days.first_bar_at) as first_bar
-        from {{ ref('int_series_days') }} as days
+        from {{ ref('series_quality_by_day') }} as days
         where days.series_id = aged.series_id
     ) as totals on true
     left join lateral (

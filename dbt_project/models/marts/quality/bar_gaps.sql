@@ -18,9 +18,9 @@ with
 judged as (
     select
         {{ hash63("symbol || '|' || asset_class || '|' || timeframe || '|' || " ~ epoch_seconds('gap_from')) }} as id,
-        cast(symbol as varchar(20)) as symbol,
-        cast(asset_class as varchar(10)) as asset_class,
-        cast(timeframe as varchar(10)) as timeframe,
+        symbol,
+        asset_class,
+        timeframe,
         gap_from,
         gap_to,
         missing_bars,
@@ -29,7 +29,7 @@ judged as (
         answered_by,
         place,
         repair_state
-    from {{ ref('int_gaps_judged') }}
+    from {{ ref('gap_verdicts') }}
 ),
 
 current_and_past as (

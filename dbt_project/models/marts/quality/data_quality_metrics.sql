@@ -14,7 +14,7 @@
         ],
         post_hook=[
             'delete from {{ this }} where total_records = 0',
-            "{{ advance_watermark(['int_series_days']) }}",
+            "{{ advance_watermark(['series_quality_by_day']) }}",
         ]
     )
 }}
@@ -24,7 +24,7 @@ with
 
 changed_days as (
     select distinct series.symbol, series.asset_class, days.session_date
-    from {{ ref('int_series_days') }} as days
+    from {{ ref('series_quality_by_day') }} as days
     inner join {{ ref('int_series') }} as series on series.series_id = days.series_id
     where days.changed_in_load > {{ watermark('data_quality_metrics') }}
 ),
@@ -43,7 +43,7 @@ counted as (
     from changed_days
     inner join {{ ref('int_series') }} as series
         on series.symbol = changed_days.symbol and series.asset_class = changed_days.asset_class
-    inner join {{ ref('int_series_days') }} as days
+    inner join {{ ref('series_quality_by_day') }} as days
         on days.series_id = series.series_id and days.session_date = changed_days.session_date
     group by changed_days.symbol, changed_days.asset_class, changed_days.session_date
 ),

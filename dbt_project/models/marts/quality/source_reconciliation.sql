@@ -166,22 +166,22 @@ outvoted as (
             and second_pair.field = first_pair.field
             and second_pair.source = first_pair.source
             and second_pair.other_source > first_pair.other_source
-    inner join judged as others
+    inner join judged as third_pair
         on
-            others.series_id = first_pair.series_id
-            and others.opened_at = first_pair.opened_at
-            and others.field = first_pair.field
+            third_pair.series_id = first_pair.series_id
+            and third_pair.opened_at = first_pair.opened_at
+            and third_pair.field = first_pair.field
             and (
-                (others.source = first_pair.other_source and others.other_source = second_pair.other_source)
-                or (others.source = second_pair.other_source and others.other_source = first_pair.other_source)
+                (third_pair.source = first_pair.other_source and third_pair.other_source = second_pair.other_source)
+                or (third_pair.source = second_pair.other_source and third_pair.other_source = first_pair.other_source)
             )
     where
         first_pair.resampled_from is null
         and second_pair.resampled_from is null
-        and others.resampled_from is null
+        and third_pair.resampled_from is null
         and not first_pair.is_within
         and not second_pair.is_within
-        and others.is_within
+        and third_pair.is_within
 ),
 
 final as (

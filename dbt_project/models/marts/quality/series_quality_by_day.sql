@@ -1,14 +1,14 @@
 {%- set values = [
     'bars', 'validated_bars', 'gaps', 'anomalies', 'quality_score_sum', 'completeness_sum', 'first_bar_at', 'last_bar_at'
 ] -%}
-{%- set news = news_of_the_mart('int_series_days') -%}
+{%- set news = news_of_the_mart('series_quality_by_day') -%}
 {{
     config(
         materialized='incremental',
         unique_key=['series_id', 'session_date'],
         incremental_strategy='merge',
+        on_schema_change='fail',
         indexes=[
-            {'columns': ['series_id', 'session_date'], 'unique': true},
             {'columns': ['session_date']},
             {'columns': ['changed_in_load'], 'type': 'brin'},
         ],
@@ -80,8 +80,8 @@ counted as (
         cast(count(case when is_validated then 1 end) as integer) as validated_bars,
         cast(count(case when gap_detected then 1 end) as integer) as gaps,
         cast(count(case when volume_anomaly then 1 end) as integer) as anomalies,
-        sum(quality_score) as quality_score_sum,
-        sum(data_completeness) as completeness_sum,
+        cast(sum(quality_score) as numeric(18, 2)) as quality_score_sum,
+        cast(sum(data_completeness) as numeric(18, 2)) as completeness_sum,
         min(timestamp) as first_bar_at,
         max(timestamp) as last_bar_at
     from bars
@@ -92,7 +92,8 @@ days as (
     select * from counted
     {% if is_incremental() and news != 'nothing' -%}
     union all
-    select kept.series_id, kept.session_date, 0, 0, 0, 0, 0, 0, null, null
+    select
+        kept.series_id, kept.session_date, 0, 0, 0, 0, cast(0 as numeric(18, 2)), cast(0 as numeric(18, 2)), null, null
     from {{ this }} as kept
     {% if news == 'spans' -%}
     inner join touched_days

@@ -1,5 +1,6 @@
+{{ config(materialized='view') }}
 -- Every missing range of every series as it is known now, with its verdict: gaps between bars, the stretch from the
--- last bar to now, and what was asked for before the first bar. A gap is judged session by session, then sessions of one
+-- last bar on, and what was asked for before the first bar. A gap is judged session by session, then sessions of one
 -- verdict are put together again. It reads gaps and the fetch log, never the bars.
 with
 
@@ -47,7 +48,6 @@ answers as (
         answers.source,
         answers.success,
         answers.error_details,
-        answers.fetch_timestamp,
         answers.window_start,
         -- A value may still have moved after the instant it was asked for.
         case
@@ -67,7 +67,6 @@ answers as (
         answers.source,
         answers.success,
         answers.error_details,
-        answers.fetch_timestamp,
         answers.window_start,
         least(answers.window_end, answers.requested_at)
     from series
@@ -109,8 +108,7 @@ covered as (
         success,
         min(window_start) as covered_from,
         max(window_end) as covered_to,
-        max(error_details) as error_details,
-        max(fetch_timestamp) as last_asked_at
+        max(error_details) as error_details
     from numbered_answers
     group by series_id, source, success, stretch
 ),
@@ -224,28 +222,42 @@ timed as (
     where last_slot_no >= first_slot_no
 ),
 
+overlapping_answers as (
+    select
+        timed.series_id,
+        timed.first_slot_no,
+        case
+            when covered.success and covered.covered_from <= timed.misses_from and covered.covered_to >= timed.misses_to
+                then covered.source
+        end as answered_by,
+        case
+            when not covered.success and covered.covered_from < timed.misses_to and covered.covered_to > timed.misses_from
+                then covered.source || ': ' || coalesce(covered.error_details, 'no answer')
+        end as failure
+    from timed
+    inner join covered on covered.series_id = timed.series_id
+),
+
+answers_by_session as (
+    select
+        series_id,
+        first_slot_no,
+        string_agg(distinct answered_by, ', ' order by answered_by) as answered_by,
+        max(failure) as failure
+    from overlapping_answers
+    group by series_id, first_slot_no
+),
+
 asked as (
     select
         timed.*,
-        (
-            select string_agg(distinct covered.source, ', ' order by covered.source)
-            from covered
-            where
-                covered.series_id = timed.series_id
-                and covered.success
-                and covered.covered_from <= timed.misses_from
-                and covered.covered_to >= timed.misses_to
-        ) as answered_by,
-        (
-            select max(covered.source || ': ' || coalesce(covered.error_details, 'no answer'))
-            from covered
-            where
-                covered.series_id = timed.series_id
-                and not covered.success
-                and covered.covered_from < timed.misses_to
-                and covered.covered_to > timed.misses_from
-        ) as failure
+        answers_by_session.answered_by,
+        answers_by_session.failure
     from timed
+    left join answers_by_session
+        on
+            answers_by_session.series_id = timed.series_id
+            and answers_by_session.first_slot_no = timed.first_slot_no
 ),
 
 judged as (
@@ -279,7 +291,7 @@ empty_sessions as (
         and judged.place = 'between'
         and not exists (
             select 1
-            from {{ ref('int_series_days') }} as days
+            from {{ ref('series_quality_by_day') }} as days
             inner join series on series.series_id = days.series_id
             where
                 days.session_date = judged.slot_date
@@ -296,7 +308,9 @@ with_previous as (
         judged.*,
         lag(judged.last_slot_no) over in_order as previous_slot_no,
         concat_ws('|', judged.place, judged.verdict, judged.answered_by, judged.failure) as judgement,
-        lag(concat_ws('|', judged.place, judged.verdict, judged.answered_by, judged.failure)) over in_order as previous_judgement
+        lag(
+            concat_ws('|', judged.place, judged.verdict, judged.answered_by, judged.failure)
+        ) over in_order as previous_judgement
     from judged
     left join empty_sessions
         on
@@ -311,7 +325,10 @@ with_previous as (
 divided as (
     select
         *,
-        case when previous_slot_no = first_slot_no - 1 and previous_judgement = judgement then 0 else 1 end as starts_range
+        case
+            when previous_slot_no = first_slot_no - 1 and previous_judgement = judgement then 0
+            else 1
+        end as starts_range
     from with_previous
 ),
 
@@ -369,9 +386,9 @@ ranges as (
 
 final as (
     select
-        symbol,
-        asset_class,
-        timeframe,
+        cast(symbol as varchar(20)) as symbol,
+        cast(asset_class as varchar(10)) as asset_class,
+        cast(timeframe as varchar(10)) as timeframe,
         gap_from,
         gap_to,
         cast(missing_bars as integer) as missing_bars,
