@@ -63,16 +63,19 @@ scored as (
             bars.open_interest_change
         ) as features_present,
         -- A feature that is not defined yet or here is not expected; one whose samples have begun and stopped is.
-        case when bars.is_open_interest_expected and bars.open_interest is null then 1 else 0 end
-        + case when bars.is_long_short_ratio_expected and bars.long_short_ratio is null then 1 else 0 end
-        as features_missing,
+        (
+            case when bars.is_open_interest_expected and bars.open_interest is null then 1 else 0 end
+            + case when bars.is_long_short_ratio_expected and bars.long_short_ratio is null then 1 else 0 end
+        ) as features_missing,
         -- Only a bar that closed while the series was already being loaded can be late.
         case
             when bars.closed_at <= bars.first_fetched_at then 1
-            else greatest(0, least(1,
-                (sla.stale_seconds - {{ double('extract(epoch from bars.first_seen_at - bars.closed_at)') }})
-                / (sla.stale_seconds - sla.target_seconds)
-            ))
+            else
+                greatest(0, least(
+                    1,
+                    (sla.stale_seconds - {{ double('extract(epoch from bars.first_seen_at - bars.closed_at)') }})
+                    / (sla.stale_seconds - sla.target_seconds)
+                ))
         end as freshness
     from bars
     inner join {{ ref('freshness_sla') }} as sla on sla.asset_class = bars.asset_class
@@ -143,7 +146,11 @@ typed as (
         cast(score as numeric(3, 2)) as quality_score,
         case
             -- Most bars have nothing to note, and are spared the concatenation.
-            when failed_checks is null and row_checks_failed = 0 and volume > 0 and base_timeframe is null
+            when
+                failed_checks is null
+                and row_checks_failed = 0
+                and volume > 0
+                and base_timeframe is null
                 and completeness >= {{ var('min_data_completeness') }}
                 then null
             else nullif(concat_ws(

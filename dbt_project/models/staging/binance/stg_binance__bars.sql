@@ -7,6 +7,7 @@ answers as (
         responses.*,
         answer.klines
     from {{ source('raw_binance', 'responses') }} as responses
+    -- noqa: disable=LT02
     cross join lateral (
         select
             case
@@ -15,6 +16,7 @@ answers as (
             end as klines
         {{ compute_once() }}
     ) as answer
+    -- noqa: enable=LT02
     where responses.endpoint = 'bars' and responses.status = 'ok'
 ),
 

@@ -17,7 +17,10 @@ from_rest as (
             "coalesce(" ~ json_integer('rows.item', 'timestamp') ~ ", " ~ json_integer('rows.item', 'time') ~ ")"
         ) }} as sampled_at,
         answers.timeframe as period,
-        coalesce({{ json_decimal('rows.item', 'sumOpenInterest') }}, {{ json_decimal('rows.item', 'openInterest') }}) as open_interest,
+        coalesce(
+            {{ json_decimal('rows.item', 'sumOpenInterest') }},
+            {{ json_decimal('rows.item', 'openInterest') }}
+        ) as open_interest,
         answers.fetched_at,
         answers._dlt_load_id as load_id
     from answers

@@ -1,3 +1,4 @@
+{%- set zone = "case when answers.asset_class = 'crypto' then 'UTC' else 'America/New_York' end" -%}
 -- One row per bar of a range answer, stamped at the bar's start as Polygon does. Weeks start on Sunday there; ours on
 -- Monday.
 with
@@ -23,7 +24,12 @@ bars as (
         case
             -- 36 hours on is Monday noon, also in the two weeks a year in which clocks change on the Sunday between.
             when answers.timeframe = '1w'
-                then {{ local_instant(local_date("numbers.opened_at + interval '36 hours'", "case when answers.asset_class = 'crypto' then 'UTC' else 'America/New_York' end"), "'00:00'", "case when answers.asset_class = 'crypto' then 'UTC' else 'America/New_York' end") }}
+                then
+                    {{ local_instant(
+                        local_date("numbers.opened_at + interval '36 hours'", zone),
+                        "'00:00'",
+                        zone
+                    ) }}
             else numbers.opened_at
         end as opened_at,
 

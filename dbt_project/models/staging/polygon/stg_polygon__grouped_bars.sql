@@ -38,6 +38,7 @@ bars as (
         rows.position as payload_position
     from answers
     cross join lateral {{ json_items(json_member('answers.payload', 'results')) }} as rows (item, position)
+    -- noqa: disable=LT02
     cross join lateral (
         select
             {{ json_decimal('rows.item', 'o') }} as open,
@@ -47,6 +48,7 @@ bars as (
             {{ json_decimal('rows.item', 'v') }} as volume
         {{ compute_once() }}
     ) as numbers
+    -- noqa: enable=LT02
     inner join listings
         on
             listings.polygon = {{ json_text('rows.item', 'T') }}
