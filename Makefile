@@ -20,6 +20,7 @@ END ?=
 SYMBOLS ?=
 TIMEFRAMES ?=
 SOURCE ?=
+SELECT ?=
 # By the environment, because it keeps quotes and line ends as they are.
 export SQL PG
 
@@ -99,6 +100,12 @@ extract: $(RUNTIME) ## load what is new of every enabled asset [SYMBOLS= TIMEFRA
 build: $(RUNTIME) ## dbt build: models, seeds, snapshots, tests
 	@$(BIN)/python -m scripts.postgres up
 	@$(BIN)/dbt build
+
+.PHONY: rebuild
+rebuild: $(RUNTIME) ## after a formula was corrected: SELECT="atr vwap_20" computes these features of every bar anew
+	@$(if $(SELECT),,echo 'name the features whose formula changed: make rebuild SELECT="atr"' >&2; exit 78)
+	@$(BIN)/python -m scripts.postgres up
+	@$(BIN)/dbt build --vars '{rebuild: "$(SELECT)"}'
 
 .PHONY: backfill
 backfill: $(RUNTIME) ## load history: START=2024-01-01 END=2024-12-31 [SYMBOLS="BTC AAPL" TIMEFRAMES="1h 1d"]
