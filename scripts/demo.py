@@ -304,8 +304,8 @@ def _print_totals(new_bars: int, seconds: float) -> None:
     text = (
         f"{bars:,} bars from {asked:,} answers of providers, each kept as it came (raw_*), in {seconds:.0f} s.\n"
         f"{new_bars:,} came on day 2, one of them late: ETH 1h of 2013-02-28 20:00 ({arrived}).\n"
-        f"{quality['valid']:.2%} of the bars passed every check, mean quality score {quality['score']:.2f};"
-        f" {quality['gaps']:,} gaps in them (marts.bar_gaps), {quality['rejected']:,} rows rejected.\n\n"
+        f"{quality['valid']:.2%} of the bars passed every check, mean quality score {quality['score']:.2f};\n"
+        f"{quality['gaps']:,} gaps in them (marts.bar_gaps), {quality['rejected']:,} rows rejected.\n\n"
         f"Ask it yourself:\n[bold]{EXAMPLE}[/]\n\n"
         "Which of it is synthetic?  make psql SQL='table ops.demo'\n"
         "Each model and column:     make docs, then open target/static_index.html\n"
