@@ -13,7 +13,7 @@ import typer
 if TYPE_CHECKING:
     from extract.run import Report
 
-EXIT_UNEXPECTED, EXIT_LOCKED, EXIT_CONFIGURATION, EXIT_INTERRUPTED = 2, 75, 78, 130
+EXIT_FAILED, EXIT_UNEXPECTED, EXIT_LOCKED, EXIT_CONFIGURATION, EXIT_INTERRUPTED = 1, 2, 75, 78, 130
 
 app = typer.Typer(
     name="market",
@@ -29,6 +29,8 @@ Timeframes = Annotated[
 Source = Annotated[str | None, typer.Option("--source", help="ask only this one: polygon, binance or yahoo")]
 Start = Annotated[str | None, typer.Option("--start", help="date or ISO-8601 instant, UTC")]
 End = Annotated[str | None, typer.Option("--end", help="date (included) or ISO-8601 instant, UTC")]
+OneSymbol = Annotated[str | None, typer.Argument(help="only this one, e.g. BTC; all by default")]
+AsJson = Annotated[bool, typer.Option("--json", help="for programs: every column, exact numbers, ISO-8601 times")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="print the planned requests and the time they need")]
 
 
@@ -114,6 +116,50 @@ def collect_liquidations(symbols: Symbols = None) -> None:
 
 
 @app.command()
+def status(symbol: OneSymbol = None, json: AsJson = False) -> None:
+    """Show how fresh, complete and good each series is."""
+    with _reporting():
+        from scripts import reports
+
+        reports.show(reports.STATUS, symbol, as_json=json)
+
+
+@app.command()
+def gaps(
+    symbol: OneSymbol = None,
+    everything: Annotated[bool, typer.Option("--all", help="those that are repaired or beyond repair, too")] = False,
+    json: AsJson = False,
+) -> None:
+    """Show which bars are missing, why, and what is done about it."""
+    with _reporting():
+        from scripts import reports
+
+        reports.show(reports.GAPS, symbol, everything=everything, as_json=json)
+
+
+@app.command()
+def sources(json: AsJson = False) -> None:
+    """Show each provider's circuit breaker, errors, response times and quota."""
+    with _reporting():
+        from scripts import reports
+
+        reports.show(reports.SOURCES, as_json=json)
+
+
+@app.command()
+def revisions(
+    symbol: Annotated[str, typer.Argument(help="e.g. BTC")],
+    timeframe: Annotated[str | None, typer.Argument(help="e.g. 1h; all by default")] = None,
+    json: AsJson = False,
+) -> None:
+    """Show every correction of a symbol's bars: from what to what, why, and when it was known."""
+    with _reporting():
+        from scripts import reports
+
+        reports.show(reports.REVISIONS, symbol, timeframe, as_json=json)
+
+
+@app.command()
 def demo() -> None:
     """Run the whole pipeline on real and synthetic data, without key, server or network."""
     with _reporting():
@@ -190,6 +236,7 @@ def _reporting() -> Iterator[None]:
     from extract.database import LockHeld
     from extract.redaction import RedactingFormatter, redact
     from extract.settings import ConfigurationError
+    from scripts.reading import Unreadable
 
     handler = logging.StreamHandler()
     handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(message)s"))
@@ -204,6 +251,9 @@ def _reporting() -> Iterator[None]:
     except ConfigurationError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(EXIT_CONFIGURATION) from None
+    except Unreadable as error:
+        typer.echo(redact(str(error)), err=True)
+        raise typer.Exit(EXIT_FAILED) from None
     except typer.Exit:
         raise
     except KeyboardInterrupt:
