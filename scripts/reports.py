@@ -160,7 +160,8 @@ def _print_table(report: Report, rows: Sequence[dict[str, Any]]) -> None:
         table.add_row(*cells, style=style)
     console = Console()
     # On a narrow terminal the lines run over, as psql's do: cells that are cut or folded could not be copied.
-    console.width = max(console.width, console.measure(table).maximum)
+    natural = console.measure(table, options=console.options.update(max_width=1000)).maximum
+    console.width = max(console.width, natural)
     console.print(table)
 
 
