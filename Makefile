@@ -96,6 +96,10 @@ demo: $(RUNTIME) ## the whole pipeline on real and synthetic data, without key, 
 extract: $(RUNTIME) ## load what is new of every enabled asset [SYMBOLS= TIMEFRAMES= SOURCE= START= END=]
 	@$(BIN)/market extract $(selection) $(window)
 
+.PHONY: run
+run: $(RUNTIME) ## extract, build, alert: the whole pipeline under one lock
+	@$(BIN)/market run
+
 .PHONY: build
 build: $(RUNTIME) ## dbt build: models, seeds, snapshots, tests
 	@$(BIN)/python -m scripts.postgres up

@@ -52,6 +52,53 @@ create table if not exists ops.backfill_series (
     timeframe text not null,
     primary key (job_id, symbol, timeframe)
 );
+-- The runs of `market run`, and each of their steps (scripts/run.py).
+create table if not exists ops.pipeline_runs (
+    run_id text primary key,
+    started_by text not null check (started_by in ('command', 'schedule', 'api')),
+    started_at timestamptz not null,
+    ended_at timestamptz,
+    status text not null default 'running' check (status in ('running', 'succeeded', 'partly', 'failed')),
+    exit_code integer,
+    failed_step text,
+    error text
+);
+create table if not exists ops.pipeline_steps (
+    run_id text not null,
+    step text not null,
+    started_at timestamptz not null,
+    ended_at timestamptz,
+    status text not null default 'running' check (status in ('running', 'succeeded', 'partly', 'failed')),
+    exit_code integer,
+    detail text,
+    primary key (run_id, step)
+);
+-- What the alert rules found, and who was told when (scripts/alerts.py).
+create table if not exists ops.alerts (
+    alert_id bigint generated always as identity primary key,
+    rule text not null,
+    severity text not null,
+    subject text not null,
+    value numeric(20, 4),
+    threshold numeric(20, 4),
+    message text not null,
+    owner text,
+    runbook text,
+    first_seen_at timestamptz not null,
+    fired_at timestamptz,
+    resolved_at timestamptz,
+    suppressed_until timestamptz,
+    notified_at timestamptz,
+    resolution_notified_at timestamptz
+);
+create unique index if not exists alerts_open on ops.alerts (rule, subject) where resolved_at is null;
+create table if not exists ops.alert_silences (
+    rule text not null,
+    subject text,
+    silenced_until timestamptz not null,
+    reason text,
+    created_at timestamptz not null default now()
+);
 """
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -112,8 +112,8 @@ class Report:
 class Run:
     """One run under the lock: its providers, what they have loaded, and the way of their answers into the warehouse."""
 
-    def __init__(self, providers: dict[str, Provider]) -> None:
-        self.run_id = uuid.uuid4().hex
+    def __init__(self, providers: dict[str, Provider], run_id: str | None = None) -> None:
+        self.run_id = run_id or uuid.uuid4().hex
         self.providers = providers
         self.loaded: dict[str, Loaded] = {name: state.loaded(name) for name in providers}
         self.now = clock.now()
@@ -166,15 +166,16 @@ def extract(
     source: str | None = None,
     start: datetime | None = None,
     end: datetime | None = None,
+    within: str | None = None,
 ) -> Report:
     """Load what is new for the enabled assets, or all of a given window.
 
-    Raises LockHeld and ConfigurationError.
+    `within` is the id of a pipeline run, which holds the lock already. Raises LockHeld and ConfigurationError.
     """
     assets = registry.select(registry.load(), symbols)
-    with database.run_lock("extract"), ExitStack() as stack:
+    with nullcontext() if within else database.run_lock("extract"), ExitStack() as stack:
         prepare_warehouse()
-        run = Run(open_providers(stack, source))
+        run = Run(open_providers(stack, source), within)
         wanted = planner.series_of(assets, run.providers, timeframes, source)
         window = (start or planner.EVER, end or run.now) if start or end else None
         extra = extra_tasks(run, assets, window)

@@ -66,7 +66,8 @@ class Settings(BaseSettings):
     validate_on_insert: bool = True
     revision_lookback: int | None = Field(None, ge=0, description="days; unset = crypto 2 days, stocks 5 sessions")
     api_token: SecretStr | None = None
-    alert_urls: SecretStr | None = None
+    alert_urls: SecretStr | None = Field(None, description="Apprise URLs, separated by blanks")
+    healthcheck_url: SecretStr | None = Field(None, description="pinged at /start, at the end, or at /fail")
     warehouse_now: datetime | None = None
 
     @field_validator("fallback_source_priority", mode="before")
@@ -90,7 +91,8 @@ class Settings(BaseSettings):
     def secrets(self) -> list[str]:
         """The secret values, for redaction only."""
         values = [value.get_secret_value() for value in self.__dict__.values() if isinstance(value, SecretStr)]
-        return [value for value in values if value]
+        # Each URL of a list may turn up alone, so the parts are secret as well as the whole.
+        return [part for value in values if value for part in dict.fromkeys((value, *value.split()))]
 
 
 @lru_cache(maxsize=1)

@@ -56,6 +56,47 @@ def extract(
         raise typer.Exit(_finish(run.extract(**options)))
 
 
+@app.command("run")
+def run_all(
+    run_id: Annotated[str | None, typer.Option("--run-id", help="the run's name; made up by default")] = None,
+    started_by: Annotated[str, typer.Option("--started-by", help="command, schedule or api")] = "command",
+) -> None:
+    """Extract, build, alert: the whole pipeline once, under one lock (exit code 75: another run holds it)."""
+    with _reporting():
+        import signal
+
+        from scripts import run
+
+        # As Ctrl-C: the run gets to write down that it was stopped.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        raise typer.Exit(run.run(run_id, started_by))
+
+
+@app.command()
+def alerts(
+    send: Annotated[
+        bool, typer.Option("--send", help="look anew, and tell ALERT_URLS what is new or has ended")
+    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="those that have ended, too")] = False,
+    silence: Annotated[str | None, typer.Option("--silence", help="tell nobody of this rule, for --hours")] = None,
+    subject: Annotated[str | None, typer.Option("--subject", help="silence only this subject of the rule")] = None,
+    hours: Annotated[float, typer.Option("--hours", help="how long to be silent")] = 8,
+    json: AsJson = False,
+) -> None:
+    """Show what is wrong at the moment, and where it is written what to do."""
+    with _reporting():
+        from scripts import alerts, reports
+
+        if silence:
+            until = alerts.silence(silence, subject, hours)
+            typer.echo(f"{silence}{f' of {subject}' if subject else ''} is silent until {until:%Y-%m-%d %H:%M} UTC")
+            return
+        if send:
+            alerts.evaluate()
+            alerts.send()
+        reports.show(reports.ALERTS, everything=everything, as_json=json)
+
+
 @app.command()
 def backfill(
     start: Annotated[str, typer.Option("--start", help="date or ISO-8601 instant, UTC")],
@@ -241,7 +282,7 @@ def _reporting() -> Iterator[None]:
     handler = logging.StreamHandler()
     handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for noisy in ("dlt", "yfinance", "urllib3", "pyrate_limiter", "psycopg"):
+    for noisy in ("dlt", "apprise", "yfinance", "urllib3", "pyrate_limiter", "psycopg"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     try:
         yield

@@ -71,6 +71,19 @@ SOURCES = Report(
     "no source is known",
     ("breaker_state_since", "last_request_at", "failed_requests", "last_error_at"),
 )
+ALERTS = Report(
+    "alerts",
+    """
+    select
+        severity, rule, subject, value, threshold, fired_at, resolved_at, notified_at, message, owner, runbook,
+        first_seen_at, suppressed_until, resolution_notified_at
+    from marts.alerts
+    where %(all)s or resolved_at is null
+    order by resolved_at is not null, severity, fired_at desc, rule, subject
+    """,
+    "no alert is firing (--all: those that have ended, too)",
+    ("owner", "first_seen_at", "suppressed_until", "resolution_notified_at"),
+)
 REVISIONS = Report(
     "revisions",
     """
@@ -171,7 +184,7 @@ _HEADS = {
     "breaker_state": "breaker", "last_success_at": "last answer", "missing_bars": "missing", "repair_state": "state",
     "p50_response_ms": "p50 ms", "p95_response_ms": "p95 ms", "quota_remaining": "quota", "error_rate": "errors",
     "field_corrected": "field", "old_value": "old", "new_value": "new", "corrected_by": "by",
-    "correction_timestamp": "known at",
+    "correction_timestamp": "known at", "fired_at": "since", "resolved_at": "until", "notified_at": "told",
 }  # fmt: skip
 _STYLES = {
     "late": "yellow", "critical": "bold yellow", "stale": "bold red", "no data": "red",

@@ -43,6 +43,50 @@
         primary key (job_id, symbol, timeframe)
     );
     {%- endif %}
+    {%- if 'pipeline_runs' in tables %}
+    create table if not exists ops.pipeline_runs (
+        run_id text primary key,
+        started_by text not null check (started_by in ('command', 'schedule', 'api')),
+        started_at timestamp with time zone not null,
+        ended_at timestamp with time zone,
+        status text not null default 'running' check (status in ('running', 'succeeded', 'partly', 'failed')),
+        exit_code integer,
+        failed_step text,
+        error text
+    );
+    {%- endif %}
+    {%- if 'pipeline_steps' in tables %}
+    create table if not exists ops.pipeline_steps (
+        run_id text not null,
+        step text not null,
+        started_at timestamp with time zone not null,
+        ended_at timestamp with time zone,
+        status text not null default 'running' check (status in ('running', 'succeeded', 'partly', 'failed')),
+        exit_code integer,
+        detail text,
+        primary key (run_id, step)
+    );
+    {%- endif %}
+    {%- if 'alerts' in tables %}
+    create table if not exists ops.alerts (
+        alert_id bigint generated always as identity primary key,
+        rule text not null,
+        severity text not null,
+        subject text not null,
+        value numeric(20, 4),
+        threshold numeric(20, 4),
+        message text not null,
+        owner text,
+        runbook text,
+        first_seen_at timestamp with time zone not null,
+        fired_at timestamp with time zone,
+        resolved_at timestamp with time zone,
+        suppressed_until timestamp with time zone,
+        notified_at timestamp with time zone,
+        resolution_notified_at timestamp with time zone
+    );
+    create unique index if not exists alerts_open on ops.alerts (rule, subject) where resolved_at is null;
+    {%- endif %}
 {% endmacro %}
 
 {# What a reader of market_data_v2 has to look at: 'nothing' when the mart has not been written since `model` last read

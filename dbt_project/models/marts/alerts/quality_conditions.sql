@@ -1,0 +1,59 @@
+{{ config(materialized='view') }}
+-- Which symbols are below the quality that is wanted, over the days of each rule's window.
+with
+
+rules as (
+    select
+        alert_rules.*,
+        coalesce(
+            threshold,
+            case rule
+                when 'quality_score_low' then cast({{ var('min_quality_score') }} as numeric(20, 4))
+                when 'completeness_low' then cast({{ var('min_data_completeness') }} as numeric(20, 4))
+            end
+        ) as wanted
+    from {{ ref('alert_rules') }} as alert_rules
+),
+
+days as (
+    select
+        rules.rule,
+        rules.wanted,
+        metrics.symbol,
+        metrics.asset_class,
+        sum(metrics.total_records) as bars,
+        case rules.rule
+            when 'validation_rate_low' then 100.0 * sum(metrics.validated_records)
+            when 'quality_score_low' then sum(metrics.avg_quality_score * metrics.total_records)
+            when 'completeness_low' then sum(metrics.data_completeness * metrics.total_records)
+        end as total
+    from {{ ref('data_quality_metrics') }} as metrics
+    inner join rules
+        on
+            rules.rule in ('validation_rate_low', 'quality_score_low', 'completeness_low')
+            and metrics.metric_date > {{ local_date(
+                warehouse_now() ~ ' - ' ~ minutes('60 * rules.window_hours'), "'UTC'"
+            ) }}
+    group by rules.rule, rules.wanted, metrics.symbol, metrics.asset_class
+),
+
+scored as (
+    select
+        *,
+        round(total / bars, 4) as value
+    from days
+),
+
+final as (
+    select
+        rule,
+        asset_class || ' ' || symbol as subject,
+        cast(value as numeric(20, 4)) as value,
+        cast(wanted as numeric(20, 4)) as threshold,
+        replace(substr(rule, 1, length(rule) - 4), '_', ' ') || ' of ' || cast(bars as text) || ' bars is '
+        || cast(round(value, 2) as text) || ', wanted are ' || cast(wanted as text) as message
+    from scored
+    where value < wanted
+)
+
+select * from final

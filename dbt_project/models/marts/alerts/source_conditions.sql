@@ -1,0 +1,120 @@
+{{ config(materialized='view') }}
+-- What is wrong with a source, now: it does not answer, it answers something else than its API documents, or rows of its
+-- answers cannot become bars.
+with
+
+rules as (
+    select * from {{ ref('alert_rules') }}
+),
+
+-- Since its last good answer, when was the first request that the source itself failed? An unknown symbol (400, 404) or
+-- a file that is not there yet is no outage.
+outages as (
+    select
+        health.source,
+        health.last_error,
+        (
+            select min(answers.fetch_timestamp)
+            from {{ ref('enrichment_fetch_log') }} as answers
+            where
+                answers.source = health.source
+                and answers.fetch_timestamp > coalesce(
+                    health.last_success_at, cast('0001-01-01 00:00:00+00' as timestamp with time zone)
+                )
+                and answers.status = 'failed'
+                and (
+                    answers.http_status is null
+                    or answers.http_status >= 500
+                    or answers.http_status in (401, 403, 418, 429, 451)
+                )
+        ) as failing_since
+    from {{ ref('source_health') }} as health
+),
+
+unavailable as (
+    select
+        source,
+        last_error,
+        ({{ epoch_seconds(warehouse_now()) }} - {{ epoch_seconds('failing_since') }}) / 60 as minutes
+    from outages
+    where failing_since is not null
+),
+
+-- The newest word on each thing that is asked for.
+newest as (
+    select
+        answers.source,
+        answers.endpoint,
+        answers.status,
+        answers.error_details,
+        row_number() over (
+            partition by answers.source, answers.endpoint, answers.origin, answers.symbol, answers.timeframe
+            order by answers.fetch_timestamp desc, answers.id desc
+        ) as place
+    from {{ ref('enrichment_fetch_log') }} as answers
+    inner join rules on rules.rule = 'schema_drift'
+    where
+        answers.fetch_timestamp > {{ warehouse_now() }} - {{ minutes('60 * rules.window_hours') }}
+        and answers.status <> 'failed'
+),
+
+drifted as (
+    select
+        source,
+        endpoint,
+        count(*) as series,
+        max(error_details) as example
+    from newest
+    where place = 1 and status = 'quarantined'
+    group by source, endpoint
+),
+
+rejected as (
+    select
+        bars.source,
+        count(*) as bars,
+        max(bars.reason) as example
+    from {{ ref('rejected_bars') }} as bars
+    inner join rules on rules.rule = 'bars_rejected'
+    where bars.fetched_at > {{ warehouse_now() }} - {{ minutes('60 * rules.window_hours') }}
+    group by bars.source
+),
+
+final as (
+    select
+        rules.rule,
+        cast(unavailable.source as text) as subject,
+        cast(unavailable.minutes as numeric(20, 4)) as value,
+        rules.threshold,
+        'no answer for ' || cast(unavailable.minutes as text) || ' minutes: '
+        || coalesce(unavailable.last_error, 'no message') as message
+    from unavailable
+    inner join rules on rules.rule = 'source_unavailable'
+    where unavailable.minutes > rules.threshold
+
+    union all
+
+    select
+        rules.rule,
+        drifted.source || ' ' || drifted.endpoint,
+        cast(drifted.series as numeric(20, 4)),
+        rules.threshold,
+        'answers are not what the API documents (quarantined): ' || coalesce(drifted.example, 'no message')
+    from drifted
+    inner join rules on rules.rule = 'schema_drift'
+    where drifted.series > rules.threshold
+
+    union all
+
+    select
+        rules.rule,
+        cast(rejected.source as text),
+        cast(rejected.bars as numeric(20, 4)),
+        rules.threshold,
+        'rows that could not become bars, e.g.: ' || rejected.example
+    from rejected
+    inner join rules on rules.rule = 'bars_rejected'
+    where rejected.bars > rules.threshold
+)
+
+select * from final

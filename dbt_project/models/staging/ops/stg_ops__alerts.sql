@@ -1,0 +1,19 @@
+{{ config(pre_hook="{{ create_ops_tables(['alerts']) }}") }}
+-- What the alert rules have found so far, with what is not told yet because it has not lasted long enough.
+select
+    alert_id,
+    rule,
+    severity,
+    subject,
+    value,
+    threshold,
+    message,
+    owner,
+    runbook,
+    first_seen_at,
+    fired_at,
+    resolved_at,
+    suppressed_until,
+    notified_at,
+    resolution_notified_at
+from {{ source('ops', 'alerts') }}

@@ -1,0 +1,11 @@
+{{ config(pre_hook="{{ create_ops_tables(['pipeline_steps']) }}") }}
+-- One row per step of each run of the pipeline.
+select
+    run_id,
+    step,
+    started_at,
+    ended_at,
+    status,
+    exit_code,
+    detail
+from {{ source('ops', 'pipeline_steps') }}

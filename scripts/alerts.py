@@ -1,0 +1,232 @@
+"""Alerts: from what the condition models of marts/alerts find, to the people who look after it.
+
+Data flow: marts.*_conditions + seeds.alert_rules -> ops.alerts (evaluate) -> Apprise to ALERT_URLS (send).
+
+The state is kept here and not in an incremental model, because it must survive a full refresh, and be right after a
+build that failed. An alert is one row from its firing until its end, so it is told once however often it is looked at.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from extract import clock, database, settings
+from extract.redaction import redact
+from extract.settings import ConfigurationError
+
+CONDITIONS = ("pipeline_conditions", "source_conditions", "series_conditions", "quality_conditions")
+PING_SECONDS = 10
+# One message holds no more than this many alerts of each kind; the rest is counted.
+LONGEST_LIST = 20
+
+log = logging.getLogger(__name__)
+Alert = dict[str, Any]
+
+_PRESENT = """
+select
+    found.rule, found.subject, found.value, found.threshold, found.message,
+    rules.severity, rules.owner, rules.runbook,
+    rules.hold_minutes * interval '1 minute' as hold, rules.suppress_minutes * interval '1 minute' as suppress
+from marts.{conditions} as found
+inner join seeds.alert_rules as rules on rules.rule = found.rule
+where rules.enabled
+"""
+_KEEP = """
+update ops.alerts as kept
+set
+    value = present.value, threshold = present.threshold, message = present.message, severity = present.severity,
+    fired_at = coalesce(kept.fired_at, case when kept.first_seen_at + present.hold <= %(now)s then %(now)s end)
+from present
+where kept.rule = present.rule and kept.subject = present.subject and kept.resolved_at is null
+"""
+_BEGIN = """
+insert into ops.alerts (
+    rule, severity, subject, value, threshold, message, owner, runbook, first_seen_at, fired_at, suppressed_until
+)
+select
+    rule, severity, subject, value, threshold, message, owner, runbook, %(now)s,
+    case when hold <= interval '0' then %(now)s end,
+    (
+        select nullif(greatest(max(earlier.notified_at) + present.suppress, %(now)s), %(now)s)
+        from ops.alerts as earlier
+        where earlier.rule = present.rule and earlier.subject = present.subject
+    )
+from present
+on conflict (rule, subject) where resolved_at is null do nothing
+"""
+# What never fired was never more than a suspicion.
+_FORGET = """
+delete from ops.alerts as kept
+where
+    kept.resolved_at is null and kept.fired_at is null and kept.rule = any(%(rules)s)
+    and not exists (select from present where present.rule = kept.rule and present.subject = kept.subject)
+"""
+_RESOLVE = """
+update ops.alerts as kept
+set resolved_at = %(now)s
+where
+    kept.resolved_at is null and kept.fired_at is not null and kept.rule = any(%(rules)s)
+    and not exists (select from present where present.rule = kept.rule and present.subject = kept.subject)
+"""
+_CLAIM_FIRED = """
+update ops.alerts as alerts
+set notified_at = %(now)s
+where alerts.alert_id in (
+    select waiting.alert_id from ops.alerts as waiting
+    where
+        waiting.fired_at is not null and waiting.notified_at is null and waiting.resolved_at is null
+        and (waiting.suppressed_until is null or waiting.suppressed_until <= %(now)s)
+        and not exists (
+            select from ops.alert_silences as silences
+            where
+                silences.rule = waiting.rule and coalesce(silences.subject, waiting.subject) = waiting.subject
+                and silences.silenced_until > %(now)s
+        )
+    for update skip locked
+)
+returning alerts.*
+"""
+_CLAIM_RESOLVED = """
+update ops.alerts as alerts
+set resolution_notified_at = %(now)s
+where alerts.alert_id in (
+    select waiting.alert_id from ops.alerts as waiting
+    where
+        waiting.resolved_at is not null and waiting.notified_at is not null and waiting.resolution_notified_at is null
+    for update skip locked
+)
+returning alerts.*
+"""
+
+
+class NotSent(Exception):
+    """A notification did not get through; nothing is marked as told, the next run tries again."""
+
+
+def evaluate() -> tuple[int, int]:
+    """Bring ops.alerts up to date; returns how many fired and how many ended.
+
+    Where a condition model is missing (no build yet, or one that failed), the alerts of its rules stay as they are.
+    """
+    from scripts.run import close_dead_runs
+
+    database.create_ops_tables()
+    close_dead_runs()
+    now = clock.now()
+    with database.pool().connection() as connection:
+        # Two evaluations at once would both insert.
+        connection.execute("select pg_advisory_xact_lock(%s)", (database.RUN_LOCK + 2,))
+        there = [name for name in CONDITIONS if _exists(connection, f"marts.{name}")]
+        if not there or not _exists(connection, "seeds.alert_rules"):
+            log.warning("alerts: nothing to look at yet, run `dbt build` first")
+            return 0, 0
+        statement = sql.SQL(" union all ").join(
+            sql.SQL(_PRESENT).format(conditions=sql.Identifier(name)) for name in there
+        )
+        connection.execute(sql.SQL("create temporary table present on commit drop as {}").format(statement))
+        rules = connection.execute("select rule from seeds.alert_rules where conditions = any(%s)", (there,)).fetchall()
+        values = {"now": now, "rules": [row[0] for row in rules]}
+        for statement_text in (_KEEP, _BEGIN, _FORGET, _RESOLVE):
+            connection.execute(statement_text.encode(), values)
+        fired = _rows(connection, "select * from ops.alerts where fired_at = %s and resolved_at is null", now)
+        ended = _rows(connection, "select * from ops.alerts where resolved_at = %s", now)
+    for alert in fired:
+        log.warning("ALERT %s", _line(alert))
+    for alert in ended:
+        log.info("resolved: %s", _line(alert))
+    return len(fired), len(ended)
+
+
+def send() -> int:
+    """Tell ALERT_URLS what is new and what has ended, once each; returns how many alerts were told.
+
+    Rows are marked in the transaction that waits for the notification: of two senders only one gets them, and one that
+    dies or fails marks none. Raises NotSent and ConfigurationError.
+    """
+    chosen = settings.load().alert_urls
+    if chosen is None:
+        return 0
+    values = {"now": clock.now()}
+    with database.pool().connection() as connection:
+        fired = _rows(connection, _CLAIM_FIRED, values)
+        ended = _rows(connection, _CLAIM_RESOLVED, values)
+        if fired or ended:
+            _notify(chosen.get_secret_value().split(), fired, ended)
+    return len(fired) + len(ended)
+
+
+def silence(rule: str, subject: str | None, hours: float, reason: str | None = None) -> datetime:
+    """Tell nobody of a rule (or of one subject of it) for some hours; it is still on record. Returns until when."""
+    database.create_ops_tables()
+    until = clock.now() + timedelta(hours=hours)
+    with database.pool().connection() as connection:
+        known = connection.execute("select rule from seeds.alert_rules order by rule").fetchall()
+        if (rule,) not in known:
+            raise ConfigurationError(f"{rule} is no rule of alert_rules.csv: {', '.join(row[0] for row in known)}")
+        connection.execute(
+            "insert into ops.alert_silences (rule, subject, silenced_until, reason) values (%s, %s, %s, %s)",
+            (rule, subject, until, reason),
+        )
+    return until
+
+
+def ping(event: str) -> None:
+    """Tell the dead man's switch of HEALTHCHECK_URL: start, success or fail. Never fails itself."""
+    import requests
+
+    chosen = settings.load().healthcheck_url
+    if chosen is None:
+        return
+    url = chosen.get_secret_value().rstrip("/") + {"success": "", "start": "/start", "fail": "/fail"}[event]
+    try:
+        requests.get(url, timeout=PING_SECONDS).raise_for_status()
+    except requests.RequestException as problem:
+        log.warning("HEALTHCHECK_URL does not answer: %s", redact(str(problem)))
+
+
+def _notify(urls: Sequence[str], fired: Sequence[Alert], ended: Sequence[Alert]) -> None:
+    import apprise
+
+    target = apprise.Apprise()
+    for number, url in enumerate(urls, 1):
+        if not target.add(url):
+            raise ConfigurationError(f"ALERT_URLS: entry {number} is not a URL that Apprise knows")
+    counts = ((len(fired), "fired"), (len(ended), "resolved"))
+    title = f"Market warehouse: {', '.join(f'{number} {word}' for number, word in counts if number)}"
+    critical = any(alert["severity"] == "critical" for alert in fired)
+    kind = (
+        apprise.NotifyType.FAILURE if critical else apprise.NotifyType.WARNING if fired else apprise.NotifyType.SUCCESS
+    )
+    body = "\n".join([*_lines("FIRED", fired), *_lines("RESOLVED", ended)])
+    if not target.notify(title=title, body=redact(body), notify_type=kind):
+        raise NotSent("a notification of ALERT_URLS did not get through; the next run tries again")
+
+
+def _lines(word: str, some: Sequence[Alert]) -> list[str]:
+    ordered = sorted(some, key=lambda alert: (alert["severity"], alert["rule"], alert["subject"]))
+    lines = [f"{word} {_line(alert)}" for alert in ordered[:LONGEST_LIST]]
+    return lines + ([f"... and {len(some) - LONGEST_LIST} more (market alerts)"] if len(some) > LONGEST_LIST else [])
+
+
+def _line(alert: Alert) -> str:
+    return (
+        f"[{alert['severity']}] {alert['rule']}: {alert['subject']}: {alert['message']}"
+        f" (for {alert['owner']}, see {alert['runbook']})"
+    )
+
+
+def _rows(connection: psycopg.Connection, statement: str, values: Any) -> list[Alert]:
+    values = values if isinstance(values, dict) else (values,)
+    return connection.cursor(row_factory=dict_row).execute(statement.encode(), values).fetchall()
+
+
+def _exists(connection: psycopg.Connection, relation: str) -> bool:
+    row = connection.execute("select to_regclass(%s)", (relation,)).fetchone()
+    return row is not None and row[0] is not None
