@@ -12,6 +12,7 @@ from extract.backfill_jobs import MAX_RETRIES, Job
 from extract.planner import Planned, Series
 from extract.run import Plan, Report, Run, extra_tasks, load_series, open_providers, prepare_warehouse
 from extract.settings import ConfigurationError
+from extract.windows import Window
 
 
 def backfill(
@@ -57,23 +58,27 @@ def _run(job: Job) -> Report:
     timeframes = list(dict.fromkeys(timeframe for _, timeframe in job.series))
     with ExitStack() as stack:
         run = Run(open_providers(stack, job.source))
+        # History keeps: better an hour for the best source's than the second best's at once.
+        run.is_patient = True
         run.is_stopped = lambda: jobs.state_of(job) == "paused"
         wanted = [
             series
             for series in planner.series_of(assets, run.providers, timeframes, job.source)
             if series.key in chosen - given_up
         ]
-        load_series(run, wanted, backfill_plan(run, job.start, job.end), extra_tasks(run, assets, (job.start, job.end)))
+        window = (job.start, job.end)
+        load_series(run, wanted, backfill_plan(run, window), extra_tasks(run, assets, wanted, window))
     run.report.failed += [f"{' '.join(key)} (given up after {MAX_RETRIES} retries)" for key in sorted(given_up)]
     if jobs.state_of(job) == "running" and not run.report.failed:
         jobs.set_state(job, "finished")
     return run.report
 
 
-def backfill_plan(run: Run, start: datetime, end: datetime) -> Plan:
+def backfill_plan(run: Run, window: Window) -> Plan:
     """What a series asks of a source in `market backfill`: what is not loaded yet."""
 
-    def plan(series: Series, source: str) -> Planned:
-        return planner.plan_missing(series, run.providers[source], run.covered(series, source), (start, end), run.now)
+    def plan(series: Series, source: str, left: planner.Left) -> Planned:
+        covered = run.covered(series, source)
+        return planner.plan_missing(series, run.providers[source], covered, window, run.now, left)
 
     return plan

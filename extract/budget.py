@@ -18,12 +18,18 @@ from extract import database
 
 # The part of a minute's weight we use: other programs may share the address.
 WEIGHT_SHARE = 0.9
+# Seconds between two looks whether a request may go.
+BETWEEN_TRIES = 0.5
+
+
+class Spent(Exception):
+    """The budget has no room for a request that does not want to wait."""
 
 
 class Budget(Protocol):
-    """Something that makes a request wait until it may go."""
+    """Something that makes a request wait until it may go; one that may not wait gets `Spent` instead."""
 
-    def wait(self, weight: int = 1) -> None: ...
+    def wait(self, weight: int = 1, may_wait: bool = True) -> None: ...
 
     def remaining(self) -> int: ...
 
@@ -59,17 +65,28 @@ class RequestsPerMinute:
     """At most `allowed` requests in any 60 s, over all processes that share the warehouse."""
 
     def __init__(self, source: str, allowed: int) -> None:
-        self._allowed = allowed
+        self._source, self._allowed = source, allowed
         self._bucket = PostgresBucket(database.pool(), source, [Rate(allowed, Duration.MINUTE)])
         # Old entries go once per run; the library's own thread for it would outlive the pool.
         self._limiter = Limiter(SingleBucketFactory(self._bucket, schedule_leak=False))
         self._bucket.leak(int(self._bucket.now()))  # type: ignore[no-untyped-call]
-        # One waiter at a time: the bucket answers contention with a refusal, which the limiter takes for a full minute.
+        # One thread at a time: the bucket answers contention with a refusal.
+        self._lock = threading.Lock()
         self._queue = threading.Lock()
 
-    def wait(self, weight: int = 1) -> None:
+    def wait(self, weight: int = 1, may_wait: bool = True) -> None:
+        if self._try():
+            return
+        if not may_wait:
+            raise Spent(f"the budget of {self._allowed} requests a minute for {self._source} is spent")
+        # Only the first in the queue keeps trying.
         with self._queue:
-            self._limiter.try_acquire("request")
+            while not self._try():
+                time.sleep(BETWEEN_TRIES)
+
+    def _try(self) -> bool:
+        with self._lock:
+            return bool(self._limiter.try_acquire("request", blocking=False))
 
     def remaining(self) -> int:
         """What is left of the current minute."""
@@ -93,7 +110,7 @@ class WeightPerMinute:
             ).fetchone()
         self._minute, self._used = (int(row[0]) // 60, int(row[1])) if row and row[0] is not None else (0, 0)
 
-    def wait(self, weight: int = 1) -> None:
+    def wait(self, weight: int = 1, may_wait: bool = True) -> None:
         while True:
             with self._lock:
                 minute = int(time.time()) // 60
@@ -102,6 +119,8 @@ class WeightPerMinute:
                 if self._used + weight <= self._allowed * WEIGHT_SHARE or self._used == 0:
                     self._used += weight
                     return
+            if not may_wait:
+                raise Spent(f"the weight of {self._allowed} a minute for {self._budget} is spent")
             time.sleep(60 - time.time() % 60 + 0.1)
 
     def observe(self, used: int) -> None:

@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 from rich.console import Console
 from rich.table import Table
 
-from extract import planner, registry
+from extract import clock, planner, registry
 from extract.backfill import backfill_plan
+from extract.provider import Provider
 from extract.responses import Task
 from extract.run import Plan, Run, extra_tasks, extract_plan, open_providers, prepare_warehouse
 from extract.windows import Window
@@ -25,12 +26,8 @@ def show_extract(
     end: datetime | None = None,
 ) -> None:
     """Print what `market extract` with these options would ask."""
-    window = (start or planner.EVER, end or datetime.max) if start or end else None
-
-    def plan(run: Run) -> Plan:
-        return extract_plan(run, (window[0], min(window[1], run.now)) if window else None)
-
-    _show(symbols, timeframes, source, window, plan)
+    window = (start or planner.EVER, end or clock.now()) if start or end else None
+    _show(symbols, timeframes, source, window, lambda run: extract_plan(run, window))
 
 
 def show_backfill(
@@ -41,7 +38,8 @@ def show_backfill(
     source: str | None = None,
 ) -> None:
     """Print what `market backfill` with these options would ask."""
-    _show(symbols, timeframes, source, (start, end), lambda run: backfill_plan(run, start, end))
+    window = (start, end)
+    _show(symbols, timeframes, source, window, lambda run: backfill_plan(run, window))
 
 
 def _show(
@@ -57,34 +55,45 @@ def _show(
         # No request is made, so a key that is missing or wrong shows only in a real run.
         run = Run(open_providers(stack, source, check=False))
         plan = make_plan(run)
-        tasks: dict[str, list[Task]] = defaultdict(list)
-        for name, extra in extra_tasks(run, assets, window).items():
-            tasks[name] += extra
-        for series in planner.series_of(assets, run.providers, timeframes, source):
+        wanted = planner.series_of(assets, run.providers, timeframes, source)
+        tasks = extra_tasks(run, assets, wanted, window)
+        for series in wanted:
             for name in series.sources[:1]:
-                tasks[name] += plan(series, name).tasks
+                tasks[name] += plan(series, name, None).tasks
         for name, provider in run.providers.items():
-            _show_source(name, provider.combined(tasks[name]), provider.requests_per_minute)
+            _show_source(provider, planner.in_order(provider.combined(tasks[name])))
 
 
-def _show_source(name: str, tasks: Sequence[Task], per_minute: int | None) -> None:
-    """One source's requests, per series."""
-    requests = sum(task.requests for task in tasks)
-    needed = "at once" if not per_minute else f"at least {timedelta(minutes=max(0, requests - 1) // per_minute)}"
-    quota = f"{per_minute} a minute" if per_minute else "no limit of requests"
-    if not requests:
-        Console().print(f"{name}: nothing to ask")
+def _show_source(provider: Provider, tasks: Sequence[Task]) -> None:
+    """One source's requests in the order they are made, per series, and what they take of its quotas."""
+    console = Console()
+    if not tasks:
+        console.print(f"{provider.NAME}: nothing to ask")
         return
-    table = Table("series", "window from", "to", "requests", "of them files", title=f"{name}: {requests:,} requests")
+    count = sum(task.requests for task in tasks)
+    columns = ("series", "window from", "to", "requests", "of them files", "gone from the source in")
+    table = Table(*columns, title=f"{provider.NAME}: {count:,} requests")
     series: dict[str, list[Task]] = defaultdict(list)
-    for task in planner.in_order(tasks):
+    for task in tasks:
         series[task.series_name].append(task)
     for title, asked in series.items():
         first, last = min(task.start for task in asked), max(task.end for task in asked)
         files = sum(task.requests for task in asked if task.origin == "archive")
-        count = sum(task.requests for task in asked)
+        expires_in = min((task.expires_in for task in asked if task.expires_in), default=None)
         table.add_row(
-            title, f"{first:%Y-%m-%d %H:%M}", f"{last:%Y-%m-%d %H:%M}", f"{count:,}", f"{files:,}" if files else ""
+            title,
+            f"{first:%Y-%m-%d %H:%M}",
+            f"{last:%Y-%m-%d %H:%M}",
+            f"{sum(task.requests for task in asked):,}",
+            f"{files:,}" if files else "",
+            f"{expires_in.days} days" if expires_in else "",
         )
-    Console().print(table)
-    Console().print(f"{name}: quota {quota}; done {needed}\n")
+    console.print(table)
+    needs = [need for need in provider.needs(tasks) if need.amount]
+    for need in needs:
+        limit = f"{need.per_minute:,} a minute" if need.per_minute else "no limit"
+        console.print(f"{provider.NAME}: {need.amount:,} {need.what}, quota {limit}")
+    minutes = max((need.minutes for need in needs), default=0)
+    console.print(
+        f"{provider.NAME}: done {f'at the soonest in {timedelta(minutes=minutes)} h' if minutes else 'at once'}\n"
+    )

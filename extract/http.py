@@ -8,6 +8,7 @@ Data flow: a `send` function of a provider -> `Source.ask` -> `Answer`. No excep
 | 429, 5xx, time-out, broken connection | asked again after 30, 60, 120 s, or when Retry-After says; then a failure. |
 | 429 | besides, no other thread begins a request until then |
 | 429 with a Retry-After above 120 s, 418 | the source is left alone until then, over all runs; the task is deferred |
+| no room in the budget, and the task may not wait for it | not sent; the caller turns to the next source |
 | 3 failures in a row | the breaker opens for 300 s; the caller turns to the next source |
 """
 
@@ -26,7 +27,7 @@ import tenacity
 from requests.adapters import HTTPAdapter
 
 from extract import breaker, clock
-from extract.budget import Block
+from extract.budget import Block, Spent
 from extract.patience import PATIENCE
 from extract.redaction import redact
 from extract.responses import Answer
@@ -74,7 +75,7 @@ class Source:
     def __init__(self, name: str) -> None:
         self.name = name
         self.block = Block(name)
-        self._breaker = breaker.make(name, not_failures=(Deferred,))
+        self._breaker = breaker.make(name, not_failures=(Deferred, Spent))
         self._trial = threading.Lock()
         # After a 429 no other thread begins a request before this (monotonic seconds): that is what gets one banned.
         self._quiet_until = 0.0
@@ -119,6 +120,9 @@ class Source:
                 response = _retrying()(attempt)
         except pybreaker.CircuitBreakerError:
             return self._refused(asked_at, state)
+        except Spent as problem:
+            error = f"not asked: {problem}"
+            return Answer(asked_at, asked_at, state, quota_remaining=quota(), error=error, is_put_off=True)
         except Deferred as problem:
             response = problem.response
             until = self.block.set(problem.seconds)

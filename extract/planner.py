@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from extract import settings
@@ -15,7 +15,7 @@ from extract.provider import Provider
 from extract.registry import Asset
 from extract.responses import Task
 from extract.timeframes import FIRST_REACH, STEPS, closed_until, day_start, floor, may_trade_between
-from extract.windows import Window, missing
+from extract.windows import Window, common, merged, missing
 
 # How far back each run re-reads for amendments: five sessions are seven days.
 STOCK_LOOKBACK = timedelta(days=7)
@@ -43,13 +43,23 @@ class Series:
     def key(self) -> tuple[str, str]:
         return self.asset.symbol, self.timeframe
 
+    def holds(self, task: Task) -> bool:
+        """Whether a task of this name is about this row of the registry: a symbol may have several, one after the other."""
+        start, end = self.asset.active_window()
+        return start < task.end and task.start < end
+
 
 @dataclass(frozen=True)
 class Planned:
-    """The tasks for a series, and why they are not enough, if so."""
+    """The tasks for a series, and the windows that the source does not reach any more."""
 
     tasks: list[Task]
-    problem: str | None = None
+    beyond_reach: list[Window] = field(default_factory=list)
+
+    @property
+    def windows(self) -> list[Window]:
+        """All that is wanted of the source."""
+        return merged([*(task.window for task in self.tasks), *self.beyond_reach])
 
 
 def series_of(
@@ -78,14 +88,20 @@ def series_of(
     return found
 
 
-def plan_new(series: Series, provider: Provider, covered: Sequence[Window], now: datetime) -> Planned:
+# What the sources before have left open of a series; None = nobody was asked yet.
+Left = list[Window] | None
+
+
+def plan_new(
+    series: Series, provider: Provider, covered: Sequence[Window], now: datetime, left: Left = None
+) -> Planned:
     """What a plain extract asks: what is missing since the first reach, and the bars that may have been amended."""
     asset, timeframe = series.asset, series.timeframe
     end = closed_until(now, timeframe, asset.asset_class)
     start = day_start(now - FIRST_REACH[timeframe], asset.asset_class)
     newest = max((stop for _, stop in covered), default=None)
     if newest is None:
-        return Planned(_tasks(series, provider, [(start, end)], now))
+        return Planned(_tasks(series, provider, _cut([(start, end)], left), now))
     newest = min(floor(newest, timeframe, asset.asset_class), end)
     gaps = missing(min(start, newest), newest, covered)
     back_to = day_start(newest - lookback(asset.asset_class), asset.asset_class)
@@ -96,35 +112,60 @@ def plan_new(series: Series, provider: Provider, covered: Sequence[Window], now:
     else:
         rereads = [(back_to, midnight), (max(midnight, newest - RECENT_BARS * step), end)]
     gaps = [gap for gap in gaps if gap[1] <= back_to]
-    return Planned(_tasks(series, provider, [*gaps, *rereads], now))
+    return Planned(_tasks(series, provider, _cut([*gaps, *rereads], left), now))
 
 
-def plan_windows(series: Series, provider: Provider, windows: Sequence[Window], now: datetime) -> Planned:
+def plan_windows(
+    series: Series, provider: Provider, windows: Sequence[Window], now: datetime, left: Left = None
+) -> Planned:
     """What given windows ask: all of them, loaded before or not."""
+    windows = _cut(windows, left)
     return Planned(_tasks(series, provider, windows, now), beyond_reach(series, provider, windows, now))
 
 
 def plan_missing(
-    series: Series, provider: Provider, covered: Sequence[Window], window: Window, now: datetime
+    series: Series, provider: Provider, covered: Sequence[Window], window: Window, now: datetime, left: Left = None
 ) -> Planned:
     """What a backfill asks: only what is not loaded yet."""
     start, end = window
     closed = closed_until(now, series.timeframe, series.asset.asset_class)
-    return plan_windows(series, provider, missing(start, min(end, closed), covered), now)
+    return plan_windows(series, provider, missing(start, min(end, closed), covered), now, left)
 
 
 def plan_repair(series: Series, provider: Provider, windows: Sequence[Window], now: datetime) -> list[Task]:
-    """What may close gaps. Nobody promised that the bars exist, so a failure of these is no failure of the series."""
-    return [replace(task, is_repair=True) for task in _tasks(series, provider, windows, now)]
+    """What may close gaps."""
+    return [replace(task, purpose="repair") for task in _tasks(series, provider, windows, now)]
 
 
-def beyond_reach(series: Series, provider: Provider, windows: Iterable[Window], now: datetime) -> str | None:
-    """Why a source cannot bring all of the windows: it does not reach so far back."""
+def beyond_reach(series: Series, provider: Provider, windows: Iterable[Window], now: datetime) -> list[Window]:
+    """The parts of the windows that a source does not serve any more."""
     reach = provider.reach(series.timeframe)
-    start = max(min((begin for begin, _ in windows), default=now), series.asset.active_window()[0])
-    if reach is None or start >= now - reach:
-        return None
-    return f"{provider.NAME} {series.name}: it serves {series.timeframe} bars only from {now - reach:%Y-%m-%d %H:%M} on"
+    if reach is None:
+        return []
+    return [
+        part for part in common(windows, [(series.asset.active_window()[0], now - reach)]) if _may_trade(series, part)
+    ]
+
+
+def reach_problem(series: Series, provider: Provider, now: datetime) -> str:
+    """What `beyond_reach` means, in words."""
+    earliest = now - (provider.reach(series.timeframe) or timedelta())
+    return f"{provider.NAME} {series.name}: it serves {series.timeframe} bars only from {earliest:%Y-%m-%d %H:%M} on"
+
+
+def unanswered(series: Series, wanted: Sequence[Window], answered: Iterable[Window]) -> list[Window]:
+    """The parts of the windows for which no answer came, where a bar can be."""
+    known = merged(answered)
+    gaps = [gap for start, end in wanted for gap in missing(start, end, known)]
+    return [gap for gap in gaps if _may_trade(series, gap)]
+
+
+def _may_trade(series: Series, window: Window) -> bool:
+    return may_trade_between(*window, series.asset.asset_class)
+
+
+def _cut(windows: Sequence[Window], left: Left) -> Sequence[Window]:
+    return windows if left is None else common(windows, left)
 
 
 def lookback(asset_class: str) -> timedelta:
@@ -135,11 +176,14 @@ def lookback(asset_class: str) -> timedelta:
 
 
 def in_order(tasks: Iterable[Task]) -> list[Task]:
-    """What the source will not serve much longer goes first, then the newest bars, then what stands beside the bars."""
+    """What the source will not serve much longer goes first, then the newest bars, then what stands beside the bars.
 
-    def urgency(task: Task) -> tuple[timedelta, bool, float]:
+    Of equals the one that lacks more goes first, so that a small budget serves all series in turn.
+    """
+
+    def urgency(task: Task) -> tuple[timedelta, bool, float, float]:
         is_extra = task.endpoint not in ("bars", "grouped_daily")
-        return task.expires_in or timedelta.max, is_extra, -task.end.timestamp()
+        return task.expires_in or timedelta.max, is_extra, -task.end.timestamp(), task.start.timestamp()
 
     return sorted(tasks, key=urgency)
 

@@ -25,6 +25,20 @@ class Fetched:
     error: str | None = None
 
 
+@dataclass(frozen=True)
+class Need:
+    """What some tasks take of one of a source's quotas; `per_minute` is None where the source sets no limit."""
+
+    what: str
+    amount: int
+    per_minute: int | None
+
+    @property
+    def minutes(self) -> int:
+        """How long they take at least: the first minute's share goes at once."""
+        return (self.amount - 1) // self.per_minute if self.per_minute and self.amount else 0
+
+
 class Provider(ABC):
     """Asks one source. Instances are shared by the worker threads of a run."""
 
@@ -56,6 +70,10 @@ class Provider(ABC):
     ) -> list[Task]:
         """What else than bars to ask for these assets: in the window, or what a plain extract lacks."""
         return []
+
+    def needs(self, tasks: Sequence[Task]) -> list[Need]:
+        """What the tasks take of each of the source's quotas."""
+        return [Need("requests", sum(task.requests for task in tasks), self.requests_per_minute)]
 
     def combined(self, tasks: list[Task]) -> list[Task]:
         """The same answers from fewer requests, where the source has a way."""

@@ -13,6 +13,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from extract.windows import Window
+
 TEXT_COLUMNS = (
     "run_id", "symbol", "asset_class", "provider_symbol", "endpoint", "origin", "timeframe", "status",
     "payload", "bad_payload", "payload_sha", "breaker_state", "error",
@@ -51,12 +53,15 @@ class Task:
     via: str = ""
     # The series a market-wide answer stands for.
     serves: tuple[str, ...] = ()
-    # Asked to close a gap that another source's answer has left.
-    is_repair: bool = False
+    # Beyond the series' own wishes: "repair" of a gap that another source has left, "revision" of a file that is
+    # loaded. Nobody promised an answer, so a failure is none of the series'.
+    purpose: str = ""
     # Requests the task is expected to take: what `--dry-run` counts.
     requests: int = 1
     # How long until the source no longer serves the start of this window; None = never.
     expires_in: timedelta | None = field(default=None, compare=False)
+    # Whether to wait where the budget is spent; if not, another source is asked.
+    may_wait: bool = field(default=True, compare=False)
 
     @property
     def name(self) -> str:
@@ -68,8 +73,11 @@ class Task:
     def series_name(self) -> str:
         """What a summary line is about: "BTC 5m", "AAPL splits", "grouped_daily", "BTC 5m repair"."""
         about = self.timeframe if self.endpoint == "bars" else self.endpoint
-        repair = "repair" if self.is_repair else ""
-        return " ".join(part for part in (self.symbol, about, repair) if part)
+        return " ".join(part for part in (self.symbol, about, self.purpose) if part)
+
+    @property
+    def window(self) -> Window:
+        return self.start, self.end
 
     def part(self, start: datetime, end: datetime) -> Task:
         """The same question for a piece of its window (one page, one file)."""
@@ -88,6 +96,8 @@ class Answer:
     response_ms: int | None = None
     quota_remaining: int | None = None
     error: str | None = None
+    # Nothing was sent, for want of budget: the source is as good as before.
+    is_put_off: bool = False
 
     @property
     def is_success(self) -> bool:
@@ -118,6 +128,7 @@ class Row:
 
     task: Task
     values: dict[str, Any]
+    is_put_off: bool = False
 
     @property
     def status(self) -> str:
@@ -125,7 +136,7 @@ class Row:
 
     def without_payload(self) -> Row:
         """The row as a summary needs it: payloads of a whole package do not fit into memory."""
-        return Row(self.task, {**self.values, "payload": None, "bad_payload": None})
+        return replace(self, values={**self.values, "payload": None, "bad_payload": None})
 
     def to_arrow(self) -> pa.Table:
         return pa.Table.from_pylist([self.values], schema=ARROW_SCHEMA)
@@ -171,4 +182,4 @@ def make_row(
         values |= {"status": "quarantined", "bad_payload": text}
     else:
         values["status"] = "failed"
-    return Row(task, values)
+    return Row(task, values, answer.is_put_off)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import dlt
@@ -35,8 +37,6 @@ PROVIDERS: dict[str, type[Provider]] = {
 # Tasks a load package: what a crash can cost, and what a committed step of a long load is.
 BATCH = 64
 SCARCE_BATCH = 10
-# Under which an outcome keeps a problem that belongs to no request.
-NO_WINDOW: Window = (datetime.max, datetime.max)
 
 log = logging.getLogger(__name__)
 
@@ -47,38 +47,52 @@ class Outcome:
 
     name: str
     source: str
+    purpose: str = ""
     requests: int = 0
     rows: int = 0
     unchanged: int = 0
     absent: int = 0
-    is_repair: bool = False
+    # Not served in this country, and no bars: files of the archive stand in, as far as they go.
+    is_blocked: bool = False
+    # Not all was asked, because the budget was spent.
+    is_put_off: bool = False
+    answered: list[Window] = field(default_factory=list)
     errors: dict[Window, str] = field(default_factory=dict)
 
     def add(self, row: Row) -> None:
-        window = (row.task.start, row.task.end)
-        self.is_repair = row.task.is_repair
+        task, status = row.task, row.values["http_status"]
+        self.purpose = task.purpose
         self.requests += 1
+        self.is_put_off |= row.is_put_off
         if row.status in ("ok", "unchanged"):
+            self.answered.append(task.window)
             # Another host, or the file's substitute, has answered what failed before.
-            self.errors.pop(window, None)
+            self.errors.pop(task.window, None)
             self.unchanged += row.status == "unchanged"
-            if row.status == "ok" and not row.task.serves:
+            if row.status == "ok" and not task.serves:
                 self.rows += row.values["row_count"] or 0
-        elif row.values["http_status"] == 404 and row.task.origin == "archive":
+        elif status == 404 and task.origin == "archive":
             self.absent += 1
+        elif status == 451 and task.endpoint != "bars":
+            self.is_blocked = True
         else:
-            self.errors[window] = str(row.values["error"])
+            self.errors[task.window] = str(row.values["error"])
 
     def __str__(self) -> str:
         asked = _count(self.requests, "request")
         if self.errors:
             first = next(iter(self.errors.values()))
             return f"{self.name}: not all of it from {self.source} ({asked}): {first}"
+        absent = f", {_count(self.absent, 'file')} not in the archive" if self.absent else ""
+        if self.is_blocked:
+            got = (
+                f"{_count(self.rows, 'row')} from files instead{absent}" if self.answered or self.absent else "no files"
+            )
+            return f"{self.name}: {self.source} does not serve it in this country (HTTP 451); {got}"
         if not self.requests:
             return f"{self.name}: nothing to ask {self.source}"
         if self.requests == self.unchanged:
             return f"{self.name}: unchanged at {self.source} ({asked})"
-        absent = f", {_count(self.absent, 'file')} not in the archive" if self.absent else ""
         return f"{self.name}: {_count(self.rows, 'row')} from {self.source} in {asked}{absent}"
 
 
@@ -99,14 +113,12 @@ class Report:
     def close(self, outcome: Outcome) -> None:
         """Say what came of a series, once, at its end."""
         self.outcomes.append(outcome)
-        if outcome.errors and outcome.is_repair:
-            log.warning("%s", outcome)
-        elif outcome.errors:
+        if outcome.errors and not outcome.purpose:
             log.error("%s", outcome)
             self.failed.append(outcome.name)
-        else:
-            log.info("%s", outcome)
-            self.done += 1
+            return
+        log.log(logging.WARNING if outcome.errors or outcome.is_blocked else logging.INFO, "%s", outcome)
+        self.done += not outcome.errors
 
 
 class Run:
@@ -118,6 +130,8 @@ class Run:
         self.loaded: dict[str, Loaded] = {name: state.loaded(name) for name in providers}
         self.now = clock.now()
         self.report = Report()
+        # Whether a series waits for the budget of its best source although another source has it too.
+        self.is_patient = False
         # Asked before each package: a paused backfill stops between two of them.
         self.is_stopped: Callable[[], bool] = lambda: False
         self._pipelines: dict[str, dlt.Pipeline] = {}
@@ -157,7 +171,20 @@ class Run:
         return make_row(self.run_id, fetched.task, fetched.answer, fetched.parsed, known, fetched.error)
 
 
-Plan = Callable[[Series, str], Planned]
+# What a series asks of a source, within what the sources before have left open.
+Plan = Callable[[Series, str, planner.Left], Planned]
+
+
+@dataclass
+class Wish:
+    """A series on its way through its sources."""
+
+    series: Series
+    # Those still to be asked, best first.
+    sources: list[str]
+    left: planner.Left = None
+    # The sources that have sent it on because their budget was spent: when they are asked again, it waits.
+    put_off: set[str] = field(default_factory=set)
 
 
 def extract(
@@ -178,30 +205,29 @@ def extract(
         run = Run(open_providers(stack, source), within)
         wanted = planner.series_of(assets, run.providers, timeframes, source)
         window = (start or planner.EVER, end or run.now) if start or end else None
-        extra = extra_tasks(run, assets, window)
-        if window is None:
-            for name, repairs in gaps.repair_tasks(wanted, run.providers, run.loaded, run.now).items():
-                extra[name] += repairs
-        load_series(run, wanted, extract_plan(run, window), extra)
+        load_series(run, wanted, extract_plan(run, window), extra_tasks(run, assets, wanted, window))
         return run.report
 
 
 def extract_plan(run: Run, window: Window | None) -> Plan:
     """What a series asks of a source in `market extract`."""
 
-    def plan(series: Series, source: str) -> Planned:
+    def plan(series: Series, source: str, left: planner.Left) -> Planned:
         provider = run.providers[source]
         if window:
-            return planner.plan_windows(series, provider, [window], run.now)
-        return planner.plan_new(series, provider, run.covered(series, source), run.now)
+            return planner.plan_windows(series, provider, [window], run.now, left)
+        return planner.plan_new(series, provider, run.covered(series, source), run.now, left)
 
     return plan
 
 
-def extra_tasks(run: Run, assets: Sequence[Asset], window: Window | None) -> dict[str, list[Task]]:
-    """What else than bars each source is asked."""
+def extra_tasks(
+    run: Run, assets: Sequence[Asset], wanted: Sequence[Series], window: Window | None
+) -> dict[str, list[Task]]:
+    """What else each source is asked than the bars of the series; in a plain extract the gaps that dbt has found too."""
+    repairs = gaps.repair_tasks(wanted, run.providers, run.loaded, run.now) if window is None else {}
     return {
-        name: provider.extra_tasks(assets, run.loaded[name], run.now, window)
+        name: provider.extra_tasks(assets, run.loaded[name], run.now, window) + repairs.get(name, [])
         for name, provider in run.providers.items()
     }
 
@@ -233,44 +259,76 @@ def open_providers(stack: ExitStack, only: str | None = None, check: bool = True
 
 def load_series(run: Run, wanted: Sequence[Series], plan: Plan, extra: dict[str, list[Task]]) -> None:
     """Load each series from its first source; what a source could not give is asked of the next one."""
-    waiting = {series.name: (series, series.sources) for series in wanted if series.sources}
+    wishes = []
     for series in wanted:
-        if not series.sources:
+        if series.sources:
+            wishes.append(Wish(series, list(series.sources)))
+        else:
             log.error("%s: no source has it; see its row in assets.csv", series.name)
             run.report.failed.append(series.name)
-    extra = dict(extra)
-    while waiting or extra:
-        for source in run.providers:
-            turn = {name: sources for name, (_, sources) in waiting.items() if sources[0] == source}
-            asked = [series for series in wanted if series.name in turn and source in series.sources]
-            for outcome in _load_from(run, source, asked, plan, extra.pop(source, [])):
-                sources = turn.get(outcome.name, ())
-                if outcome.errors and sources[1:]:
-                    log.warning("%s; asking %s", outcome, sources[1])
-                    waiting[outcome.name] = (waiting[outcome.name][0], sources[1:])
-                    continue
-                run.report.close(outcome)
-                waiting.pop(outcome.name, None)
-        extra = {}
+    # Where requests are few, what stands beside the bars waits until no series needs them any more.
+    beside = {name: tasks for name, tasks in extra.items() if tasks}
+    while wishes or beside:
+        unsettled: list[Wish] = []
+        for source, provider in run.providers.items():
+            turn = [wish for wish in wishes if wish.sources[0] == source]
+            may_ask_beside = not (wishes and provider.requests_are_scarce)
+            tasks = beside.pop(source, []) if may_ask_beside else []
+            if turn or tasks:
+                unsettled += _take_turn(run, source, turn, plan, tasks)
+        wishes = unsettled
 
 
-def _load_from(run: Run, source: str, wanted: Iterable[Series], plan: Plan, extra: Sequence[Task]) -> list[Outcome]:
-    """One source's turn: all its series at once."""
+def _take_turn(run: Run, source: str, turn: Sequence[Wish], plan: Plan, beside: Sequence[Task]) -> list[Wish]:
+    """Ask a source for all the series whose turn it is; returns those that go on to their next source."""
     provider = run.providers[source]
-    outcomes: dict[str, Outcome] = {}
-    tasks = list(extra)
     is_available = provider.source.is_available
-    for series in wanted:
-        outcome = outcomes.setdefault(series.name, Outcome(series.name, source))
-        planned = plan(series, source)
-        if planned.problem:
-            outcome.errors[NO_WINDOW] = planned.problem
+    tasks = list(beside)
+    asked: dict[str, list[tuple[Wish, Planned, Outcome]]] = defaultdict(list)
+    for wish in turn:
+        planned = plan(wish.series, source, wish.left)
+        outcome = Outcome(wish.series.name, source)
+        for window in planned.beyond_reach:
+            outcome.errors[window] = planner.reach_problem(wish.series, provider, run.now)
+        asked[wish.series.name].append((wish, planned, outcome))
+        may_wait = run.is_patient or not _can_go_on(run, wish, planned)
         # A source that refuses anyway is asked once per series, for the record.
-        tasks += planned.tasks if is_available else planned.tasks[:1]
+        mine = planned.tasks if is_available else planned.tasks[:1]
+        tasks += [replace(task, may_wait=may_wait) for task in mine]
+    others: dict[str, Outcome] = {}
     for row in run.load(source, planner.in_order(provider.combined(tasks))):
         for name in row.task.serves or (row.task.series_name,):
-            outcomes.setdefault(name, Outcome(name, source)).add(row)
-    return list(outcomes.values())
+            if name not in asked:
+                others.setdefault(name, Outcome(name, source)).add(row)
+            for wish, _, outcome in asked.get(name, []):
+                if wish.series.holds(row.task):
+                    outcome.add(row)
+    unsettled = []
+    for wish, planned, outcome in itertools.chain.from_iterable(asked.values()):
+        left = planner.unanswered(wish.series, planned.windows, outcome.answered)
+        if not left:
+            outcome.errors.clear()
+        following = wish.sources[1:] + [source] * (outcome.is_put_off and source not in wish.put_off)
+        if not outcome.errors or not following:
+            run.report.close(outcome)
+            continue
+        log.warning("%s; asking %s", outcome, following[0])
+        put_off = wish.put_off | {source} if outcome.is_put_off else wish.put_off
+        unsettled.append(Wish(wish.series, following, left, put_off))
+    for outcome in others.values():
+        run.report.close(outcome)
+    return unsettled
+
+
+def _can_go_on(run: Run, wish: Wish, planned: Planned) -> bool:
+    """Whether a later source can bring what is planned, so that the series need not wait for a spent budget."""
+    if wish.sources[0] in wish.put_off:
+        return False
+    return any(
+        run.providers[name].source.is_available
+        and not planner.beyond_reach(wish.series, run.providers[name], planned.windows, run.now)
+        for name in wish.sources[1:]
+    )
 
 
 def _count(number: int, noun: str) -> str:

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from psycopg import sql
 
 from extract import database
 from extract.windows import Window, merged
+
+# Most looked at soon, seldom later: due once a third of a file's age has passed since the last look.
+_FILES_DUE = """
+select endpoint, symbol, timeframe, provider_symbol, window_start, window_end
+from {schema}.responses
+where
+    origin = 'archive' and status in ('ok', 'unchanged')
+    and window_end > %(now)s - %(reach)s and symbol = any(%(symbols)s)
+    and _dlt_load_id in (select load_id from {schema}._dlt_loads where status = 0)
+group by endpoint, symbol, timeframe, provider_symbol, window_start, window_end
+having max(requested_at) < %(now)s - (%(now)s - window_end) / 3
+order by max(requested_at), window_end desc
+limit %(limit)s
+"""
 
 if TYPE_CHECKING:
     from extract.responses import Task
@@ -77,6 +92,28 @@ def loaded(source: str) -> Loaded:
             if asked_at:
                 state.asked[key] = asked_at
     return state
+
+
+@dataclass(frozen=True)
+class LoadedFile:
+    """An archive file that is loaded."""
+
+    endpoint: str
+    symbol: str
+    timeframe: str | None
+    provider_symbol: str
+    window: Window
+
+
+def files_due(source: str, symbols: Sequence[str], now: datetime, reach: timedelta, limit: int) -> list[LoadedFile]:
+    """The files of the last `reach` that should be looked at again, the longest unseen first."""
+    statement = sql.SQL(_FILES_DUE).format(schema=sql.Identifier(f"raw_{source}"))
+    values = {"now": now, "reach": reach, "symbols": list(symbols), "limit": limit}
+    with database.pool().connection() as connection:
+        return [
+            LoadedFile(endpoint, symbol, timeframe, provider_symbol, (start, end))
+            for endpoint, symbol, timeframe, provider_symbol, start, end in connection.execute(statement, values)
+        ]
 
 
 def known_sha(task: Task) -> str | None:

@@ -33,6 +33,11 @@ def missing(start: datetime, end: datetime, covered: Sequence[Window]) -> list[W
     return gaps
 
 
+def common(one: Iterable[Window], other: Sequence[Window]) -> list[Window]:
+    """The time that both sets of windows hold."""
+    return merged((max(a, c), min(b, d)) for a, b in one for c, d in other if max(a, c) < min(b, d))
+
+
 def chunks(start: datetime, end: datetime, step: timedelta) -> Iterator[Window]:
     """[start, end) in pieces of at most `step`."""
     while start < end:

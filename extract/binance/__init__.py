@@ -12,12 +12,15 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import reduce
 
-from extract import clock, http
+from extract import clock, http, state
 from extract.binance import archive, helpers
 from extract.binance.settings import (
     ARCHIVE_AGE,
     ARCHIVE_FILE_ROWS,
+    FILE_REVISED_FOR,
+    FILES_A_RUN,
     FIRST_FUNDING_REACH,
     FIRST_STATISTICS_REACH,
     FUNDING,
@@ -25,6 +28,7 @@ from extract.binance.settings import (
     FUNDING_ROWS,
     FUTURES_KLINES,
     FUTURES_WEIGHT_PER_MINUTE,
+    GEO_BLOCKED,
     OPEN_INTEREST_NOW,
     SPOT_KLINES,
     SPOT_WEIGHT_PER_MINUTE,
@@ -34,15 +38,15 @@ from extract.binance.settings import (
     STATISTICS_REQUESTS_PER_MINUTE,
     STATISTICS_ROWS,
 )
-from extract.budget import Budget, RequestsPerMinute, WeightPerMinute
+from extract.budget import WEIGHT_SHARE, Budget, RequestsPerMinute, WeightPerMinute
 from extract.http import no_quota
-from extract.provider import Fetched, Provider, examined, milliseconds
+from extract.provider import Fetched, Need, Provider, examined, milliseconds
 from extract.registry import Asset
 from extract.responses import Answer, BadPayload, Parsed, Task
 from extract.settings import load as load_settings
 from extract.state import Loaded
 from extract.timeframes import STEPS, closed_until, day_start, floor
-from extract.windows import Window, chunks, merged, missing
+from extract.windows import Window, chunks, common, merged, missing
 
 KnownSha = Callable[[Task], str | None]
 
@@ -71,13 +75,34 @@ class Binance(Provider):
         self._funding_budget = RequestsPerMinute("binance_funding", FUNDING_REQUESTS_PER_MINUTE)
         self._statistics_budget = RequestsPerMinute("binance_statistics", STATISTICS_REQUESTS_PER_MINUTE)
         self._session = http.session(connections=16)
-        self._spot_is_blocked = False
+        # The hosts that have refused this country (HTTP 451): no question of this run goes there again.
+        self._blocked: set[str] = set()
         # Files asked for because a futures request was geo-blocked: one metrics file stands for three endpoints.
         self._substitutes: set[str] = set()
         self._lock = threading.Lock()
 
     def close(self) -> None:
         self._session.close()
+
+    def needs(self, tasks: Sequence[Task]) -> list[Need]:
+        files = [task for task in tasks if task.origin == "archive"]
+        asked = [task for task in tasks if task.origin != "archive"]
+        spot = [task for task in asked if task.endpoint == "bars" and task.via == "spot"]
+        futures = [task for task in asked if task.endpoint == "bars" and task.via != "spot"]
+        funding = [task for task in asked if task.endpoint == "funding"]
+        statistics = [task for task in asked if task.endpoint in STATISTICS]
+        now = [task for task in asked if task.endpoint == "open_interest_now"]
+        return [
+            Need("weight of spot", SPOT_KLINES[2] * len(spot), int(SPOT_WEIGHT_PER_MINUTE * WEIGHT_SHARE)),
+            Need(
+                "weight of futures",
+                FUTURES_KLINES[2] * len(futures) + len(now),
+                int(FUTURES_WEIGHT_PER_MINUTE * WEIGHT_SHARE),
+            ),
+            Need("requests of funding", len(funding), FUNDING_REQUESTS_PER_MINUTE),
+            Need("requests of statistics", len(statistics), STATISTICS_REQUESTS_PER_MINUTE),
+            Need("requests of files", sum(task.requests for task in files), None),
+        ]
 
     def symbol_of(self, asset: Asset) -> str | None:
         return asset.binance or asset.binance_futures
@@ -108,7 +133,7 @@ class Binance(Provider):
                 active = asset.active_window()
                 tasks += self._funding_tasks(replace(base, endpoint="funding"), loaded, now, active, window)
                 tasks += self._statistics_tasks(asset, base, loaded, now, active, window)
-        return tasks
+        return tasks if window else tasks + self._revision_tasks(assets, now)
 
     def fetch(self, task: Task, known_sha: KnownSha) -> Iterator[Fetched]:
         if task.origin == "archive":
@@ -116,7 +141,7 @@ class Binance(Provider):
             return
         for fetched in self._rest(task):
             yield fetched
-            if fetched.answer.http_status == 451 and task.via != "spot":
+            if fetched.answer.http_status == GEO_BLOCKED and task.via != "spot":
                 yield from self._substitute_files(fetched.task, known_sha)
 
     # --- planning ---
@@ -166,7 +191,7 @@ class Binance(Provider):
         if window:
             start, end = window[0], min(window[1], end)
         start, end = max(start, active[0]), min(end, active[1])
-        in_all = _common([loaded.covered(name, asset.symbol, period) for name in STATISTICS])
+        in_all = reduce(common, (loaded.covered(name, asset.symbol, period) for name in STATISTICS))
         covered = merged([*loaded.covered("metrics", asset.symbol), *in_all])
         days = [day for gap in missing(start, min(horizon, end), covered) for day in archive.days(*gap)]
         # The period tells what to ask over REST where a file is missing.
@@ -185,6 +210,21 @@ class Binance(Provider):
             tasks.append(replace(base, endpoint="open_interest_now", start=now, end=now))
         return tasks
 
+    def _revision_tasks(self, assets: Sequence[Asset], now: datetime) -> list[Task]:
+        """Files that are loaded and may have been replaced since: their CHECKSUM is looked at again."""
+        tasks = []
+        due = state.files_due(self.NAME, [asset.symbol for asset in assets], now, FILE_REVISED_FOR, FILES_A_RUN)
+        for asset in assets:
+            for file in due:
+                if file.symbol != asset.symbol or file.provider_symbol not in (asset.binance, asset.binance_futures):
+                    continue
+                via = "spot" if file.endpoint == "bars" and asset.binance else ""
+                about = (asset.symbol, asset.asset_class, file.provider_symbol, file.timeframe)
+                tasks.append(
+                    Task(self.NAME, file.endpoint, *file.window, *about, origin="archive", via=via, purpose="revision")
+                )
+        return tasks
+
     # --- asking ---
 
     def _rest(self, task: Task) -> Iterator[Fetched]:
@@ -193,13 +233,13 @@ class Binance(Provider):
         elif task.endpoint == "funding":
             yield from self._funding(task)
         elif task.endpoint == "open_interest_now":
-            url = f"{self._futures}{OPEN_INTEREST_NOW}"
-            answer = self._ask(url, {"symbol": task.provider_symbol or ""}, self._futures_weight)
+            query: dict[str, str | int] = {"symbol": task.provider_symbol or ""}
+            answer = self._ask(self._futures, OPEN_INTEREST_NOW, query, self._futures_weight)
             yield examined(task, answer, helpers.open_interest_now)
         else:
             path, required = STATISTICS[task.endpoint]
             query = _window_query(task, STATISTICS_ROWS) | {"period": task.timeframe or ""}
-            answer = self._ask(self._futures + path, query, self._statistics_budget)
+            answer = self._ask(self._futures, path, query, self._statistics_budget)
             yield examined(task, answer, lambda body: helpers.objects(body, required, "timestamp"))
 
     def _klines(self, task: Task) -> Iterator[Fetched]:
@@ -214,17 +254,18 @@ class Binance(Provider):
         def parse(body: bytes) -> Parsed:
             return helpers.klines(body, task.end)
 
+        def ask(host: str, budget: Budget) -> Answer:
+            return self._ask(host, path, query, budget, weight, task.may_wait)
+
         if not is_spot:
-            yield examined(task, self._ask(self._futures + path, query, self._futures_weight, weight), parse)
+            yield examined(task, ask(self._futures, self._futures_weight), parse)
             return
-        if not self._spot_is_blocked:
-            fetched = examined(task, self._ask(self._spot + path, query, self._spot_weight, weight), parse)
+        if self._spot not in self._blocked:
+            fetched = examined(task, ask(self._spot, self._spot_weight), parse)
             yield fetched
-            if fetched.answer.http_status != 451:
+            if fetched.answer.http_status != GEO_BLOCKED:
                 return
-            self._spot_is_blocked = True
-        mirrored = replace(task, origin="data_api")
-        yield examined(mirrored, self._ask(self._mirror + path, query, self._spot_weight, weight), parse)
+        yield examined(replace(task, origin="data_api"), ask(self._mirror, self._spot_weight), parse)
 
     def _funding(self, task: Task) -> Iterator[Fetched]:
         """A window of settlements, in as many pages as its contract's interval makes."""
@@ -232,7 +273,7 @@ class Binance(Provider):
         while start < task.end:
             part = task.part(start, task.end)
             query = _window_query(part, FUNDING_ROWS)
-            answer = self._ask(self._futures + FUNDING, query, self._funding_budget)
+            answer = self._ask(self._futures, FUNDING, query, self._funding_budget)
             fetched = examined(part, answer, lambda body: helpers.objects(body, "fundingRate", "fundingTime"))
             if not fetched.parsed or fetched.parsed.row_count != FUNDING_ROWS or answer.body is None:
                 yield fetched
@@ -245,8 +286,8 @@ class Binance(Provider):
         if task.endpoint == "bars":
             files = [_from_archive(task, day) for day in archive.days(task.start, task.end)]
         elif task.endpoint == "funding":
-            month = archive.month_start(task.start)
-            files = [_from_archive(task, one) for one in archive.months(month, archive.next_month(task.end))]
+            first, last = archive.month_start(task.start), task.end - timedelta(milliseconds=1)
+            files = [_from_archive(task, one) for one in archive.months(first, archive.next_month(last))]
         elif task.endpoint in STATISTICS:
             metrics = replace(task, endpoint="metrics", timeframe=None, via=task.timeframe or "")
             files = [_from_archive(metrics, day) for day in archive.days(day_start(task.start, "crypto"), task.end)]
@@ -265,18 +306,18 @@ class Binance(Provider):
         path = archive.file_path(task)
         name = path.rsplit("/", 1)[1]
         checked = examined(
-            task, self._ask(f"{self._archive}{path}.CHECKSUM"), lambda body: Parsed(None, archive.checksum_of(body))
+            task, self._ask(self._archive, f"{path}.CHECKSUM"), lambda body: Parsed(None, archive.checksum_of(body))
         )
         if not checked.parsed:
             yield checked
-            if checked.answer.http_status == 404:
+            if checked.answer.http_status == 404 and not task.purpose:
                 for instead in self._instead_of_file(task):
                     yield from self._rest(instead)
             return
         if checked.parsed.sha == known_sha(task):
             yield checked
             return
-        answer = self._ask(self._archive + path)
+        answer = self._ask(self._archive, path)
         checksum = checked.parsed.sha
         if not answer.is_success or answer.body is None:
             yield examined(task, answer, lambda body: helpers.klines(body, task.end))
@@ -305,18 +346,32 @@ class Binance(Provider):
         ]
 
     def _ask(
-        self, url: str, query: Mapping[str, str | int] | None = None, budget: Budget | None = None, weight: int = 1
+        self,
+        host: str,
+        path: str,
+        query: Mapping[str, str | int] | None = None,
+        budget: Budget | None = None,
+        weight: int = 1,
+        may_wait: bool = True,
     ) -> Answer:
+        if host in self._blocked:
+            now = clock.now()
+            error = f"HTTP {GEO_BLOCKED}: {host} refuses this country, and is not asked again in this run"
+            return Answer(now, now, self.source.breaker_state, http_status=GEO_BLOCKED, error=error)
+
         def send() -> http.Response:
             if budget:
-                budget.wait(weight)
-            response = http.get(self._session, url, query, **(self._headers if budget else {}))
+                budget.wait(weight, may_wait)
+            response = http.get(self._session, host + path, query, **(self._headers if budget else {}))
             used = response.headers.get("x-mbx-used-weight-1m")
             if used and isinstance(budget, WeightPerMinute):
                 budget.observe(int(used))
             return response
 
-        return self.source.ask(send, quota=budget.remaining if budget else no_quota)
+        answer = self.source.ask(send, quota=budget.remaining if budget else no_quota)
+        if answer.http_status == GEO_BLOCKED:
+            self._blocked.add(host)
+        return answer
 
 
 def _from_archive(task: Task, window: Window) -> Task:
@@ -331,11 +386,3 @@ def _window_query(task: Task, rows: int) -> dict[str, str | int]:
         "endTime": milliseconds(task.end) - 1,
         "limit": rows,
     }
-
-
-def _common(sets: Sequence[Sequence[Window]]) -> list[Window]:
-    """The time that every one of the sets of windows covers."""
-    common = list(sets[0])
-    for other in sets[1:]:
-        common = [(max(a, c), min(b, d)) for a, b in common for c, d in other if max(a, c) < min(b, d)]
-    return merged(common)

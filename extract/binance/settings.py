@@ -29,9 +29,16 @@ STATISTICS_PERIODS = ("5m", "15m", "30m", "1h")
 # Some minutes short of the 30 days: the limit moves on while the request travels.
 STATISTICS_REACH = timedelta(days=30, minutes=-30)
 
+# Unavailable for legal reasons: the answer of a host that does not serve this country.
+GEO_BLOCKED = 451
+
 # Files for anything older; the file of a day appears on the next day.
 ARCHIVE_AGE = timedelta(days=2)
 # A file takes two requests (itself and its checksum): below this many rows REST is the shorter way.
 ARCHIVE_FILE_ROWS = 100
+# Binance replaces some files, most of them soon after they appeared. For so long after its end a file's CHECKSUM is
+# looked at again whenever the file has become half as old again, eight times in all; of those due, so many a run.
+FILE_REVISED_FOR = timedelta(days=60)
+FILES_A_RUN = 64
 FIRST_STATISTICS_REACH = timedelta(days=30)
 FIRST_FUNDING_REACH = timedelta(days=365)

@@ -63,8 +63,10 @@ class Polygon(Provider):
     def prepare(self) -> str | None:
         if self._key is None:
             return "POLYGON_API_KEY is not set (get a key and put it into .env)"
-        self._status = self._ask(STATUS_PATH)
-        if self._status.http_status == 401:
+        status = self._ask(STATUS_PATH, may_wait=False)
+        # A budget that other runs have just spent says enough of the key; the status is asked for later.
+        self._status = None if status.is_put_off else status
+        if status.http_status == 401:
             return "POLYGON_API_KEY is refused (HTTP 401): check the key"
         return None
 
@@ -124,17 +126,21 @@ class Polygon(Provider):
         daily = [
             task
             for task in tasks
-            if task.endpoint == "bars" and task.timeframe == "1d" and task.asset_class != "crypto"
+            if (task.endpoint, task.timeframe, task.purpose) == ("bars", "1d", "") and task.asset_class != "crypto"
         ]
         symbols = {task.symbol for task in daily}
         days = sorted({day for task in daily for day in _trading_days(task)})
         if len(symbols) < MARKET_WIDE_FROM or len(days) > len(symbols):
             return tasks
         serves = tuple(sorted({task.series_name for task in daily}))
+        may_wait = all(task.may_wait for task in daily)
         whole = [
-            Task(self.NAME, "grouped_daily", day, day_start(day, "stock", 1), timeframe="1d", serves=serves)
+            Task(
+                self.NAME, "grouped_daily", day, day_start(day, "stock", 1),
+                timeframe="1d", serves=serves, may_wait=may_wait,
+            )
             for day in days
-        ]
+        ]  # fmt: skip
         return [task for task in tasks if task not in daily] + whole
 
     def fetch(self, task: Task, known_sha: Callable[[Task], str | None]) -> Iterator[Fetched]:
@@ -144,7 +150,8 @@ class Polygon(Provider):
             case "grouped_daily":
                 day = task.start.astimezone(NEW_YORK).date()
                 path = f"/v2/aggs/grouped/locale/us/market/stocks/{day}?adjusted=false&include_otc=false"
-                yield examined(task, self._ask(path), lambda body: helpers.bars(body, with_ticker=True))
+                answer = self._ask(path, task.may_wait)
+                yield examined(task, answer, lambda body: helpers.bars(body, with_ticker=True))
             case "market_status":
                 answer, self._status = self._status or self._ask(STATUS_PATH), None
                 yield examined(task, answer, helpers.market_status)
@@ -170,7 +177,8 @@ class Polygon(Provider):
         may_be_empty = task.end - task.start < NEVER_EMPTY
         while path:
             part = task.part(start, task.end)
-            fetched = examined(part, self._ask(path), lambda body: helpers.bars(body, may_be_empty=may_be_empty))
+            answer = self._ask(path, task.may_wait)
+            fetched = examined(part, answer, lambda body: helpers.bars(body, may_be_empty=may_be_empty))
             path = self._next_page(fetched)
             following = helpers.page_start(path) if path else None
             if following is None or not start < following < task.end:
@@ -216,10 +224,10 @@ class Polygon(Provider):
             path += "&adjusted=false"
         return path and path.removeprefix(urlsplit(self._base).path)
 
-    def _ask(self, path: str) -> Answer:
+    def _ask(self, path: str, may_wait: bool = True) -> Answer:
         def send() -> http.Response:
             if self._budget:
-                self._budget.wait()
+                self._budget.wait(may_wait=may_wait)
             return http.get(self._session, self._base + path, Authorization=f"Bearer {self._key}")
 
         budget = self._budget

@@ -274,7 +274,7 @@ def test_bars_know_what_was_liquidated_where_the_stream_was_watched(
     with ExitStack() as stack:
         providers = open_providers(stack)
         run = Run({"coinmetrics": providers["coinmetrics"]})
-        load_series(run, [], extract_plan(run, None), extra_tasks(run, registry.load(), None))
+        load_series(run, [], extract_plan(run, None), extra_tasks(run, registry.load(), [], None))
 
     warehouse = Warehouse(stream.database, projects("collector"), now=at("2013-03-02T02:30:00"))
     warehouse.assets([asset])

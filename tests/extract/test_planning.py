@@ -119,6 +119,14 @@ def test_what_falls_out_of_reach_goes_first() -> None:
     assert in_order([task, later, soon]) == [soon, later, task]
 
 
+def test_of_equals_the_one_that_lacks_more_goes_first() -> None:
+    """Who had to stand back for want of budget yesterday comes first today."""
+    end = EPOCH + timedelta(days=9)
+    fresh = Task("polygon", "bars", EPOCH + timedelta(days=2), end, "AAPL")
+    behind = Task("polygon", "bars", EPOCH, end, "MSFT")
+    assert in_order([fresh, behind]) == [behind, fresh]
+
+
 def test_archive_months_and_days() -> None:
     months = list(archive.months(at("2023-12-15"), at("2024-03-10")))
     assert months == [(at("2024-01-01"), at("2024-02-01")), (at("2024-02-01"), at("2024-03-01"))]
@@ -181,7 +189,9 @@ def test_yahoo_is_not_asked_beyond_its_reach(market: Market) -> None:
     window = [(at("2012-12-01"), at("2013-03-01"))]
     planned = planner.plan_windows(one, providers["yahoo"], window, now)  # type: ignore[arg-type]
     assert planned.tasks[0].start > now - timedelta(days=60) and planned.tasks[0].expires_in is not None
-    assert planned.problem and "serves 5m bars only from" in planned.problem
+    assert planned.beyond_reach == [(window[0][0], now - timedelta(days=60, minutes=-10))]
+    problem = planner.reach_problem(one, providers["yahoo"], now)  # type: ignore[arg-type]
+    assert problem == "yahoo BTC 5m: it serves 5m bars only from 2013-01-01 02:10 on"
 
 
 def test_first_reaches_are_those_promised() -> None:

@@ -155,9 +155,26 @@ def test_a_geo_blocked_spot_host_sends_bars_to_the_market_data_mirror(market: Ma
 def test_a_geo_blocked_futures_host_sends_bars_and_statistics_to_the_archive(market: Market) -> None:
     market.assets({**BTC, "binance": "", "binance_futures": "BTCUSDT", "source_priority": "binance"})
     market.simulator.add_fault(kind="status", status=451, provider="binance-futures")
-    market.run("extract", "--start", "2013-02-27", "--end", "2013-02-28", expect=3)
+    output = market.run("extract", "--start", "2013-02-27", "--end", "2013-02-28")
     loaded = {(row["endpoint"], row["origin"]) for row in market.rows("binance", "status = 'ok'")}
     assert loaded == {("bars", "archive"), ("metrics", "archive")}
+    assert len(market.asked("bars") + market.asked("funding")) <= 8, "a host that refuses is not asked for everything"
+    refused = "WARNING BTC {}: binance does not serve it in this country (HTTP 451); "
+    print(output)
+    assert refused.format("funding") + "0 rows from files instead, 1 file not in the archive" in output
+    assert refused.format("long_short_ratio") in output and output.splitlines()[-1].endswith("all 6 done")
+
+
+def test_bars_that_a_geo_block_keeps_from_us_are_a_failed_series(market: Market) -> None:
+    """Statistics come with their files, a day late; bars that are a day late are no bars of today."""
+    market.assets({**BTC, "binance": "", "binance_futures": "BTCUSDT", "source_priority": "binance"})
+    market.simulator.add_fault(kind="status", status=451, provider="binance-futures")
+    output = market.run("extract", "--start", "2013-02-28", "--end", "2013-03-02", expect=3)
+    assert "ERROR BTC 1h: not all of it from binance" in output and "failed: BTC 1h" in output.splitlines()[-1]
+    assert market.rows("binance", "status = 'ok' and endpoint = 'bars'")
+    market.assets({**BTC, "binance": "", "binance_futures": "BTCUSDT", "source_priority": "binance polygon"})
+    market.run("extract", "--start", "2013-02-28", "--end", "2013-03-02")
+    assert {row["window_start"].day for row in market.rows("polygon", "endpoint = 'bars'")} == {2}
 
 
 @pytest.mark.parametrize(
