@@ -85,10 +85,8 @@ class Outcome:
             return f"{self.name}: not all of it from {self.source} ({asked}): {first}"
         absent = f", {_count(self.absent, 'file')} not in the archive" if self.absent else ""
         if self.is_blocked:
-            got = (
-                f"{_count(self.rows, 'row')} from files instead{absent}" if self.answered or self.absent else "no files"
-            )
-            return f"{self.name}: {self.source} does not serve it in this country (HTTP 451); {got}"
+            instead = f"; {_count(self.rows, 'row')} from files instead{absent}" if self.answered or self.absent else ""
+            return f"{self.name}: {self.source} does not serve it in this country (HTTP 451){instead}"
         if not self.requests:
             return f"{self.name}: nothing to ask {self.source}"
         if self.requests == self.unchanged:

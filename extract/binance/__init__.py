@@ -286,7 +286,7 @@ class Binance(Provider):
         if task.endpoint == "bars":
             files = [_from_archive(task, day) for day in archive.days(task.start, task.end)]
         elif task.endpoint == "funding":
-            first, last = archive.month_start(task.start), task.end - timedelta(milliseconds=1)
+            first, last = (archive.month_start(one) for one in (task.start, task.end - timedelta(milliseconds=1)))
             files = [_from_archive(task, one) for one in archive.months(first, archive.next_month(last))]
         elif task.endpoint in STATISTICS:
             metrics = replace(task, endpoint="metrics", timeframe=None, via=task.timeframe or "")
@@ -310,7 +310,8 @@ class Binance(Provider):
         )
         if not checked.parsed:
             yield checked
-            if checked.answer.http_status == 404 and not task.purpose:
+            has_rest = task.via == "spot" or self._futures not in self._blocked
+            if checked.answer.http_status == 404 and has_rest and not task.purpose:
                 for instead in self._instead_of_file(task):
                     yield from self._rest(instead)
             return
