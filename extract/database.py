@@ -52,6 +52,21 @@ create table if not exists ops.backfill_series (
     timeframe text not null,
     primary key (job_id, symbol, timeframe)
 );
+-- What each source has answered, as the sum of the loads that are in it (extract/state.py).
+create table if not exists ops.coverage (
+    source text not null,
+    endpoint text not null,
+    symbol text,
+    timeframe text,
+    windows tstzmultirange not null,
+    asked_at timestamptz,
+    unique nulls not distinct (source, endpoint, symbol, timeframe)
+);
+create table if not exists ops.coverage_loads (
+    source text not null,
+    load_id text not null,
+    primary key (source, load_id)
+);
 -- The runs of `market run`, and each of their steps (scripts/run.py).
 create table if not exists ops.pipeline_runs (
     run_id text primary key,

@@ -10,6 +10,7 @@ earlier one left pending: resuming instead copied rows twice, or got stuck for g
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -49,10 +50,15 @@ DLT_SETTINGS = {
     "load.delete_completed_jobs": True,
 }
 
-COVERAGE_INDEX = """
-create index if not exists responses_series on {schema}.responses (endpoint, symbol, timeframe, window_start)
-    include (window_end, requested_at, payload_sha, _dlt_load_id) where status in ('ok', 'unchanged')
-"""
+INDEXES = {
+    # The last answer for a window.
+    "responses_series": "(endpoint, symbol, timeframe, window_start) include (payload_sha, _dlt_load_id)"
+    " where status in ('ok', 'unchanged')",
+    # The rows of new loads: rows are appended load by load, so the smallest index there is will do.
+    "responses_loads": "using brin (_dlt_load_id)",
+    "responses_files": "(window_end) where origin = 'archive' and status in ('ok', 'unchanged')",
+    "responses_failures": "(_dlt_load_id) where status in ('failed', 'quarantined')",
+}
 
 RESPONSES: dict[str, Any] = {
     "name": "responses",
@@ -109,8 +115,11 @@ def create_raw_tables() -> None:
     for source in missing:
         # dlt creates a table from an empty arrow table.
         _run(make(source), dlt.resource([ARROW_SCHEMA.empty_table()], **RESPONSES))
-        with database.pool().connection() as connection:
-            connection.execute(COVERAGE_INDEX.format(schema=f"raw_{source}"))
+    with database.pool().connection() as connection:
+        for source, (name, definition) in itertools.product(RAW_SOURCES, INDEXES.items()):
+            # Asked for first: `if not exists` would wait for the collector's COPY before it looks.
+            if connection.execute("select to_regclass(%s)", (f"raw_{source}.{name}",)).fetchone() == (None,):
+                connection.execute(f"create index {name} on raw_{source}.responses {definition}")
 
 
 def load(pipeline: dlt.Pipeline, tasks: Sequence[Task], fetch: Callable[[Task], Iterator[Row]]) -> None:

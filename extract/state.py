@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+import psycopg
 from psycopg import sql
 
 from extract import database
@@ -33,11 +34,15 @@ Key = tuple[str, str | None, str | None]
 
 # A value may still have moved after the instant it was asked for, so an answer covers its window only up to there.
 # A metrics file that is still absent a week after its day never comes (other files have REST to stand in for them).
-_COVERED = """
+_FOLD = """
+insert into ops.coverage (source, endpoint, symbol, timeframe, windows, asked_at)
 select
-    endpoint, symbol, timeframe,
-    range_agg(tstzrange(window_start, least(window_end, requested_at)))
-        filter (where window_start < least(window_end, requested_at)),
+    %(source)s, endpoint, symbol, timeframe,
+    coalesce(
+        range_agg(tstzrange(window_start, least(window_end, requested_at)))
+            filter (where window_start < least(window_end, requested_at)),
+        '{{}}'
+    ),
     max(requested_at) filter (where status != 'failed')
 from {schema}.responses
 where
@@ -46,8 +51,23 @@ where
         or status = 'failed' and endpoint = 'metrics' and http_status = 404
         and requested_at > window_end + interval '8 days'
     )
-    and _dlt_load_id in (select load_id from {schema}._dlt_loads where status = 0)
+    and _dlt_load_id = any(%(loads)s) and _dlt_load_id >= %(first)s
 group by endpoint, symbol, timeframe
+on conflict (source, endpoint, symbol, timeframe) do update set
+    windows = coverage.windows + excluded.windows, asked_at = greatest(coverage.asked_at, excluded.asked_at)
+"""
+_NEW_LOADS = """
+insert into ops.coverage_loads (source, load_id)
+select %(source)s, load_id from {schema}._dlt_loads
+where status = 0 and load_id not in (select load_id from ops.coverage_loads where source = %(source)s)
+on conflict do nothing
+returning load_id
+"""
+_IS_STALE = """
+select exists (
+    select from ops.coverage_loads
+    where source = %(source)s and load_id not in (select load_id from {schema}._dlt_loads where status = 0)
+)
 """
 _KNOWN_SHA = """
 select payload_sha
@@ -82,16 +102,35 @@ class Loaded:
 
 
 def loaded(source: str) -> Loaded:
-    """Read the state of a source from its committed rows."""
+    """The state of a source.
+
+    It is a function of the committed loads, each of which never changes: their sum is kept in `ops`, new loads are
+    added to it here, and where one of those in it is no longer committed it is computed anew.
+    """
     state = Loaded()
-    statement = sql.SQL(_COVERED).format(schema=sql.Identifier(f"raw_{source}"))
     with database.pool().connection() as connection:
-        for endpoint, symbol, timeframe, ranges, asked_at in connection.execute(statement):
+        _add_new_loads(connection, source)
+        rows = connection.execute(
+            "select endpoint, symbol, timeframe, windows, asked_at from ops.coverage where source = %s", (source,)
+        )
+        for endpoint, symbol, timeframe, windows, asked_at in rows:
             key = (endpoint, symbol, timeframe)
-            state.windows[key] = [(window.lower, window.upper) for window in ranges or ()]
+            state.windows[key] = [(window.lower, window.upper) for window in windows]
             if asked_at:
                 state.asked[key] = asked_at
     return state
+
+
+def _add_new_loads(connection: psycopg.Connection, source: str) -> None:
+    """In one transaction, so that the loads counted are those in the sum."""
+    schema, values = sql.Identifier(f"raw_{source}"), {"source": source}
+    if connection.execute(sql.SQL(_IS_STALE).format(schema=schema), values).fetchone() == (True,):
+        for table in ("coverage", "coverage_loads"):
+            connection.execute(f"delete from ops.{table} where source = %(source)s", values)
+    loads = [load for (load,) in connection.execute(sql.SQL(_NEW_LOADS).format(schema=schema), values)]
+    if loads:
+        found = {**values, "loads": loads, "first": min(loads)}
+        connection.execute(sql.SQL(_FOLD).format(schema=schema), found)
 
 
 @dataclass(frozen=True)

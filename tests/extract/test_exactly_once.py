@@ -5,11 +5,17 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import psycopg
 
-from tests.extract.conftest import BTC, CLOCK, Market, environment
+from extract import settings, state
+from tests.extract.conftest import AAPL, BTC, CLOCK, Market, environment
 from tests.simulator import running
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 def test_kills_at_random_moments_leave_every_bar_once(market: Market) -> None:
@@ -35,6 +41,18 @@ def test_rows_of_a_load_that_was_not_committed_do_not_count(market: Market) -> N
     assert not market.rows("binance")
     market.run("backfill", "--start", "2013-02-28", "--end", "2013-03-01")
     assert [row["row_count"] for row in market.rows("binance", "endpoint = 'bars'")] == [48]
+
+
+def test_the_state_that_is_kept_is_the_one_computed_anew(market: Market) -> None:
+    market.assets({**BTC, "binance_futures": "BTCUSDT"}, AAPL)
+    market.run("extract")
+    market.at("2013-03-02T04:00:00Z")
+    market.run("extract")
+    kept = {source: state.loaded(source) for source in settings.SOURCES}
+    assert len(market.query("select from ops.coverage_loads where source = 'binance'")) == 3
+    market.execute("delete from ops.coverage; delete from ops.coverage_loads")
+    assert {source: state.loaded(source) for source in settings.SOURCES} == kept
+    assert kept["binance"].covered("bars", "BTC", "1h") == [(at("2013-02-10"), at("2013-03-02 04:00"))]
 
 
 def test_a_second_run_says_who_holds_the_lock(market: Market) -> None:

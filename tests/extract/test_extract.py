@@ -121,6 +121,40 @@ def test_an_amended_archive_file_is_noticed_by_its_checksum(market: Market) -> N
     assert again[0]["payload_sha"] != again[1]["payload_sha"]
 
 
+def test_a_loaded_file_is_looked_at_again_the_seldomer_the_older_it_is(market: Market) -> None:
+    """A plain run notices what Binance has replaced, for one small request a file."""
+    market.assets({**BTC, "timeframes": "5m"})
+    market.run("extract")
+    market.asked()
+    market.run("extract")
+    assert not [one for one in market.asked() if one["provider"] == "binance-archive"], "all were seen just now"
+    market.at("2013-03-05T02:00:00Z")
+    market.simulator.add_fault(
+        kind="amended", provider="binance-archive", start="2013-02-27T00:00:00Z", end="2013-02-27T01:00:00Z"
+    )
+    output = market.run("extract")
+    files = [one["path"].rsplit("-5m-")[1] for one in market.asked() if one["provider"] == "binance-archive"]
+    # Three days have passed since: more than a third of the age of the files of the last nine days.
+    again = [f"2013-02-{day}.zip.CHECKSUM" for day in (24, 25, 26, 27)]
+    assert [name for name in files if name in again] and "2013-02-27.zip" in files
+    assert not [name for name in files if name < "2013-02-24"]
+    assert "BTC 5m revision: 288 rows from binance in 4 requests" in output
+    (old, new) = market.rows("binance", "origin = 'archive' and window_start = '2013-02-27 00:00Z'")
+    assert old["payload_sha"] != new["payload_sha"] and new["status"] == "ok"
+
+
+def test_so_many_files_a_run_and_a_failure_is_none_of_the_series(
+    market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("extract.binance.FILES_A_RUN", 2)
+    market.assets({**BTC, "timeframes": "5m"})
+    market.run("extract")
+    market.at("2013-03-05T02:00:00Z")
+    assert "BTC 5m revision: unchanged at binance (2 requests)" in market.run("extract")
+    market.simulator.add_fault(kind="status", status=403, provider="binance-archive")
+    assert "WARNING BTC 5m revision: not all of it from binance (2 requests)" in market.run("extract")
+
+
 def test_a_file_that_is_not_there_is_asked_for_over_rest(market: Market) -> None:
     market.assets({**BTC, "timeframes": "5m"})
     market.simulator.add_fault(kind="status", status=404, provider="binance-archive", count=1)
