@@ -14,6 +14,17 @@
     )
 {%- endmacro %}
 
+{# A true range as Wilder's kernel takes it. His recursion starts with the mean of the first 14, standing at the 14th (bar
+   15): each counts there undecayed, so the decay that the kernel will put on it is taken off beforehand. #}
+{% macro wilder_seed(true_range, bar_number) -%}
+    {{ double(true_range) }} * case
+        when {{ bar_number }} >= 15 then {{ double(1) }}
+        {%- for number in range(14, 1, -1) %}
+        when {{ bar_number }} = {{ number }} then {{ double('%.17g' % ((14.0 / 13.0) ** (15 - number))) }}
+        {%- endfor %}
+    end
+{%- endmacro %}
+
 {# One level of Wilder's kernel: the sum over `taps` earlier values, `stride` bars apart, each weighted by (13/14)^age.
    Levels multiply: taps 8 x 8 x 7 sum the last 448 bars with 20 lags instead of 447. The terms are added in one
    fixed order that depends on the bars alone, never on where a scan began: an incremental run gives the same bits as a

@@ -122,6 +122,15 @@
     (select cast(day as date) as day from generate_series({{ first }}, {{ last }}, interval '1 day') as days (day))
 {%- endmacro %}
 
+{# -- windows ------------------------------------------------------------------------------------------------------ #}
+
+{# The latest value (a double) in the frame that is not NULL; `number` counts the rows. Standard SQL calls it last_value()
+   ignore nulls; a running max() of (number, value) is the same, and passes over rows without a value for nothing. #}
+{% macro last_known(value, number, window) %}{{ return(adapter.dispatch('last_known', 'market_warehouse')(value, number, window)) }}{% endmacro %}
+{% macro postgres__last_known(value, number, window) -%}
+    (max(case when {{ value }} is not null then array[{{ number }}, {{ value }}] end) over {{ window }})[2]
+{%- endmacro %}
+
 {# -- numbers and keys --------------------------------------------------------------------------------------------- #}
 
 {# IEEE double precision: `float` would be 4 bytes on some engines. #}

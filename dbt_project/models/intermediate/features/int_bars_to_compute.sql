@@ -24,7 +24,11 @@ final as (
         series.first_fetched_at,
         bars.closed_at,
         bars.session_date,
-        bars.slot_no,
+        -- Invalid bars count: they are there, so they leave no gap.
+        coalesce(
+            bars.slot_no - lag(bars.slot_no) over (partition by bars.series_id, frontier.span order by bars.opened_at) > 1,
+            false
+        ) as gap_detected,
         bars.source,
         bars.open,
         bars.high,

@@ -6,7 +6,6 @@ with
 bars as (
     select
         bars.*,
-        price_features.gap_detected,
         price_features.return_1h,
         price_features.return_1d,
         price_features.log_return,
@@ -34,7 +33,7 @@ bars as (
         liquidations.liquidations_short,
         case when bars.asset_class = 'crypto' then bars.volume - bars.taker_buy_volume end as taker_sell_volume
     from {{ ref('int_bars_to_compute') }} as bars
-    inner join {{ ref('int_price_features') }} as price_features
+    left join {{ ref('int_price_features') }} as price_features
         on
             price_features.series_id = bars.series_id
             and price_features.span = bars.span
