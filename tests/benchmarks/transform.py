@@ -153,7 +153,9 @@ def sql_seconds(warehouse: Warehouse, statement: str) -> float:
     """Execution time of a query in one backend, its rows thrown away."""
     with psycopg.connect(warehouse.database.dsn) as connection:
         connection.execute("set max_parallel_workers_per_gather = 0")
-        plan = connection.execute(f"explain (analyze, timing off, buffers off, format json) {statement}".encode()).fetchone()
+        plan = connection.execute(
+            f"explain (analyze, timing off, buffers off, format json) {statement}".encode()
+        ).fetchone()
         assert plan is not None
         return float(plan[0][0]["Execution Time"]) / 1000
 

@@ -72,7 +72,9 @@ THROUGH_DOUBLES = {"log_return": 8, "volume_spike_score": 8, "atr": 10}
 @pytest.fixture(scope="module")
 def warehouse(make_warehouse: MakeWarehouse) -> Warehouse:
     warehouse = make_warehouse("extremes")
-    warehouse.assets([crypto(coin, "5m", binance="", yahoo="", binance_futures="", coinmetrics="") for coin in [*COINS, "OVER"]])
+    warehouse.assets(
+        [crypto(coin, "5m", binance="", yahoo="", binance_futures="", coinmetrics="") for coin in [*COINS, "OVER"]]
+    )
     for coin in COINS:
         warehouse.load_bars("polygon", coin, "5m", walk(coin))
     billion, volume = Decimal(10) ** 9, Decimal(10)
@@ -117,7 +119,9 @@ def test_no_digit_is_lost(warehouse: Warehouse, coin: str) -> None:
 
 
 def test_what_does_not_fit_is_rejected_with_its_reason(warehouse: Warehouse) -> None:
-    rejected = warehouse.query("select timestamp, reason from marts.rejected_bars where symbol = 'OVER' order by timestamp")
+    rejected = warehouse.query(
+        "select timestamp, reason from marts.rejected_bars where symbol = 'OVER' order by timestamp"
+    )
     assert [(row["timestamp"], row["reason"]) for row in rejected] == [
         (OPENED, "a price of 1e9 or more"),
         (OPENED + STEP, "a volume of 1e18 or more"),
