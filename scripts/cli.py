@@ -201,6 +201,20 @@ def revisions(
 
 
 @app.command()
+def serve(
+    host: Annotated[str, typer.Option("--host", help="0.0.0.0: every machine may read; by default only this one")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 8000,
+) -> None:
+    """Serve the HTTP API, the dashboard and /metrics until SIGTERM or Ctrl-C."""
+    with _reporting():
+        from scripts.api.server import serve
+
+        serve(host, port)
+
+
+@app.command()
 def demo() -> None:
     """Run the whole pipeline on real and synthetic data, without key, server or network."""
     with _reporting():

@@ -1,0 +1,388 @@
+"""The routes. Every answer with data says how old they are; every refusal says in plain words why."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, Header, HTTPException, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from extract.redaction import redact
+from scripts import reading
+from scripts.api import answers, export, queries, site, trigger
+from scripts.api.examples import EXAMPLES
+from scripts.api.queries import COLUMNS, TIMEFRAMES
+from scripts.api.warehouse import Warehouse
+
+PAGE, LARGEST_PAGE = 1000, 5000
+# Metrics read every series: many clients who ask in the same second get the same answer.
+METRICS_SECONDS = 1.0
+
+Symbol = Annotated[str, Path(description="as in the asset registry", examples=["BTC"])]
+Day = Annotated[date | None, Query(description="session date, included", examples=["2013-02-01"])]
+Limit = Annotated[int | None, Query(ge=1, le=LARGEST_PAGE, description="at most so many bars, 1000 by default in JSON")]
+_INSTANT = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}]}
+
+log = logging.getLogger("market.api")
+
+
+def create_app(command: tuple[str, ...] | None = None) -> FastAPI:
+    """The application; `command` stands for `market run` in tests."""
+    warehouse = Warehouse()
+    starter = trigger.Trigger(warehouse, command)
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await warehouse.close()
+
+    app = FastAPI(
+        title="Market warehouse",
+        version="1",
+        description=(
+            "Bars, features and the state of the warehouse. Reading is open; it listens on 127.0.0.1 unless told"
+            " otherwise. Numbers are exact decimals; times are ISO-8601 in UTC."
+        ),
+        lifespan=life,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.add_exception_handler(RequestValidationError, _refuse_input)
+    app.add_exception_handler(StarletteHTTPException, _refuse)
+    app.add_exception_handler(Exception, _unexpected)
+
+    @app.get("/api/v1/enrichment/status/{symbol}", summary="How fresh, complete and good a symbol's series are",
+             **_documented("status", answers.Status, 404))  # fmt: skip
+    async def status(symbol: Symbol) -> Response:
+        row = await warehouse.row(queries.STATUS, {"symbol": _clean(symbol), "timeframes": list(TIMEFRAMES)})
+        if row is None:
+            await _unknown(warehouse, symbol)
+        return _json(row[0])  # type: ignore[index]
+
+    metrics_answer = _Remembered(lambda: warehouse.row(queries.METRICS, {}), METRICS_SECONDS)
+
+    @app.get("/api/v1/enrichment/metrics", summary="Sources, quality, freshness and computation, over all series",
+             **_documented("metrics", answers.Metrics))  # fmt: skip
+    async def enrichment_metrics() -> Response:
+        return _json((await metrics_answer.get())[0])
+
+    @app.post("/api/v1/enrichment/trigger", status_code=202, summary="Start a run, unless one is under way",
+              **_documented("trigger", answers.Started, 401, 403, 409, code=202))  # fmt: skip
+    async def start_run(authorization: Annotated[str | None, Header(description="Bearer <API_TOKEN>")] = None) -> Response:
+        trigger.authorise(authorization)
+        run_id = await starter.start()
+        return JSONResponse({"run_id": run_id, "status": "started"}, 202)
+
+    @app.get("/api/v1/data/quality/{symbol}", summary="A symbol's quality by day, and its open gaps",
+             **_documented("quality", answers.Quality, 304, 404, 422))  # fmt: skip
+    async def quality(
+        request: Request,
+        symbol: Symbol,
+        start: Day = None,
+        end: Day = None,
+        limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE, description="the newest so many days")] = 30,
+    ) -> Response:
+        if start and end and start > end:
+            raise HTTPException(422, "start lies after end")
+        freshness = await _freshness(warehouse, symbol, None)
+        headers = freshness.headers(request)
+        if freshness.is_known_to(request):
+            return Response(status_code=304, headers=headers)
+        values = {"symbol": symbol, "start": start or date.min, "end": end or date.max, "limit": limit}
+        row = await warehouse.row(queries.QUALITY, values)
+        assert row is not None
+        summary, gaps, rejected, columns = row
+        return _json(
+            f'{{"symbol":{json.dumps(symbol)},{freshness.json},"summary":{summary},"open_gaps":{gaps},'
+            f'"rejected_bars":{rejected},"columns":{columns}}}',
+            headers,
+        )
+
+    @app.get("/api/v1/data/{symbol}", summary="Bars and features of one series",
+             **_documented("data", answers.Bars, 304, 404, 422))  # fmt: skip
+    async def data(
+        request: Request,
+        symbol: Symbol,
+        timeframe: Annotated[answers.Timeframe, Query(description="length of the bars", examples=["1d"])],
+        start: Annotated[
+            str | None,
+            Query(
+                description="first bar at or after this; without it, the newest bars are given",
+                examples=["2013-02-01"],
+                json_schema_extra=_INSTANT,
+            ),
+        ] = None,
+        end: Annotated[
+            str | None,
+            Query(description="last bar before this instant; a date includes its day", json_schema_extra=_INSTANT),
+        ] = None,
+        limit: Limit = None,
+        cursor: Annotated[
+            str | None,
+            Query(pattern=r"^(after|before)-(-?[0-9]{1,11})$", description="next_cursor of the page before"),
+        ] = None,
+        as_of: Annotated[
+            str | None, Query(description="as it was known at this instant", json_schema_extra=_INSTANT)
+        ] = None,
+        format: Annotated[
+            Literal["json", "csv", "parquet"], Query(description="csv and parquet stream all bars unless limited")
+        ] = "json",
+        columns: Annotated[
+            str | None,
+            Query(
+                description="only these columns, parted by commas; timestamp always comes first",
+                examples=["close,volume"],
+                json_schema_extra={"pattern": f"^({'|'.join(COLUMNS)})(,({'|'.join(COLUMNS)}))*$"},
+            ),
+        ] = None,
+    ) -> Response:
+        values = {
+            "start": _instant("start", start), "end": _instant("end", end, is_end=True),
+            "cursor": _cursor_instant(cursor), "as_of": _instant("as_of", as_of),
+        }  # fmt: skip
+        if values["start"] and values["end"] and values["start"] >= values["end"]:
+            raise HTTPException(422, "start must lie before end")
+        chosen = _columns(columns)
+        freshness = await _freshness(warehouse, symbol, timeframe)
+        headers = freshness.headers(request)
+        if freshness.is_known_to(request):
+            return Response(status_code=304, headers=headers)
+        values |= {"symbol": symbol, "asset_class": freshness.asset_class, "timeframe": timeframe, "limit": limit}
+        direction: queries.Direction = "after" if start or (format != "json" and not limit) else "before"
+        if cursor:
+            direction = "after" if cursor.startswith("after") else "before"
+        shape = (chosen, direction, start is not None, end is not None, cursor is not None, as_of is not None)
+        if format != "json":
+            return await _exported(warehouse, format, shape, values, headers)
+        row = await warehouse.row(queries.page(*shape), {**values, "limit": limit or PAGE})
+        assert row is not None
+        count, is_more, first, last, *arrays = row
+        next_cursor = queries.cursor_of(direction, first, last) if is_more else None
+        body = ",".join(f'"{column}":{array}' for column, array in zip(chosen, arrays, strict=True))
+        head = {
+            "symbol": symbol, "asset_class": freshness.asset_class, "timeframe": timeframe,
+            "as_of": values["as_of"] and values["as_of"].isoformat(), "count": count, "next_cursor": next_cursor,
+        }  # fmt: skip
+        return _json(f'{json.dumps(head)[:-1]},{freshness.json},"columns":{{{body}}}}}', headers)
+
+    @app.get("/metrics", summary="The same for Prometheus, as OpenMetrics", responses={503: _PROBLEM},
+             response_class=Response)  # fmt: skip
+    def openmetrics() -> Response:
+        from scripts import metrics
+
+        try:
+            return Response(metrics.render(), media_type=None, headers={"Content-Type": metrics.CONTENT_TYPE})
+        except reading.Unreadable as error:
+            raise HTTPException(503, str(error)) from None
+
+    @app.get("/healthz", summary="Whether the warehouse can be read", **_documented("health", answers.Health))
+    async def health() -> Response:
+        row = await warehouse.row("select count(*) from marts.enrichment_status where is_enabled", {})
+        return JSONResponse({"status": "ok", "series": row[0] if row else 0})
+
+    site.add_to(app)
+    return app
+
+
+# ------------------------------------------------------------ questions
+
+
+def _clean(symbol: str) -> str:
+    """Postgres knows no text with a NUL in it, so neither can a symbol have one."""
+    if "\x00" in symbol:
+        raise HTTPException(404, "unknown symbol")
+    return symbol
+
+
+def _instant(name: str, text: str | None, is_end: bool = False) -> datetime | None:
+    """A time without an offset is UTC; an end that is a date includes that day."""
+    if text is None:
+        return None
+    try:
+        # A plus sign that was not encoded arrives as a blank.
+        value = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
+    except ValueError:
+        message = f"{name}: {text!r} is neither a date like 2024-01-31 nor an ISO-8601 instant like 2024-01-31T12:00:00Z"
+        raise HTTPException(422, message) from None
+    try:
+        value = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        return value + timedelta(days=1) if is_end and len(text) == len("2024-01-31") else value
+    except OverflowError:
+        # Before the year 1, or after 9999: as good as the first or the last instant there is.
+        return (datetime.min if value.year < 5000 else datetime.max).replace(tzinfo=UTC)
+
+
+def _cursor_instant(cursor: str | None) -> datetime | None:
+    if cursor is None:
+        return None
+    try:
+        return datetime.fromtimestamp(int(cursor.partition("-")[2]), UTC)
+    except (ValueError, OverflowError, OSError):
+        raise HTTPException(422, "cursor: not one that was given out here") from None
+
+
+def _columns(text: str | None) -> tuple[str, ...]:
+    if text is None:
+        return COLUMNS
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if unknown := [name for name in names if name not in COLUMNS]:
+        raise HTTPException(422, f"columns: {', '.join(unknown)[:200]} is none of {', '.join(COLUMNS)}")
+    return tuple(dict.fromkeys(("timestamp", *names)))
+
+
+class _Freshness:
+    """How old a series is right now, and which state of the warehouse an answer is from."""
+
+    def __init__(self, asset_class: str, age: int | None, is_stale: bool, version: str) -> None:
+        self.asset_class = asset_class
+        self._age, self._is_stale, self._version = age, bool(is_stale), version
+
+    @property
+    def json(self) -> str:
+        return f'"data_age_seconds":{json.dumps(self._age)},"is_stale":{json.dumps(self._is_stale)}'
+
+    def headers(self, request: Request) -> dict[str, str]:
+        """The age is a header, too: a 304 and a file have no other place for it."""
+        return {
+            "ETag": self._etag(request),
+            "Cache-Control": "no-cache",
+            "X-Data-Age-Seconds": "" if self._age is None else str(self._age),
+            "X-Is-Stale": json.dumps(self._is_stale),
+        }
+
+    def is_known_to(self, request: Request) -> bool:
+        given = {tag.strip() for tag in request.headers.get("if-none-match", "").split(",")}
+        return bool(given & {"*", self._etag(request)})
+
+    def _etag(self, request: Request) -> str:
+        """Weak, because the age in two answers of one state differs; going stale makes it another answer."""
+        text = f"{self._version} {self._is_stale} {request.url.path}?{request.url.query}"
+        return f'W/"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
+
+
+async def _freshness(warehouse: Warehouse, symbol: str, timeframe: str | None) -> _Freshness:
+    row = await warehouse.row(queries.FRESHNESS, {"symbol": _clean(symbol), "timeframe": timeframe})
+    if row is None:
+        await _unknown(warehouse, symbol, timeframe)
+    return _Freshness(*row)  # type: ignore[misc]
+
+
+async def _unknown(warehouse: Warehouse, symbol: str, timeframe: str | None = None) -> None:
+    """HTTPException 404 that says what there is."""
+    symbols, timeframes = await warehouse.row(queries.KNOWN, {"symbol": symbol}) or (None, None)
+    if timeframes:
+        there = ", ".join(name for name in TIMEFRAMES if name in timeframes)
+        raise HTTPException(404, f"{symbol} has no {timeframe} bars; there are {there}")
+    raise HTTPException(404, reading.unknown_symbol(symbol[:100], symbols or []))
+
+
+class _Remembered:
+    """One answer for everybody who asks within so many seconds."""
+
+    def __init__(self, ask: Callable[[], Awaitable[Any]], seconds: float) -> None:
+        import asyncio
+
+        self._ask, self._seconds = ask, seconds
+        self._until, self._answer = 0.0, None
+        self._asking = asyncio.Lock()
+
+    async def get(self) -> Any:
+        async with self._asking:
+            if time.monotonic() >= self._until:
+                self._answer = await self._ask()
+                self._until = time.monotonic() + self._seconds
+            return self._answer
+
+
+# ------------------------------------------------------------ answers
+
+
+def _json(text: str, headers: dict[str, str] | None = None) -> Response:
+    return Response(text.encode(), media_type="application/json", headers=headers or {"Cache-Control": "no-store"})
+
+
+async def _exported(
+    warehouse: Warehouse, format: str, shape: tuple[Any, ...], values: dict[str, Any], headers: dict[str, str]
+) -> Response:
+    """A file, streamed. The first piece is there before the status is sent, so that an error still has one."""
+    is_csv = format == "csv"
+    statement = queries.copy(*shape, has_limit=values["limit"] is not None, header=is_csv)
+
+    async def stream() -> AsyncIterator[bytes]:
+        async with warehouse.copy(statement, values) as chunks:
+            made = export.pieces(chunks, export.CSV_PIECE) if is_csv else export.parquet(chunks, shape[0])
+            async for piece in made:
+                yield piece
+
+    pieces = stream()
+    first = await anext(pieces, b"")
+
+    async def all_of_it() -> AsyncIterator[bytes]:
+        yield first
+        async for piece in pieces:
+            yield piece
+
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", f"{values['symbol']}-{values['timeframe']}.{format}")
+    headers |= {"Content-Disposition": f'attachment; filename="{name}"'}
+    media_type = "text/csv; charset=utf-8" if is_csv else "application/vnd.apache.parquet"
+    return StreamingResponse(all_of_it(), media_type=media_type, headers=headers)
+
+
+async def _refuse_input(request: Request, error: Exception) -> Response:
+    """422, with a sentence instead of a list of lists."""
+    assert isinstance(error, RequestValidationError)
+    problems = "; ".join(f"{item['loc'][-1]}: {item['msg'][:1].lower()}{item['msg'][1:]}" for item in error.errors())
+    return JSONResponse({"detail": problems}, 422)
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    assert isinstance(error, StarletteHTTPException)
+    return JSONResponse({"detail": redact(str(error.detail))}, error.status_code, headers=error.headers)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    """500: what went wrong is in the log, and not for strangers."""
+    return JSONResponse({"detail": "unexpected error; the server's log has it"}, 500)
+
+
+_PROBLEM: dict[str, Any] = {"model": answers.Problem, "description": "The warehouse cannot be read now"}
+_PROBLEMS: dict[int, str] = {
+    304: "The answer you have is the current one",
+    401: "No token, or a wrong one",
+    403: "The server has no API_TOKEN: triggering is switched off",
+    404: "There is no such symbol or series",
+    409: "A run is under way",
+    422: "A parameter is wrong; the message says which",
+}
+
+
+def _documented(name: str, model: type[answers.Answer], *problems: int, code: int = 200) -> dict[str, Any]:
+    """What OpenAPI says of a route beyond its parameters."""
+    success: dict[str, Any] = {"model": model}
+    if name in EXAMPLES:
+        success["content"] = {"application/json": {"example": EXAMPLES[name]}}
+    if name == "data":
+        success["content"] |= {"text/csv": {"schema": {"type": "string"}}}
+        success["content"] |= {"application/vnd.apache.parquet": {"schema": {"type": "string", "format": "binary"}}}
+    if name in ("data", "quality"):
+        success["headers"] = {
+            "ETag": {"description": "send it as If-None-Match", "schema": {"type": "string"}},
+            "X-Data-Age-Seconds": {"description": answers.AGE, "schema": {"type": "string"}},
+            "X-Is-Stale": {"description": answers.STALE, "schema": {"type": "string", "enum": ["true", "false"]}},
+        }
+    others: dict[int, Any] = {503: _PROBLEM}
+    for problem in problems:
+        others[problem] = {"description": _PROBLEMS[problem]} | ({} if problem == 304 else {"model": answers.Problem})
+    if 404 in others or 422 in problems:
+        others.setdefault(422, {"description": _PROBLEMS[422], "model": answers.Problem})
+    return {"responses": {code: success, **others}}

@@ -1,0 +1,76 @@
+"""Answers to the examples of the documentation, as the demo's warehouse gives them (shortened)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+EXAMPLES: dict[str, Any] = {
+    "status": {
+        "symbol": "AAPL",
+        "data_age_seconds": 18000,
+        "is_stale": False,
+        "open_gaps": 0,
+        "series": [
+            {
+                "asset_class": "stock", "timeframe": "1d", "newest_bar": "2013-03-01T05:00:00+00:00",
+                "newest_bar_closed_at": "2013-03-01T21:00:00+00:00",
+                "next_bar_closes_at": "2013-03-04T21:00:00+00:00", "data_age_seconds": 18000, "late_seconds": 0,
+                "is_stale": False, "sla_level": "on time", "source_in_use": "polygon", "bars": 3270,
+                "validated_bars": 3270, "avg_quality_score": 1.0, "data_completeness": 1.0,
+                "first_bar": "2000-03-01T05:00:00+00:00", "open_gaps": 0, "is_enabled": True, "is_fetched": True,
+                "last_run_at": "2013-03-02T02:00:00+00:00", "last_run_id": "cda052035cb1421eab14510a709d1431",
+                "last_success_at": "2013-03-02T02:00:00+00:00", "last_error_at": None, "last_error": None,
+            }
+        ],
+    },
+    "metrics": {
+        "data_age_seconds": 0,
+        "is_stale": False,
+        "sources": [
+            {
+                "source": "binance", "breaker_state": "CLOSED", "breaker_state_since": "2013-03-01T02:00:00+00:00",
+                "blocked_until": None, "last_success_at": "2013-03-02T02:00:00+00:00", "last_error_at": None,
+                "requests": 30, "failed_requests": 0, "error_rate": 0.0, "p50_response_ms": 102,
+                "p95_response_ms": 214, "quota_remaining": 197,
+            }
+        ],
+        "asset_classes": [
+            {
+                "asset_class": "crypto", "series": 18, "stale_series": 0, "open_gaps": 0, "data_age_seconds": 0,
+                "bars": 9021, "validation_pass_rate": 100.0, "avg_quality_score": 1.0, "data_completeness": 1.0,
+                "gaps_detected": 0, "anomalies_flagged": 77,
+            }
+        ],
+        "computation": {
+            "computed_at": "2013-03-02T02:00:00+00:00", "rows_computed": 4361, "feature_computation_time_ms": 1530,
+            "rows_per_second": 2850, "failed_series": 0,
+        },
+    },
+    "trigger": {"run_id": "0f9fb9a5a2a14c5ab7e0a1f1c0a9b0de", "status": "started"},
+    "quality": {
+        "symbol": "AAPL",
+        "data_age_seconds": 18000,
+        "is_stale": False,
+        "summary": {
+            "days": 2, "first_date": "2013-02-28", "last_date": "2013-03-01", "total_records": 2,
+            "validated_records": 2, "validation_rate": 100.0, "avg_quality_score": 1.0, "data_completeness": 1.0,
+            "gaps_detected": 0, "anomalies_detected": 0,
+        },
+        "open_gaps": [],
+        "rejected_bars": 0,
+        "columns": {
+            "metric_date": ["2013-02-28", "2013-03-01"], "asset_class": ["stock", "stock"], "total_records": [1, 1],
+            "validated_records": [1, 1], "validation_rate": [100, 100], "gaps_detected": [0, 0],
+            "anomalies_detected": [0, 0], "avg_quality_score": [1, 1], "data_completeness": [1, 1],
+        },
+    },
+    "data": {
+        "symbol": "AAPL", "asset_class": "stock", "timeframe": "1d", "as_of": None, "count": 2,
+        "next_cursor": "before-1362027600", "data_age_seconds": 18000, "is_stale": False,
+        "columns": {
+            "timestamp": ["2013-02-28T05:00:00+00:00", "2013-03-01T05:00:00+00:00"],
+            "close": [441.4, 430.47],
+        },
+    },
+    "health": {"status": "ok", "series": 28},
+}  # fmt: skip

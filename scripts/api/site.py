@@ -1,0 +1,35 @@
+"""What a browser sees: the dashboard in site/, the page of this API, and a word where there is no dashboard yet."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.responses import HTMLResponse
+from fastapi.staticfiles import StaticFiles
+from jinja2 import Environment, PackageLoader, select_autoescape
+
+from extract import settings
+
+_templates = Environment(loader=PackageLoader("scripts.api"), autoescape=select_autoescape())
+
+
+def add_to(app: FastAPI) -> None:
+    """Add the pages, after all other routes: the dashboard's files answer to every path that is left."""
+    directory = settings.project_directory() / "site"
+    files = StaticFiles(directory=directory, html=True, check_dir=False)
+
+    @app.get("/docs", include_in_schema=False)
+    def documentation() -> Response:
+        return HTMLResponse(_templates.get_template("docs.html").render(api=app.openapi()))
+
+    # A route, not a mount: a mount would answer to every method of every path of the API, too.
+    @app.api_route("/{path:path}", methods=["GET", "HEAD"], include_in_schema=False)
+    async def page(request: Request, path: str) -> Response:
+        if path.startswith("api/"):
+            raise HTTPException(404, "there is no such address; /docs lists all")
+        if not directory.is_dir():
+            if path:
+                raise HTTPException(404, "there is no such address; /docs lists all")
+            return HTMLResponse(_templates.get_template("no_site.html").render(), 404)
+        if path and not path.endswith("/") and (directory / path).is_dir() and directory in (directory / path).parents:
+            return Response(status_code=307, headers={"Location": f"/{path}/"})
+        return await files.get_response(path or ".", request.scope)

@@ -1,0 +1,100 @@
+"""The API's connections: a pool that can only read, opened when the first request comes, and errors as HTTP answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, LiteralString
+
+import psycopg
+from fastapi import HTTPException
+from psycopg import sql
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from scripts import reading
+
+# Two cores are busy with fewer; more connections would only make each answer slower.
+CONNECTIONS = 8
+POOL_TIMEOUT = 5.0
+# An export is one statement, so that all its bars are of one moment; it may outlast a page, but not for ever.
+EXPORT_TIMEOUT_MS = 120_000
+EXPORTS_AT_ONCE = 2
+BUSY = {"Retry-After": "5"}
+
+
+class Warehouse:
+    """Reads for one event loop."""
+
+    def __init__(self) -> None:
+        self._pool: AsyncConnectionPool | None = None
+        self._opening = asyncio.Lock()
+        self._exports = asyncio.Semaphore(EXPORTS_AT_ONCE)
+
+    async def row(self, statement: LiteralString | sql.Composed, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
+        """The first row of a select."""
+        with _as_http():
+            pool = await self._opened()
+            async with pool.connection() as connection:
+                cursor = await connection.execute(statement, values, prepare=True)
+                return await cursor.fetchone()
+
+    @asynccontextmanager
+    async def copy(self, statement: sql.Composed, values: Mapping[str, Any]) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The chunks of a COPY, on a connection of its own: a slow reader must not hold one that pages need."""
+        try:
+            await asyncio.wait_for(self._exports.acquire(), POOL_TIMEOUT)
+        except TimeoutError:
+            raise HTTPException(503, "two exports are running: try again in a while", BUSY) from None
+        try:
+            with _as_http():
+                url = await asyncio.to_thread(reading.dsn)
+                chosen = reading.options(await asyncio.to_thread(reading.read_role, url), EXPORT_TIMEOUT_MS)
+                connection = await psycopg.AsyncConnection.connect(
+                    url, options=chosen, application_name="market serve: export"
+                )
+            async with connection:
+                with _as_http():
+                    async with connection.cursor() as cursor, cursor.copy(statement, values) as chunks:
+                        yield (bytes(chunk) async for chunk in chunks)
+        finally:
+            self._exports.release()
+
+    async def close(self) -> None:
+        if self._pool is not None:
+            await self._pool.close()
+
+    async def _opened(self) -> AsyncConnectionPool:
+        async with self._opening:
+            if self._pool is None:
+                url = await asyncio.to_thread(reading.dsn)
+                chosen = reading.options(await asyncio.to_thread(reading.read_role, url))
+                pool = AsyncConnectionPool(
+                    url,
+                    min_size=1,
+                    max_size=CONNECTIONS,
+                    timeout=POOL_TIMEOUT,
+                    open=False,
+                    # A connection that a restarted server has closed is found before a request meets it.
+                    check=AsyncConnectionPool.check_connection,
+                    kwargs={"options": chosen, "autocommit": True, "application_name": "market serve"},
+                )
+                await pool.open()
+                self._pool = pool
+        return self._pool
+
+
+class _as_http:
+    """Turns what goes wrong with the warehouse into an HTTP answer with a plain message."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, PoolTimeout):
+            raise HTTPException(503, "the warehouse does not answer, or is too busy: try again", BUSY) from None
+        if isinstance(error, reading.Unreadable):
+            raise HTTPException(503, str(error), BUSY) from None
+        if isinstance(error, psycopg.Error):
+            message = reading.in_plain_words(error)
+            if message is not None:
+                raise HTTPException(503, message, BUSY) from None
