@@ -6,7 +6,6 @@ age: in a file that nobody writes any more an age stands still, and nothing woul
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -78,7 +77,7 @@ BUILD: LiteralString = """
 select
     max(computation_timestamp) as computed_at,
     sum(rows_computed) as rows_computed,
-    sum(computation_time_ms) as ms,
+    sum(computation_time_ms) / 1000.0 as seconds,
     count(*) filter (where not success) as failed_series
 from marts.enrichment_compute_log
 where computation_timestamp = (select max(computation_timestamp) from marts.enrichment_compute_log)
@@ -105,57 +104,74 @@ class _Collector(Collector):
         return self._connection.execute(statement, {}).fetchall()
 
     def _series(self) -> Iterable[GaugeMetricFamily]:
-        labels = ("symbol", "asset_class", "timeframe")
-        rows = self._rows(SERIES)
-        yield _gauge("newest_bar_close_timestamp_seconds", "When the newest bar closed", rows, labels, "newest_bar_closed_at")
-        yield _gauge(
-            "next_bar_close_timestamp_seconds", "When the next bar is due; absent if none is any more", rows, labels,
-            "next_bar_closes_at",
-        )  # fmt: skip
-        yield _gauge("bars", "Bars in market_data_v2", rows, labels, "bars")
-        yield _gauge("open_gaps", "Ranges of missing bars that a request may still close", rows, labels, "open_gaps")
+        rows, labels = self._rows(SERIES), ("symbol", "asset_class", "timeframe")
+        for name, value, meaning in (
+            ("newest_bar_close_timestamp_seconds", "newest_bar_closed_at", "When the newest bar closed"),
+            ("next_bar_close_timestamp_seconds", "next_bar_closes_at", "When the next bar is due; absent: none is"),
+            ("bars", "bars", "Bars in market_data_v2"),
+            ("open_gaps", "open_gaps", "Ranges of missing bars that a request may still close"),
+        ):
+            yield _gauge(name, meaning, rows, labels, value)
 
     def _sources(self) -> Iterable[GaugeMetricFamily]:
         rows = self._rows(SOURCES)
-        latency = _gauge("source_fetch_latency_seconds", "Response time in its last 24 hours of use", [], ("source", "quantile"), "")
-        for row in rows:
-            for quantile, ms in (("0.5", row["p50_response_ms"]), ("0.95", row["p95_response_ms"])):
-                if ms is not None:
-                    latency.add_metric([row["source"], quantile], ms / 1000)
-        yield latency
-        yield _gauge("source_requests", "Requests in its last 24 hours of use", rows, ("source",), "requests")
-        yield _gauge("source_error_ratio", "Share of them that failed", rows, ("source",), "error_rate")
-        yield _gauge("source_unanswered_ratio", "Share of them that no answer came to: timeouts", rows, ("source",), "unanswered")
-        yield _gauge("source_quota_remaining", "What the source still allowed when it last said so", rows, ("source",), "quota_remaining")
-        yield _gauge("source_last_request_timestamp_seconds", "When it was last asked", rows, ("source",), "last_request_at")
-        yield _gauge("source_last_success_timestamp_seconds", "When it last answered", rows, ("source",), "last_success_at")
-        breaker = _gauge("source_breaker_state", "1 for the state the circuit breaker is in", [], ("source", "state"), "")
-        for row in rows:
-            for state in ("CLOSED", "HALF_OPEN", "OPEN"):
-                breaker.add_metric([row["source"], state], float(row["breaker_state"] == state))
-        yield breaker
+        day = "its last 24 hours of use"
+        for name, value, meaning in (
+            ("source_requests", "requests", f"Requests in {day}"),
+            ("source_error_ratio", "error_rate", f"Share of requests in {day} that failed"),
+            ("source_unanswered_ratio", "unanswered", f"Share of requests in {day} that timed out or broke off"),
+            ("source_quota_remaining", "quota_remaining", "What the source still allowed when it last said so"),
+            ("source_last_request_timestamp_seconds", "last_request_at", "When it was last asked"),
+            ("source_last_success_timestamp_seconds", "last_success_at", "When it last answered"),
+        ):
+            yield _gauge(name, meaning, rows, ("source",), value)
+        latencies = [
+            {"source": row["source"], "quantile": quantile, "seconds": row[column] / 1000}
+            for row in rows
+            for quantile, column in (("0.5", "p50_response_ms"), ("0.95", "p95_response_ms"))
+            if row[column] is not None
+        ]
+        meaning = f"Response time in {day}"
+        yield _gauge("source_fetch_latency_seconds", meaning, latencies, ("source", "quantile"), "seconds")
+        states = [
+            {"source": row["source"], "state": state, "is_in": row["breaker_state"] == state}
+            for row in rows
+            for state in ("CLOSED", "HALF_OPEN", "OPEN")
+        ]
+        meaning = "1 for the state its circuit breaker is in"
+        yield _gauge("source_breaker_state", meaning, states, ("source", "state"), "is_in")
 
     def _quality(self) -> Iterable[GaugeMetricFamily]:
         rows = self._rows(CLASSES)
-        week = "of the newest 7 days with data"
-        yield _gauge("validation_pass_ratio", f"Share of validated bars {week}", rows, ("asset_class",), "validated")
-        yield _gauge("quality_score", f"Mean quality score {week}", rows, ("asset_class",), "quality")
-        yield _gauge("data_completeness_ratio", f"Mean completeness {week}", rows, ("asset_class",), "completeness")
-        yield _gauge("anomalies_ratio", f"Share of bars with unusual volume {week}", rows, ("asset_class",), "anomalies")
-        yield _gauge("validation_failures", "Bars of the newest 7 days that failed a check", self._rows(FAILURES), ("asset_class", "check"), "bars")
-        yield _gauge("rejected_bars", "Rows of providers that could not become a bar, over all time", self._rows(REJECTS), ("source", "reason"), "bars")
+        for name, value, meaning in (
+            ("validation_pass_ratio", "validated", "Share of validated bars"),
+            ("quality_score", "quality", "Mean quality score"),
+            ("data_completeness_ratio", "completeness", "Mean completeness"),
+            ("anomalies_ratio", "anomalies", "Share of bars with unusual volume"),
+        ):
+            yield _gauge(name, f"{meaning} of the newest 7 days with data", rows, ("asset_class",), value)
+        meaning = "Bars of the newest 7 days that failed a check"
+        yield _gauge("validation_failures", meaning, self._rows(FAILURES), ("asset_class", "check"), "bars")
+        meaning = "Rows of providers that could not become a bar, over all time"
+        yield _gauge("rejected_bars", meaning, self._rows(REJECTS), ("source", "reason"), "bars")
 
     def _pipeline(self) -> Iterable[GaugeMetricFamily]:
         build = self._rows(BUILD)
-        yield _gauge("build_timestamp_seconds", "When the last build that wrote bars began", build, (), "computed_at")
-        yield _gauge("build_rows", "Bars it wrote", build, (), "rows_computed")
-        seconds = [{"seconds": row["ms"] / 1000} for row in build if row["ms"] is not None]
-        yield _gauge("feature_computation_seconds", "Time it took for them; with build_rows, the throughput", seconds, (), "seconds")
-        yield _gauge("feature_computation_failed_series", "Series with bars that fail row checks", build, (), "failed_series")
+        for name, value, meaning in (
+            ("build_timestamp_seconds", "computed_at", "When the last build that wrote bars began"),
+            ("build_rows", "rows_computed", "Bars it wrote"),
+            ("feature_computation_seconds", "seconds", "Time it took for them; build_rows by this is the throughput"),
+            ("feature_computation_failed_series", "failed_series", "Series with bars that fail row checks"),
+        ):
+            yield _gauge(name, meaning, build, (), value)
         runs = self._rows(RUNS)
-        yield _gauge("run_start_timestamp_seconds", "When the last run of this outcome began", runs, ("status",), "started_at")
-        yield _gauge("run_end_timestamp_seconds", "When the last run of this outcome ended", runs, ("status",), "ended_at")
-        yield _gauge("alerts_firing", "Alerts that are not resolved", self._rows(ALERTS), ("rule", "severity"), "alerts")
+        for name, value, meaning in (
+            ("run_start_timestamp_seconds", "started_at", "When the last run of this outcome began"),
+            ("run_end_timestamp_seconds", "ended_at", "When the last run of this outcome ended"),
+        ):
+            yield _gauge(name, meaning, runs, ("status",), value)
+        meaning = "Alerts that are not resolved"
+        yield _gauge("alerts_firing", meaning, self._rows(ALERTS), ("rule", "severity"), "alerts")
 
 
 def _gauge(
@@ -193,6 +209,7 @@ def write(path: Path | None = None) -> Path:
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
         file.write(text)
     # Readable for the exporter, which is another user.
-    os.chmod(file.name, 0o644)
-    Path(file.name).replace(path)
+    written = Path(file.name)
+    written.chmod(0o644)
+    written.replace(path)
     return path

@@ -78,7 +78,9 @@ def create_app(command: tuple[str, ...] | None = None) -> FastAPI:
 
     @app.post("/api/v1/enrichment/trigger", status_code=202, summary="Start a run, unless one is under way",
               **_documented("trigger", answers.Started, 401, 403, 409, code=202))  # fmt: skip
-    async def start_run(authorization: Annotated[str | None, Header(description="Bearer <API_TOKEN>")] = None) -> Response:
+    async def start_run(
+        authorization: Annotated[str | None, Header(description="Bearer <API_TOKEN>")] = None,
+    ) -> Response:
         trigger.authorise(authorization)
         run_id = await starter.start()
         return JSONResponse({"run_id": run_id, "status": "started"}, 202)
@@ -212,7 +214,9 @@ def _instant(name: str, text: str | None, is_end: bool = False) -> datetime | No
         # A plus sign that was not encoded arrives as a blank.
         value = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
     except ValueError:
-        message = f"{name}: {text!r} is neither a date like 2024-01-31 nor an ISO-8601 instant like 2024-01-31T12:00:00Z"
+        message = (
+            f"{name}: {text!r} is neither a date like 2024-01-31 nor an ISO-8601 instant like 2024-01-31T12:00:00Z"
+        )
         raise HTTPException(422, message) from None
     try:
         value = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

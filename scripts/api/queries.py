@@ -246,15 +246,15 @@ def page(
         for column in columns
     ]
     # One more than asked for tells whether there is a next page.
-    found = bars(tuple(dict.fromkeys(("timestamp", *columns))), direction, has_start, has_end, has_cursor, is_as_of, False)
+    found = bars(
+        tuple(dict.fromkeys(("timestamp", *columns))), direction, has_start, has_end, has_cursor, is_as_of, False
+    )
     return sql.SQL(
         "with found as ({found} limit %(limit)s + 1),"
         " numbered as (select *, row_number() over (order by timestamp {order}) as place from found),"
         " kept as (select * from numbered where place <= %(limit)s order by timestamp)"
         " select count(*), (select count(*) from found) > %(limit)s, min(timestamp), max(timestamp), {arrays} from kept"
-    ).format(
-        found=found, order=sql.SQL("asc" if direction == "after" else "desc"), arrays=sql.SQL(", ").join(arrays)
-    )
+    ).format(found=found, order=sql.SQL("asc" if direction == "after" else "desc"), arrays=sql.SQL(", ").join(arrays))
 
 
 @lru_cache(maxsize=256)

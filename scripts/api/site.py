@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from extract import settings
 
 _templates = Environment(loader=PackageLoader("scripts.api"), autoescape=select_autoescape())
+_templates.policies["json.dumps_kwargs"] = {"sort_keys": False, "ensure_ascii": False}
 
 
 def add_to(app: FastAPI) -> None:

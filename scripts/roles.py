@@ -1,0 +1,129 @@
+"""`market roles`: three roles that may do no more than their part, in one command that may be run again at any time.
+
+- market_extract owns raw_* and ops: extract, backfill, alerts. It reads marts, because gaps are asked for again.
+- market_transform owns what dbt builds: staging to marts. It reads raw_* and ops, and keeps its watermarks in ops.
+- market_read reads marts: analysts, the API, the site. Its views read what is behind them with their owner's rights.
+
+They cannot log in: give them to users. A user's password stays between that user and the server.
+"""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg import sql
+from psycopg.errors import InsufficientPrivilege
+
+from extract import database
+from extract.settings import ConfigurationError
+from scripts import reading
+
+EXTRACT, TRANSFORM, READ = "market_extract", "market_transform", reading.READ_ROLE
+RAW = ("raw_polygon", "raw_binance", "raw_yahoo", "raw_coinmetrics", "ops")
+BUILT = ("seeds", "staging", "intermediate", "snapshots", "marts", "dbt_test__audit")
+# Tables in ops that dbt writes.
+TRANSFORM_TABLES = ("watermarks",)
+
+NEXT_STEPS = """\
+roles market_extract, market_transform and market_read are in place. Give each user of this database one of them:
+
+  create role loader login in role market_extract;     alter role loader set role = market_extract;
+  create role builder login in role market_transform;  alter role builder set role = market_transform;
+  create role analyst login in role market_read;
+
+then in psql: \\password loader, and so on. PGUSER=loader for `market extract`, PGUSER=builder for `dbt build`, PGUSER=analyst
+for `market serve`. Run `market roles` again after a build that made a new schema."""
+
+_RELATIONS = """
+select relations.relkind, namespaces.nspname, relations.relname
+from pg_class as relations
+inner join pg_namespace as namespaces on namespaces.oid = relations.relnamespace
+where
+    namespaces.nspname = any(%(schemas)s) and relations.relkind in ('r', 'p', 'v', 'm', 'S')
+    and relations.relowner <> to_regrole(%(owner)s)
+    and not (namespaces.nspname = 'ops' and relations.relname = any(%(others)s))
+    -- A sequence that belongs to a column goes with its table.
+    and not exists (
+        select from pg_depend as dependencies
+        where dependencies.objid = relations.oid and dependencies.deptype in ('a', 'i') and relations.relkind = 'S'
+    )
+"""
+_FUNCTIONS = """
+select namespaces.nspname, functions.proname, pg_get_function_identity_arguments(functions.oid)
+from pg_proc as functions
+inner join pg_namespace as namespaces on namespaces.oid = functions.pronamespace
+where namespaces.nspname = any(%(schemas)s) and functions.proowner <> to_regrole(%(owner)s)
+"""
+_KINDS = {"r": "table", "p": "table", "v": "view", "m": "materialized view", "S": "sequence"}
+
+
+def create() -> None:
+    """Make the roles, hand over what they own, grant what they read; all of it or nothing.
+
+    Raises ConfigurationError if the user may not create roles.
+    """
+    try:
+        with psycopg.connect(database.url(), application_name="market roles") as connection:
+            _create(connection)
+    except InsufficientPrivilege as error:
+        message = str(error).splitlines()[0]
+        raise ConfigurationError(f"{message}: run `market roles` as an administrator of the database") from None
+
+
+def _create(connection: psycopg.Connection) -> None:
+    # Two at once would both try to create.
+    connection.execute("select pg_advisory_xact_lock(%s)", (database.RUN_LOCK + 2,))
+    for role in (EXTRACT, TRANSFORM, READ):
+        if not connection.execute("select from pg_roles where rolname = %s", (role,)).fetchone():
+            _run(connection, "create role {} nologin", role)
+        # An administrator who is no superuser may hand over only to a role he is in.
+        if not connection.execute("select pg_has_role(current_user, %s, 'usage')", (role,)).fetchone()[0]:  # type: ignore[index]
+            _run(connection, "grant {} to current_user", role)
+    for schema in (*RAW, *BUILT):
+        owner = EXTRACT if schema in RAW else TRANSFORM
+        _run(connection, "create schema if not exists {}", schema)
+        _run(connection, "alter schema {} owner to {}", schema, owner)
+    _hand_over(connection, RAW, EXTRACT, TRANSFORM_TABLES)
+    _hand_over(connection, BUILT, TRANSFORM)
+    for table in TRANSFORM_TABLES:
+        if connection.execute("select to_regclass(%s)", (f"ops.{table}",)).fetchone() != (None,):
+            _run(connection, "alter table ops.{} owner to {}", table, TRANSFORM)
+
+    for schema in RAW:
+        _may_read(connection, schema, EXTRACT, TRANSFORM)
+    _run(connection, "grant create on schema ops to {}", TRANSFORM)
+    _may_read(connection, "marts", TRANSFORM, READ)
+    _run(connection, "grant execute on all functions in schema marts to {}", READ)
+    _run(connection, "grant {} to {}", READ, EXTRACT)
+
+
+def _hand_over(
+    connection: psycopg.Connection, schemas: tuple[str, ...], owner: str, others: tuple[str, ...] = ()
+) -> None:
+    """Make `owner` the owner of all relations and functions of the schemas, except the tables `others` in ops."""
+    values = {"schemas": list(schemas), "owner": owner, "others": list(others)}
+    for kind, schema, name in connection.execute(_RELATIONS, values).fetchall():
+        command = f"alter {_KINDS[kind]} {{}}.{{}} owner to {{}}"
+        _run(connection, command, schema, name, owner)
+    for schema, name, arguments in connection.execute(_FUNCTIONS, values).fetchall():
+        # The catalogue's own text of the argument types, which is SQL already.
+        signature = sql.SQL("alter function {}.{}({}) owner to {}").format(
+            sql.Identifier(schema), sql.Identifier(name), sql.SQL(arguments), sql.Identifier(owner)
+        )
+        connection.execute(signature)
+
+
+def _may_read(connection: psycopg.Connection, schema: str, owner: str, reader: str) -> None:
+    """What is in the schema now, and what the owner will make there."""
+    _run(connection, "grant usage on schema {} to {}", schema, reader)
+    _run(connection, "grant select on all tables in schema {} to {}", schema, reader)
+    _run(
+        connection,
+        "alter default privileges for role {} in schema {} grant select on tables to {}",
+        owner,
+        schema,
+        reader,
+    )
+
+
+def _run(connection: psycopg.Connection, command: str, *names: str) -> None:
+    connection.execute(sql.SQL(command).format(*map(sql.Identifier, names)))  # type: ignore[arg-type]

@@ -1,0 +1,357 @@
+"""The HTTP API, over real HTTP, on a warehouse that dbt built."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pyarrow.parquet
+import pytest
+import requests
+import uvicorn
+
+from extract import database as extract_database
+from extract import settings
+from extract.database import RUN_LOCK
+from scripts import reading
+from scripts.api.app import create_app
+from scripts.api.queries import COLUMNS, NUMBERS
+from tests.extract.conftest import forget
+from tests.scripts.conftest import HOSTILE, HOURS, SESSIONS, TOKEN, Served, serving
+from tests.warehouse import Database, Warehouse
+
+DATA, QUALITY, STATUS = "/api/v1/data", "/api/v1/data/quality", "/api/v1/enrichment/status"
+METRICS, TRIGGER = "/api/v1/enrichment/metrics", "/api/v1/enrichment/trigger"
+AUTHORISED = {"Authorization": f"Bearer {TOKEN}"}
+
+
+def exact(answer: requests.Response) -> Any:
+    """The JSON of an answer, its numbers as they were sent."""
+    assert answer.status_code == 200, answer.text
+    return json.loads(answer.text, parse_float=Decimal)
+
+
+# ------------------------------------------------------------ bars
+
+
+def test_bars_are_those_of_the_mart(served: Served, built: Warehouse) -> None:
+    answer = exact(served.get(f"{DATA}/BTC", timeframe="1h", limit=5000))
+    assert list(answer["columns"]) == list(COLUMNS)
+    stored = built.query(
+        "select to_jsonb(bars) as bar from marts.market_data_v2 as bars"
+        " where symbol = 'BTC' and timeframe = '1h' order by timestamp"
+    )
+    assert answer["count"] == len(stored) == 262
+    for column in COLUMNS:
+        for sent, row in zip(answer["columns"][column], stored, strict=True):
+            kept = row["bar"][column]
+            if column in NUMBERS and kept is not None:
+                assert Decimal(sent) == Decimal(str(kept)), (column, sent, kept)
+            else:
+                assert sent == kept, (column, sent, kept)
+    assert answer["next_cursor"] is None
+
+
+def test_columns_of_the_api_are_those_of_the_mart(built: Warehouse) -> None:
+    found = built.query(
+        "select column_name as name, data_type as type, numeric_precision as precision, numeric_scale as scale"
+        " from information_schema.columns"
+        " where table_schema = 'marts' and table_name = 'market_data_v2' order by ordinal_position"
+    )
+    common = ("symbol", "asset_class", "timeframe")
+    assert [row["name"] for row in found if row["name"] not in common] == list(COLUMNS)
+    assert {row["name"] for row in found if row["type"] == "numeric"} == set(NUMBERS)
+
+
+@pytest.mark.parametrize("start", [None, "2025-01-01"])
+def test_pages_follow_each_other_without_hole_or_overlap(served: Served, start: str | None) -> None:
+    pages, cursor = [], None
+    while True:
+        wanted = {"timeframe": "1d", "limit": 20, "columns": "close"}
+        wanted |= {"start": start} if start else {}
+        wanted |= {"cursor": cursor} if cursor else {}
+        answer = exact(served.get(f"{DATA}/AAPL", **wanted))
+        pages.append(answer["columns"]["timestamp"])
+        cursor = answer["next_cursor"]
+        if cursor is None:
+            break
+    # With a start they go on in time, else back from the newest; inside a page, time always goes on.
+    in_order = list(itertools.chain(*(pages if start else pages[::-1])))
+    assert in_order == [bar.timestamp.isoformat() for bar in SESSIONS]
+    assert [len(page) for page in pages] == [20, 20, len(SESSIONS) - 40]
+
+
+def test_a_last_page_that_is_full_has_no_next(served: Served) -> None:
+    answer = exact(served.get(f"{DATA}/AAPL", timeframe="1d", limit=len(SESSIONS)))
+    assert (answer["count"], answer["next_cursor"]) == (len(SESSIONS), None)
+
+
+def test_start_is_included_end_is_not_and_an_end_that_is_a_date_is(served: Served) -> None:
+    def times(**bounds: str) -> list[str]:
+        return exact(served.get(f"{DATA}/BTC", timeframe="1h", columns="close", **bounds))["columns"]["timestamp"]
+
+    assert times(start="2025-03-04T00:00:00Z", end="2025-03-04T02:00:00Z") == [
+        "2025-03-04T00:00:00+00:00", "2025-03-04T01:00:00+00:00",
+    ]  # fmt: skip
+    assert len(times(start="2025-03-04", end="2025-03-04")) == 24
+    assert times(start="2025-03-04T01:00:00+01:00", end="2025-03-04T01:00:00") == ["2025-03-04T00:00:00+00:00"]
+
+
+def test_csv_and_parquet_are_exact(served: Served, built: Warehouse) -> None:
+    stored = built.query(
+        "select * from marts.market_data_v2 where symbol = 'BTC' and timeframe = '1h' order by timestamp"
+    )
+    answer = served.get(f"{DATA}/BTC", timeframe="1h", format="csv")
+    assert answer.headers["content-type"].startswith("text/csv")
+    lines = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [Decimal(line["close"]) for line in lines] == [row["close"] for row in stored]
+    assert list(lines[0]) == list(COLUMNS)
+
+    answer = served.get(f"{DATA}/BTC", timeframe="1h", format="parquet")
+    table = pyarrow.parquet.read_table(io.BytesIO(answer.content))
+    assert table.column_names == list(COLUMNS)
+    for column in COLUMNS:
+        assert table[column].to_pylist() == [row[column] for row in stored], column
+    assert answer.headers["x-is-stale"] == "false"
+    assert int(answer.headers["x-data-age-seconds"]) == 1800
+
+
+def test_parquet_has_the_precision_of_the_table(served: Served, built: Warehouse) -> None:
+    answer = served.get(f"{DATA}/AAPL", timeframe="1d", format="parquet", limit=1)
+    schema = pyarrow.parquet.read_schema(io.BytesIO(answer.content))
+    found = built.query(
+        "select column_name as name, numeric_precision as precision, numeric_scale as scale"
+        " from information_schema.columns"
+        " where table_schema = 'marts' and table_name = 'market_data_v2' and data_type = 'numeric'"
+    )
+    for row in found:
+        kind = schema.field(row["name"]).type
+        assert (kind.precision, kind.scale) == (row["precision"], row["scale"]), row["name"]
+
+
+def test_an_export_may_be_limited_to_the_newest_bars(served: Served) -> None:
+    answer = served.get(f"{DATA}/AAPL", timeframe="1d", format="csv", limit=2, columns="close")
+    assert [line.partition(" ")[0] for line in answer.text.splitlines()[1:]] == ["2025-03-12", "2025-03-13"]
+
+
+# ------------------------------------------------------------ age, caches
+
+
+@pytest.mark.parametrize(
+    ("path", "parameters"),
+    [
+        (f"{STATUS}/BTC", {}),
+        (METRICS, {}),
+        (f"{QUALITY}/BTC", {}),
+        (f"{DATA}/BTC", {"timeframe": "1h", "columns": "close"}),
+    ],
+)
+def test_every_answer_with_data_tells_their_age(served: Served, path: str, parameters: dict[str, str]) -> None:
+    answer = served.get(path, **parameters).json()
+    assert answer["data_age_seconds"] == 1800
+    assert isinstance(answer["is_stale"], bool)
+
+
+def test_an_answer_that_is_known_is_not_sent_again(served: Served) -> None:
+    for path, parameters in ((f"{DATA}/BTC", {"timeframe": "1h"}), (f"{QUALITY}/BTC", {})):
+        first = served.get(path, **parameters)
+        tag = {"If-None-Match": f'"other", {first.headers["etag"]}'}
+        again = requests.get(served.url + path, params=parameters, headers=tag, timeout=30)
+        assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["x-data-age-seconds"] == "1800"
+        other = requests.get(served.url + path, params={**parameters, "limit": 3}, headers=tag, timeout=30)
+        assert other.status_code == 200
+
+
+def test_a_build_makes_it_another_answer(served: Served, built: Warehouse) -> None:
+    before = served.get(f"{DATA}/BTC", timeframe="1h").headers["etag"]
+    assert served.get(f"{DATA}/BTC", timeframe="1h").headers["etag"] == before
+    # As a model does at the end of its work.
+    built.execute("update ops.watermarks set advanced_at = clock_timestamp() where model = 'market_data_v2'")
+    assert served.get(f"{DATA}/BTC", timeframe="1h").headers["etag"] != before
+
+
+# ------------------------------------------------------------ status, metrics, quality
+
+
+def test_status_is_that_of_the_mart(served: Served) -> None:
+    answer = served.get(f"{STATUS}/BTC").json()
+    hourly = next(series for series in answer["series"] if series["timeframe"] == "1h")
+    assert hourly["newest_bar"] == HOURS[-1].timestamp.isoformat()
+    assert (hourly["bars"], hourly["source_in_use"], hourly["is_stale"]) == (262, "binance", False)
+    assert answer["symbol"] == "BTC"
+
+
+def test_quality_counts_the_days(served: Served) -> None:
+    answer = served.get(f"{QUALITY}/AAPL", start="2025-03-03", end="2025-03-07").json()
+    assert answer["columns"]["metric_date"] == [f"2025-03-0{day}" for day in (3, 4, 5, 6, 7)]
+    assert answer["summary"]["days"] == 5
+    assert answer["summary"]["total_records"] == sum(answer["columns"]["total_records"])
+
+
+def test_metrics_tell_of_every_source_and_class(served: Served) -> None:
+    answer = served.get(METRICS).json()
+    sources = {source["source"]: source for source in answer["sources"]}
+    assert sources["binance"]["failed_requests"] == 1
+    assert {one["asset_class"] for one in answer["asset_classes"]} == {"stock", "crypto"}
+    assert answer["computation"]["rows_computed"] > 0
+
+
+# ------------------------------------------------------------ refusals
+
+
+@pytest.mark.parametrize(
+    ("path", "parameters", "status", "words"),
+    [
+        (f"{DATA}/BTX", {"timeframe": "1h"}, 404, "unknown symbol 'BTX'; did you mean BTC?"),
+        (f"{STATUS}/nothing", {}, 404, "unknown symbol 'nothing'"),
+        (f"{STATUS}/a%00b", {}, 404, "unknown symbol"),
+        (f"{QUALITY}/btc", {}, 404, "did you mean BTC?"),
+        (f"{DATA}/AAPL", {"timeframe": "1h"}, 404, "AAPL has no 1h bars; there are 1d, 1w"),
+        (f"{DATA}/AAPL", {}, 422, "timeframe: field required"),
+        (f"{DATA}/AAPL", {"timeframe": "1m"}, 422, "timeframe: input should be '5m'"),
+        (f"{DATA}/AAPL", {"timeframe": "1d", "start": "yesterday"}, 422, "start: 'yesterday' is neither a date"),
+        (f"{DATA}/AAPL", {"timeframe": "1d", "start": "2025-02-01", "end": "2025-01-01"}, 422, "start must lie before"),
+        (f"{DATA}/AAPL", {"timeframe": "1d", "limit": 0}, 422, "limit: input should be greater than or equal to 1"),
+        (f"{DATA}/AAPL", {"timeframe": "1d", "cursor": "x"}, 422, "cursor: "),
+        (f"{DATA}/AAPL", {"timeframe": "1d", "columns": "close,pg_sleep(9)"}, 422, "columns: pg_sleep(9) is none of"),
+        ("/api/v1/nothing", {}, 404, "/docs lists all"),
+    ],
+)
+def test_bad_questions_are_refused_in_plain_words(
+    served: Served, path: str, parameters: dict[str, Any], status: int, words: str
+) -> None:
+    answer = served.get(path, **parameters)
+    assert answer.status_code == status
+    assert words in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/", "/../README.md", "/%2e%2e/README.md", "/api/v1/data/..%2f..%2fhealthz"])
+def test_no_path_leads_out_of_the_site(served: Served, path: str) -> None:
+    request = requests.Request("GET", served.url).prepare()
+    request.url = served.url + path
+    answer = requests.Session().send(request, timeout=30)
+    assert answer.status_code == 404
+    assert path != "/" or "make site" in answer.text
+
+
+def test_a_hostile_symbol_is_only_a_symbol(served: Served) -> None:
+    hostile = requests.utils.quote(HOSTILE, safe="")
+    assert served.get(f"{STATUS}/{hostile}").json()["symbol"] == HOSTILE
+    assert served.get(f"{DATA}/{hostile}", timeframe="1h").json()["count"] == 5
+    assert served.get(f"{QUALITY}/{hostile}").json()["summary"]["total_records"] > 0
+    file = served.get(f"{DATA}/{hostile}", timeframe="1h", format="csv")
+    assert file.headers["content-disposition"] == 'attachment; filename="x___drop--_b__.._s-1h.csv"'
+    found = served.get("/metrics").text
+    assert HOSTILE.replace('"', '\\"') in found
+
+
+def test_the_connection_cannot_write(built: Warehouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with (
+        environment_of(built.database, monkeypatch, tmp_path),
+        reading.connected("test") as connection,
+        pytest.raises(psycopg.errors.ReadOnlySqlTransaction),
+    ):
+        connection.execute("delete from marts.market_data_v2")
+
+
+def test_without_a_warehouse_it_says_what_to_do(database: Database, tmp_path: Path) -> None:
+    with serving(database, tmp_path) as api:
+        for path in ("/healthz", "/metrics", f"{STATUS}/BTC", METRICS, f"{DATA}/BTC?timeframe=1d"):
+            answer = api.get(path)
+            assert answer.status_code == 503, path
+            assert "the warehouse is not built yet: run `make extract build`" in answer.json()["detail"]
+        # Without API_TOKEN nobody may trigger, whatever he sends.
+        assert requests.post(api.url + TRIGGER, headers=AUTHORISED, timeout=30).status_code == 403
+
+
+# ------------------------------------------------------------ trigger
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"Authorization": TOKEN}, {"Authorization": "Bearer x"}, {"Authorization": f"Basic {TOKEN}"},
+                {"Authorization": "Bearer"}, {"Authorization": "Bearer \xff"}]
+)  # fmt: skip
+def test_triggering_needs_the_token(served: Served, headers: dict[str, str]) -> None:
+    answer = requests.post(served.url + TRIGGER, headers=headers, timeout=30)
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+
+
+def test_while_a_run_holds_the_lock_nothing_is_started(served: Served, built: Warehouse) -> None:
+    name = "market run (process 1)"
+    with psycopg.connect(built.database.dsn, autocommit=True, application_name=name) as holder:
+        holder.execute("select pg_advisory_lock(%s)", (RUN_LOCK,))
+        answer = requests.post(served.url + TRIGGER, headers=AUTHORISED, timeout=30)
+    assert answer.status_code == 409
+    assert name in answer.json()["detail"]
+    assert int(answer.headers["retry-after"]) > 0
+
+
+def test_of_many_triggers_one_starts_a_run(built: Warehouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pipe, told = tmp_path / "pipe", tmp_path / "told"
+    os.mkfifo(pipe)
+    # Stands for `market run`: says what it was asked, and runs until it is let go.
+    program = f"import os, sys; open({str(told)!r}, 'a').write(f'{{os.getsid(0)}} {{sys.argv[1:]}}'); open({str(pipe)!r}).read()"
+    with (
+        environment_of(built.database, monkeypatch, tmp_path, API_TOKEN=TOKEN),
+        application(create_app((sys.executable, "-c", program))) as url,
+    ):
+        answers: list[requests.Response] = []
+
+        def trigger() -> None:
+            answers.append(requests.post(url + TRIGGER, headers=AUTHORISED, timeout=30))
+
+        threads = [threading.Thread(target=trigger) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(answer.status_code for answer in answers) == [202, 409, 409, 409, 409]
+        started = next(answer.json() for answer in answers if answer.status_code == 202)
+        with pipe.open("w"):
+            pass
+        assert f"['--run-id', '{started['run_id']}']" in told.read_text()
+        # In a session of its own: a Ctrl-C at the server does not reach it.
+        assert told.read_text().split()[0] != str(os.getsid(0))
+
+
+@contextmanager
+def environment_of(database: Database, monkeypatch: pytest.MonkeyPatch, directory: Path, **more: str) -> Iterator[None]:
+    """This process's settings lead to that database."""
+    monkeypatch.chdir(directory)
+    for name, value in {**database.environment, **more}.items():
+        monkeypatch.setenv(name, value)
+    forget()
+    try:
+        assert settings.load().pgdatabase == database.name
+        assert extract_database.url() == database.dsn
+        yield
+    finally:
+        forget()
+        reading.read_role.cache_clear()
+
+
+@contextmanager
+def application(app: Any) -> Iterator[str]:
+    """An application of this process, over real HTTP."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
