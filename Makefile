@@ -21,6 +21,8 @@ SYMBOLS ?=
 TIMEFRAMES ?=
 SOURCE ?=
 SELECT ?=
+HOST ?=
+PORT ?=
 # By the environment, because it keeps quotes and line ends as they are.
 export SQL PG
 
@@ -122,6 +124,14 @@ backfill-pause: $(RUNTIME) ## stop running backfills after the package they are 
 backfill-resume: $(RUNTIME) ## continue every unfinished backfill
 backfill-status backfill-pause backfill-resume:
 	@$(BIN)/market $@
+
+.PHONY: serve
+serve: $(RUNTIME) ## HTTP API, dashboard and /metrics on 127.0.0.1:8000 [HOST= PORT=]
+	@$(BIN)/market serve $(call option,HOST,host) $(call option,PORT,port)
+
+.PHONY: roles
+roles: $(RUNTIME) ## least-privilege roles for extract, dbt and readers in the database
+	@$(BIN)/market roles
 
 .PHONY: docs
 docs: $(RUNTIME) ## the dbt docs as one page, target/static_index.html

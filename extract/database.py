@@ -16,8 +16,9 @@ from extract import settings
 # The one advisory lock of the pipeline: extract, run and backfill exclude each other by it.
 RUN_LOCK = 7421_0001
 
+# `create schema if not exists` would ask for the right to create schemas even where there is nothing to create.
 OPS_TABLES = """
-create schema if not exists ops;
+do $$ begin if to_regnamespace('ops') is null then create schema ops; end if; end $$;
 create table if not exists ops.circuit_breaker (
     source text primary key,
     state text not null default 'closed',

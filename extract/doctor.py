@@ -77,13 +77,22 @@ def _is_set(value: object) -> str:
     return "not set" if value is None else "set"
 
 
+# Into the schemas that are there, or else into those that it may make.
+_MAY_LOAD = """
+select has_database_privilege(current_database(), 'create') or count(*) filter (where has_schema_privilege(oid, 'create')) = 5
+from pg_namespace
+where nspname in ('raw_polygon', 'raw_binance', 'raw_yahoo', 'raw_coinmetrics', 'ops')
+"""
+
+
 def _database(connection: psycopg.Connection) -> Iterator[Check]:
     version = connection.info.server_version // 10_000
     where = f"PostgreSQL {version} at {connection.info.host}:{connection.info.port}, database {connection.info.dbname}"
     yield Check("database", version >= OLDEST_POSTGRES, where, f"use PostgreSQL {OLDEST_POSTGRES} or newer (MERGE)")
-    row = connection.execute("select has_database_privilege(current_database(), 'create')").fetchone()
-    may_create = bool(row and row[0])
-    yield Check("privileges", may_create, f"may create schemas: {may_create}", "grant create on database to this user")
+    row = connection.execute(_MAY_LOAD).fetchone()
+    may_load = bool(row and row[0])
+    remedy = "`market roles` makes a role for extract (market_extract): be in it"
+    yield Check("privileges", may_load, f"may write raw_* and ops: {may_load}", remedy)
     row = connection.execute("select clock_timestamp()").fetchone()
     skew = abs(datetime.now(UTC) - row[0]) if row else timedelta()
     found = f"{skew.total_seconds():.1f} s from the server's"

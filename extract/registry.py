@@ -6,6 +6,7 @@ A symbol a source does not have is an empty cell; a name is never guessed.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -19,6 +20,10 @@ COLUMNS = [
     "calendar", "active_from", "active_to", "source_priority", "enabled",
 ]  # fmt: skip
 ASSET_CLASSES = ("stock", "crypto", "etf")
+# Names become parts of addresses, labels and files: no quote, blank, slash or control character, no step upwards.
+_NAME = re.compile(r"(?!.*\.\.)[\w^][\w.:^=+&$-]*")
+NAMES = ("polygon", "binance", "binance_futures", "yahoo", "coinmetrics")
+LONGEST_SYMBOL, LONGEST_NAME = 20, 50
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,11 @@ def _parse(row: dict[str, str]) -> Asset:
     cells = {name: row[name].strip() for name in COLUMNS}
     if not cells["symbol"]:
         raise ValueError("symbol is empty")
+    for name, longest in (("symbol", LONGEST_SYMBOL), *((source, LONGEST_NAME) for source in NAMES)):
+        if cells[name] and (len(cells[name]) > longest or not _NAME.fullmatch(cells[name])):
+            raise ValueError(
+                f"{name} {cells[name]!r} is no name: letters, digits and . _ - : ^ = + & $, at most {longest}"
+            )
     asset_class = cells["asset_class"]
     if asset_class not in ASSET_CLASSES:
         raise ValueError(f"asset_class {asset_class!r} is none of {', '.join(ASSET_CLASSES)}")

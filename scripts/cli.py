@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -212,6 +213,30 @@ def serve(
         from scripts.api.server import serve
 
         serve(host, port)
+
+
+@app.command()
+def metrics(
+    file: Annotated[Path | None, typer.Option("--file", help="write to this file, for node_exporter")] = None,
+) -> None:
+    """Print the metrics of sources, series, quality and runs as OpenMetrics."""
+    with _reporting():
+        from scripts import metrics
+
+        if file:
+            metrics.write(file)
+        else:
+            typer.echo(metrics.render().decode(), nl=False)
+
+
+@app.command()
+def roles() -> None:
+    """Create the least-privilege roles for extract, dbt and readers in the database; safe to repeat."""
+    with _reporting():
+        from scripts import roles
+
+        roles.create()
+        typer.echo(roles.NEXT_STEPS)
 
 
 @app.command()

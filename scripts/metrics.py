@@ -126,13 +126,13 @@ class _Collector(Collector):
         ):
             yield _gauge(name, meaning, rows, ("source",), value)
         latencies = [
-            {"source": row["source"], "quantile": quantile, "seconds": row[column] / 1000}
+            {"source": row["source"], "percentile": percentile, "seconds": row[column] / 1000}
             for row in rows
-            for quantile, column in (("0.5", "p50_response_ms"), ("0.95", "p95_response_ms"))
+            for percentile, column in (("50", "p50_response_ms"), ("95", "p95_response_ms"))
             if row[column] is not None
         ]
         meaning = f"Response time in {day}"
-        yield _gauge("source_fetch_latency_seconds", meaning, latencies, ("source", "quantile"), "seconds")
+        yield _gauge("source_fetch_latency_seconds", meaning, latencies, ("source", "percentile"), "seconds")
         states = [
             {"source": row["source"], "state": state, "is_in": row["breaker_state"] == state}
             for row in rows
@@ -193,7 +193,7 @@ def render() -> bytes:
         connection.row_factory = dict_row  # type: ignore[assignment]
         registry = CollectorRegistry(auto_describe=False)
         registry.register(_Collector(connection))  # type: ignore[arg-type]
-        return exposition.generate_latest(registry)
+        return bytes(exposition.generate_latest(registry))  # type: ignore[no-untyped-call]
 
 
 def default_path() -> Path:

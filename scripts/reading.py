@@ -52,10 +52,17 @@ def dsn() -> str:
 
 @lru_cache(maxsize=1)
 def read_role(url: str) -> str | None:
-    """The reading role, if this user may take it. The catalogue is asked once."""
+    """The reading role, if it may read this database and this user may take it. The catalogue is asked once."""
     with psycopg.connect(url) as connection:
         row = connection.execute(
-            "select pg_has_role(current_user, oid, 'member') from pg_roles where rolname = %s", (READ_ROLE,)
+            # A role belongs to the whole server: it may be there for another database.
+            """
+            select pg_has_role(current_user, roles.oid, 'member')
+            from pg_roles as roles
+            inner join pg_namespace as schemas on has_schema_privilege(roles.oid, schemas.oid, 'usage')
+            where roles.rolname = %s and schemas.nspname = 'marts'
+            """,
+            (READ_ROLE,),
         ).fetchone()
     return READ_ROLE if row and row[0] else None
 

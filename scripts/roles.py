@@ -1,6 +1,7 @@
 """`market roles`: three roles that may do no more than their part, in one command that may be run again at any time.
 
-- market_extract owns raw_* and ops: extract, backfill, alerts. It reads marts, because gaps are asked for again.
+- market_extract owns raw_* and ops: extract, backfill, alerts. It reads marts (gaps are asked for again, alerts judged)
+  and the alerts' rules.
 - market_transform owns what dbt builds: staging to marts. It reads raw_* and ops, and keeps its watermarks in ops.
 - market_read reads marts: analysts, the API, the site. Its views read what is behind them with their owner's rights.
 
@@ -17,7 +18,7 @@ from extract import database
 from extract.settings import ConfigurationError
 from scripts import reading
 
-EXTRACT, TRANSFORM, READ = "market_extract", "market_transform", reading.READ_ROLE
+ROLES = EXTRACT, TRANSFORM, READ = "market_extract", "market_transform", reading.READ_ROLE
 RAW = ("raw_polygon", "raw_binance", "raw_yahoo", "raw_coinmetrics", "ops")
 BUILT = ("seeds", "staging", "intermediate", "snapshots", "marts", "dbt_test__audit")
 # Tables in ops that dbt writes.
@@ -30,8 +31,9 @@ roles market_extract, market_transform and market_read are in place. Give each u
   create role builder login in role market_transform;  alter role builder set role = market_transform;
   create role analyst login in role market_read;
 
-then in psql: \\password loader, and so on. PGUSER=loader for `market extract`, PGUSER=builder for `dbt build`, PGUSER=analyst
-for `market serve`. Run `market roles` again after a build that made a new schema."""
+then in psql: \\password loader, and so on. PGUSER=loader for `market extract`, PGUSER=builder for `dbt build`,
+PGUSER=analyst for `market serve`. The user of `market run` does both: put it in market_extract and market_transform, and
+run `market roles` once more; do so, too, after an upgrade."""
 
 _RELATIONS = """
 select relations.relkind, namespaces.nspname, relations.relname
@@ -53,6 +55,15 @@ from pg_proc as functions
 inner join pg_namespace as namespaces on namespaces.oid = functions.pronamespace
 where namespaces.nspname = any(%(schemas)s) and functions.proowner <> to_regrole(%(owner)s)
 """
+_MEMBERS = """
+select users.rolname
+from pg_roles as users
+where
+    users.rolname = current_user
+    or users.rolcanlogin and pg_has_role(current_user, users.oid, 'usage') and users.oid in (
+        select memberships.member from pg_auth_members as memberships where memberships.roleid = to_regrole(%s)
+    )
+"""
 _KINDS = {"r": "table", "p": "table", "v": "view", "m": "materialized view", "S": "sequence"}
 
 
@@ -62,6 +73,7 @@ def create() -> None:
     Raises ConfigurationError if the user may not create roles.
     """
     try:
+        database.create_ops_tables()
         with psycopg.connect(database.url(), application_name="market roles") as connection:
             _create(connection)
     except InsufficientPrivilege as error:
@@ -72,8 +84,8 @@ def create() -> None:
 def _create(connection: psycopg.Connection) -> None:
     # Two at once would both try to create.
     connection.execute("select pg_advisory_xact_lock(%s)", (database.RUN_LOCK + 2,))
-    for role in (EXTRACT, TRANSFORM, READ):
-        if not connection.execute("select from pg_roles where rolname = %s", (role,)).fetchone():
+    for role in ROLES:
+        if not connection.execute("select 1 from pg_roles where rolname = %s", (role,)).fetchone():
             _run(connection, "create role {} nologin", role)
         # An administrator who is no superuser may hand over only to a role he is in.
         if not connection.execute("select pg_has_role(current_user, %s, 'usage')", (role,)).fetchone()[0]:  # type: ignore[index]
@@ -88,6 +100,9 @@ def _create(connection: psycopg.Connection) -> None:
         if connection.execute("select to_regclass(%s)", (f"ops.{table}",)).fetchone() != (None,):
             _run(connection, "alter table ops.{} owner to {}", table, TRANSFORM)
 
+    _run(connection, "grant usage on schema seeds to {}", EXTRACT)
+    if connection.execute("select to_regclass('seeds.alert_rules')").fetchone() != (None,):
+        _run(connection, "grant select on seeds.alert_rules to {}", EXTRACT)
     for schema in RAW:
         _may_read(connection, schema, EXTRACT, TRANSFORM)
     _run(connection, "grant create on schema ops to {}", TRANSFORM)
@@ -116,14 +131,12 @@ def _may_read(connection: psycopg.Connection, schema: str, owner: str, reader: s
     """What is in the schema now, and what the owner will make there."""
     _run(connection, "grant usage on schema {} to {}", schema, reader)
     _run(connection, "grant select on all tables in schema {} to {}", schema, reader)
-    _run(
-        connection,
-        "alter default privileges for role {} in schema {} grant select on tables to {}",
-        owner,
-        schema,
-        reader,
-    )
+    # A user in several roles (`market run` needs two) makes tables in his own name, as does the administrator.
+    members = [row[0] for row in connection.execute(_MEMBERS, (owner,)).fetchall()]
+    for maker in (owner, *members):
+        grant = "alter default privileges for role {} in schema {} grant select on tables to {}"
+        _run(connection, grant, maker, schema, reader)
 
 
 def _run(connection: psycopg.Connection, command: str, *names: str) -> None:
-    connection.execute(sql.SQL(command).format(*map(sql.Identifier, names)))  # type: ignore[arg-type]
+    connection.execute(sql.SQL(command).format(*map(sql.Identifier, names)))

@@ -4,9 +4,12 @@
   time watermark drops series that report late; a load number cannot, because a load is numbered when it is committed.
 -#}
 
-{# Landing tables, so that `dbt build` works before the first extract. dlt adopts tables that it finds. #}
+{# Landing tables, so that `dbt build` works before the first extract. dlt adopts tables that it finds. Those that are
+   there are not touched: `create ... if not exists` asks for the right to create before it looks, and a role that only
+   transforms has none in raw_* (market roles). #}
 {% macro create_landing_zone() %}
     {%- for provider in ['polygon', 'binance', 'yahoo', 'coinmetrics'] %}
+    {%- if is_missing('raw_' ~ provider, 'responses') or is_missing('raw_' ~ provider, '_dlt_loads') %}
     create schema if not exists raw_{{ provider }};
     create table if not exists raw_{{ provider }}.responses (
         run_id text, symbol text, asset_class text, provider_symbol text, endpoint text, origin text,
@@ -19,13 +22,21 @@
         load_id varchar not null, schema_name varchar, status bigint not null,
         inserted_at timestamp with time zone not null, schema_version_hash varchar
     );
+    {%- endif %}
     {%- endfor %}
+    {%- if is_missing('ops', 'watermarks') %}
     create schema if not exists ops;
     create table if not exists ops.watermarks (
         model text primary key, since_load_no bigint, load_no bigint not null,
         advanced_at timestamp with time zone not null
     );
+    {%- endif %}
 {% endmacro %}
+
+{# Whether a relation is not there. While the project is parsed, all are. #}
+{% macro is_missing(schema, relation) -%}
+    {{ return(not execute or adapter.get_relation(database=target.database, schema=schema, identifier=relation) is none) }}
+{%- endmacro %}
 
 {# Whether this run builds a model (or one of several) from nothing: it is not there yet, or a full refresh was asked for. #}
 {% macro starts_anew(model) -%}

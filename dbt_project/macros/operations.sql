@@ -4,7 +4,11 @@
    tables (extract/database.py) and adopts those that it finds. Each view makes its own, so that they can be built at
    the same time. #}
 {% macro create_ops_tables(tables) %}
-    {%- if 'circuit_breaker' in tables %}
+    {%- set missing = [] -%}
+    {%- for table in tables -%}
+        {%- if is_missing('ops', table) -%}{%- do missing.append(table) -%}{%- endif -%}
+    {%- endfor -%}
+    {%- if 'circuit_breaker' in missing %}
     create table if not exists ops.circuit_breaker (
         source text primary key,
         state text not null default 'closed',
@@ -14,7 +18,7 @@
         changed_at timestamp with time zone not null default now()
     );
     {%- endif %}
-    {%- if 'source_budget' in tables %}
+    {%- if 'source_budget' in missing %}
     create table if not exists ops.source_budget (
         budget text primary key,
         used bigint,
@@ -24,7 +28,7 @@
         changed_at timestamp with time zone not null default now()
     );
     {%- endif %}
-    {%- if 'backfill_jobs' in tables %}
+    {%- if 'backfill_jobs' in missing %}
     create table if not exists ops.backfill_jobs (
         job_id bigint generated always as identity primary key,
         source text,
@@ -43,7 +47,7 @@
         primary key (job_id, symbol, timeframe)
     );
     {%- endif %}
-    {%- if 'pipeline_runs' in tables %}
+    {%- if 'pipeline_runs' in missing %}
     create table if not exists ops.pipeline_runs (
         run_id text primary key,
         started_by text not null check (started_by in ('command', 'schedule', 'api')),
@@ -55,7 +59,7 @@
         error text
     );
     {%- endif %}
-    {%- if 'pipeline_steps' in tables %}
+    {%- if 'pipeline_steps' in missing %}
     create table if not exists ops.pipeline_steps (
         run_id text not null,
         step text not null,
@@ -67,7 +71,7 @@
         primary key (run_id, step)
     );
     {%- endif %}
-    {%- if 'alerts' in tables %}
+    {%- if 'alerts' in missing %}
     create table if not exists ops.alerts (
         alert_id bigint generated always as identity primary key,
         rule text not null,

@@ -148,7 +148,7 @@ def create_app(command: tuple[str, ...] | None = None) -> FastAPI:
             ),
         ] = None,
     ) -> Response:
-        values = {
+        values: dict[str, Any] = {
             "start": _instant("start", start), "end": _instant("end", end, is_end=True),
             "cursor": _cursor_instant(cursor), "as_of": _instant("as_of", as_of),
         }  # fmt: skip

@@ -13,11 +13,15 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import psycopg
 import pytest
 import requests
+from psycopg import sql
 
+from scripts import roles
 from scripts.postgres import Server
 from tests.dbt.test_bars import run_of, stock_bars
+from tests.extract.conftest import forget
 from tests.warehouse import Answer, Database, Project, Warehouse, bar_answer, crypto, stock
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +33,7 @@ SESSIONS = stock_bars("1d", date(2025, 1, 2), date(2025, 3, 13))
 # What dbt would take, though the registry's own check does not: quotes, an end of statement, markup, a placeholder.
 HOSTILE = "x'\";drop--<b>&..%s"
 TOKEN = "canary-token-5f1c"
+BUILDER, READER, PASSWORD = "test_builder", "test_reader", "canary-password-9a2e"
 
 
 @dataclass
@@ -65,18 +70,36 @@ def built(postgres: Server, projects: Callable[[str], Project]) -> Iterator[Ware
     )  # fmt: skip
     warehouse.load_bars("polygon", "AAPL", "1d", SESSIONS)
     warehouse.build()
+    # From here on with the least rights: dbt as a user of market_transform, the API as one of market_read.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(warehouse.project.directory)
+        for name, value in warehouse.database.environment.items():
+            patch.setenv(name, value)
+        forget()
+        roles.create()
+        forget()
+    warehouse.execute(
+        f"create role {BUILDER} login password '{PASSWORD}' in role market_transform;"
+        f"alter role {BUILDER} set role = market_transform;"
+        f"create role {READER} login password '{PASSWORD}' in role market_read"
+    )
+    warehouse.environment = {"PGUSER": BUILDER, "PGPASSWORD": PASSWORD}
     amended = replace(HOURS[50], close=HOURS[50].close + Decimal("0.01"), high=HOURS[50].high + 1)
     warehouse.load_bars("binance", "BTC", "1h", [amended])
     warehouse.build(without_staging=True)
     yield warehouse
     warehouse.database.drop()
+    with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as connection:
+        for role in (BUILDER, READER, *roles.ROLES):
+            connection.execute(sql.SQL("drop role {}").format(sql.Identifier(role)))
 
 
 @pytest.fixture(scope="session")
 def served(built: Warehouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The API on that warehouse, with a token, in a process of its own."""
     directory = tmp_path_factory.mktemp("served")
-    with serving(built.database, directory, API_TOKEN=TOKEN, DATA_ENRICHMENT_ENABLED="false") as api:
+    reader = {"PGUSER": READER, "PGPASSWORD": PASSWORD}
+    with serving(built.database, directory, **reader, API_TOKEN=TOKEN, DATA_ENRICHMENT_ENABLED="false") as api:
         yield api
 
 

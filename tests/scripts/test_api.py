@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pyarrow.parquet
@@ -78,7 +79,7 @@ def test_columns_of_the_api_are_those_of_the_mart(built: Warehouse) -> None:
 def test_pages_follow_each_other_without_hole_or_overlap(served: Served, start: str | None) -> None:
     pages, cursor = [], None
     while True:
-        wanted = {"timeframe": "1d", "limit": 20, "columns": "close"}
+        wanted: dict[str, str | int] = {"timeframe": "1d", "limit": 20, "columns": "close"}
         wanted |= {"start": start} if start else {}
         wanted |= {"cursor": cursor} if cursor else {}
         answer = exact(served.get(f"{DATA}/AAPL", **wanted))
@@ -164,13 +165,14 @@ def test_every_answer_with_data_tells_their_age(served: Served, path: str, param
 
 
 def test_an_answer_that_is_known_is_not_sent_again(served: Served) -> None:
-    for path, parameters in ((f"{DATA}/BTC", {"timeframe": "1h"}), (f"{QUALITY}/BTC", {})):
+    questions: list[tuple[str, dict[str, str]]] = [(f"{DATA}/BTC", {"timeframe": "1h"}), (f"{QUALITY}/BTC", {})]
+    for path, parameters in questions:
         first = served.get(path, **parameters)
         tag = {"If-None-Match": f'"other", {first.headers["etag"]}'}
         again = requests.get(served.url + path, params=parameters, headers=tag, timeout=30)
         assert (again.status_code, again.content) == (304, b"")
         assert again.headers["x-data-age-seconds"] == "1800"
-        other = requests.get(served.url + path, params={**parameters, "limit": 3}, headers=tag, timeout=30)
+        other = requests.get(served.url + path, params={**parameters, "limit": "3"}, headers=tag, timeout=30)
         assert other.status_code == 200
 
 
@@ -247,7 +249,7 @@ def test_no_path_leads_out_of_the_site(served: Served, path: str) -> None:
 
 
 def test_a_hostile_symbol_is_only_a_symbol(served: Served) -> None:
-    hostile = requests.utils.quote(HOSTILE, safe="")
+    hostile = quote(HOSTILE, safe="")
     assert served.get(f"{STATUS}/{hostile}").json()["symbol"] == HOSTILE
     assert served.get(f"{DATA}/{hostile}", timeframe="1h").json()["count"] == 5
     assert served.get(f"{QUALITY}/{hostile}").json()["summary"]["total_records"] > 0

@@ -1,0 +1,107 @@
+"""The roles of `market roles` may do their part, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.errors import InsufficientPrivilege
+
+from tests.scripts.conftest import PASSWORD, READER
+from tests.scripts.test_reports import market
+from tests.warehouse import Warehouse
+
+ALLOWED = {
+    "market_extract": [
+        "insert into raw_binance.responses (run_id, _dlt_load_id) values ('x', 'x')",
+        "create table raw_binance.made (a int)",
+        "create table ops.made (a int)",
+        "insert into ops.pipeline_runs (run_id, started_by, started_at) values ('x', 'api', now())",
+        "select * from marts.bar_gaps",
+        "select * from seeds.alert_rules",
+    ],
+    "market_transform": [
+        "select payload from raw_binance.responses",
+        "select * from ops.pipeline_runs",
+        "update ops.watermarks set load_no = load_no",
+        "create table intermediate.made (a int)",
+        "delete from marts.market_data_v2",
+        "drop view marts.source_health cascade",
+    ],
+    "market_read": [
+        "select * from marts.market_data_v2",
+        "select * from marts.enrichment_status",
+        "select * from marts.source_health",
+        "select * from marts.alerts",
+        "select * from marts.pipeline_runs",
+    ],
+}
+FORBIDDEN = {
+    "market_extract": [
+        "delete from marts.market_data_v2",
+        "create table marts.made (a int)",
+        "select * from intermediate.int_series",
+        "update ops.watermarks set load_no = 0",
+        "create schema made",
+        "create role made",
+    ],
+    "market_transform": [
+        "insert into raw_binance.responses (run_id, _dlt_load_id) values ('x', 'x')",
+        "delete from raw_binance.responses",
+        "create table raw_binance.made (a int)",
+        "drop table raw_binance.responses",
+        "update ops.pipeline_runs set status = 'succeeded'",
+        "create schema made",
+        "set role market_extract",
+    ],
+    "market_read": [
+        "delete from marts.market_data_v2",
+        "truncate marts.market_data_v2",
+        "create table marts.made (a int)",
+        "select * from raw_binance.responses",
+        "select * from ops.source_budget",
+        "select * from intermediate.int_series",
+        "select * from seeds.assets",
+        "set role market_transform",
+        "copy marts.market_data_v2 to program 'id'",
+        "select pg_read_file('/etc/passwd')",
+        "create schema made",
+    ],
+}
+
+
+@contextmanager
+def undone(built: Warehouse, role: str) -> Iterator[psycopg.Connection]:
+    """A connection with the role's rights, all of whose work is rolled back."""
+    with psycopg.connect(built.database.dsn) as connection:
+        connection.execute(sql.SQL("set session authorization {}").format(sql.Identifier(role)))
+        yield connection
+        connection.rollback()
+
+
+@pytest.mark.parametrize(("role", "statement"), [(role, one) for role, every in ALLOWED.items() for one in every])
+def test_a_role_may_do_its_part(built: Warehouse, role: str, statement: str) -> None:
+    with undone(built, role) as connection:
+        connection.execute(statement.encode())
+
+
+@pytest.mark.parametrize(("role", "statement"), [(role, one) for role, every in FORBIDDEN.items() for one in every])
+def test_a_role_may_do_nothing_else(built: Warehouse, role: str, statement: str) -> None:
+    with undone(built, role) as connection, pytest.raises(InsufficientPrivilege):
+        connection.execute(statement.encode())
+
+
+def test_the_command_may_be_repeated_and_shows_no_secret(built: Warehouse, tmp_path: Path) -> None:
+    said = market(built.database, tmp_path, "roles")
+    assert "market_read" in said
+    assert built.database.server.password not in said
+
+
+def test_only_an_administrator_may_make_roles(built: Warehouse, tmp_path: Path) -> None:
+    said = market(built.database, tmp_path, "roles", expect=78, PGUSER=READER, PGPASSWORD=PASSWORD)
+    assert "as an administrator of the database" in said
+    assert PASSWORD not in said
