@@ -10,7 +10,7 @@ from extract import backfill_jobs as jobs
 from extract import database, planner, registry
 from extract.backfill_jobs import MAX_RETRIES, Job
 from extract.planner import Planned, Series
-from extract.run import Plan, Report, Run, extra_tasks, load_series, open_providers, prepare_warehouse
+from extract.run import PROVIDERS, Plan, Report, Run, extra_tasks, load_series, open_providers, prepare_warehouse
 from extract.settings import ConfigurationError
 from extract.windows import Window
 
@@ -25,6 +25,10 @@ def backfill(
     """Load [start, end); the same wish again continues the unfinished job."""
     if end <= start:
         raise ConfigurationError("the end of a backfill must lie after its start")
+    if source and not PROVIDERS[source].TIMEFRAMES:
+        raise ConfigurationError(
+            f"{source} has no bars to backfill; ask it with: market extract --source {source} --start …"
+        )
     assets = registry.select(registry.load(), symbols)
     with database.run_lock("backfill"):
         prepare_warehouse()

@@ -69,6 +69,8 @@ def series_of(
     source: str | None = None,
 ) -> list[Series]:
     """The series to load. A source that lacks the symbol is passed over: loudly where it was named for it."""
+    if source in providers and not providers[source].TIMEFRAMES:
+        return []
     found = []
     for asset in assets:
         named = (source,) if source else asset.source_priority

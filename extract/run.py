@@ -241,7 +241,7 @@ def open_providers(stack: ExitStack, only: str | None = None, check: bool = True
     demo_mark.refuse_mixing()
     opened: dict[str, Provider] = {}
     for name, make in PROVIDERS.items():
-        if (only and name != only) or (name == "coinmetrics" and not settings.load().coinmetrics_enabled):
+        if (only and name != only) or name not in settings.load().sources:
             continue
         provider = make()
         stack.callback(provider.close)

@@ -88,6 +88,11 @@ class Settings(BaseSettings):
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All that may be asked, those without bars last."""
+        return (*SOURCES, "coinmetrics") if self.coinmetrics_enabled else SOURCES
+
     def secrets(self) -> list[str]:
         """The secret values, for redaction only."""
         values = [value.get_secret_value() for value in self.__dict__.values() if isinstance(value, SecretStr)]

@@ -27,7 +27,10 @@ Symbols = Annotated[list[str] | None, typer.Option("--symbols", help="e.g. 'BTC 
 Timeframes = Annotated[
     list[str] | None, typer.Option("--timeframes", help="e.g. '1h 1d'; those of the registry by default")
 ]
-Source = Annotated[str | None, typer.Option("--source", help="ask only this one: polygon, binance or yahoo")]
+Source = Annotated[
+    str | None,
+    typer.Option("--source", help="ask only this one: polygon, binance, yahoo, or coinmetrics where that is enabled"),
+]
 Start = Annotated[str | None, typer.Option("--start", help="date or ISO-8601 instant, UTC")]
 End = Annotated[str | None, typer.Option("--end", help="date (included) or ISO-8601 instant, UTC")]
 OneSymbol = Annotated[str | None, typer.Argument(help="only this one, e.g. BTC; all by default")]
@@ -268,15 +271,17 @@ def _options(
     symbols: list[str] | None, timeframes: list[str] | None, source: str | None, start: str | None, end: str | None
 ) -> dict[str, Any]:
     """The options as the extract side takes them, checked."""
-    from extract.settings import SOURCES, ConfigurationError
+    from extract.settings import ConfigurationError, load
     from extract.timeframes import STEPS
 
     chosen = _words(timeframes)
     problems = []
     if unknown := [name for name in chosen if name not in STEPS]:
         problems.append(f"--timeframes: {' '.join(unknown)} is none of {' '.join(STEPS)}")
-    if source is not None and source not in SOURCES:
-        problems.append(f"--source: {source} is none of {' '.join(SOURCES)}")
+    if source is not None and source not in load().sources:
+        problems.append(f"--source: {source} is none of {' '.join(load().sources)}")
+        if source == "coinmetrics":
+            problems[-1] += " (coinmetrics is off: its data are CC BY-NC; COINMETRICS_ENABLED=true asks for them)"
     window: dict[str, datetime | None] = {}
     for name, text in (("start", start), ("end", end)):
         try:

@@ -6,7 +6,7 @@ Data flow: fstream.binance.com -> two connections -> events and watched time -> 
 |---|---|
 | "none" and "not watching" differ | each asset gets a row for the time watched, with or without events |
 | no time is claimed that was not watched | what counts ends at an answered ping: all that was sent before is here |
-| a kill costs what was not saved, and no more | rows are saved every minute; time that was not saved is not claimed |
+| a kill costs what was not saved, and no more | rows are saved every five minutes; time that was not saved is not claimed |
 | the cut that Binance makes every 24 hours leaves no hole | the second connection, made a minute later, watches meanwhile |
 | runs beside an extract | a dlt pipeline of its own, and a lock of its own that only a second collector meets |
 """
@@ -40,8 +40,11 @@ from extract.run import prepare_warehouse
 from extract.settings import ConfigurationError
 from extract.windows import Window, merged
 
-# Seconds between two saves, unless BATCH_SIZE_MARKET_DATA events come first.
-FLUSH_SECONDS = 60.0
+# Seconds between two saves, unless BATCH_SIZE_MARKET_DATA events come first: the shortest bars that need them are as
+# long, and saving each minute made 1,440 rows a day of every coin.
+FLUSH_SECONDS = 300.0
+# Seconds until a save that failed is tried again.
+RETRY_SECONDS = 60.0
 # Seconds between two pings, and how long the answer may take.
 PING_SECONDS = 10.0
 # The start of the second connection: Binance cuts each 24 hours after it was made.
@@ -165,9 +168,11 @@ class Collector:
         try:
             while not self._stopping.is_set():
                 # Where saving has failed, a full batch is no reason to try again at once.
-                wake = self._is_full if await self._save() else self._stopping
+                wake, seconds = self._is_full, FLUSH_SECONDS
+                if not await self._save():
+                    wake, seconds = self._stopping, RETRY_SECONDS
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(wake.wait(), FLUSH_SECONDS)
+                    await asyncio.wait_for(wake.wait(), seconds)
                 for connection in connections:
                     if connection.done():
                         connection.result()  # raises: it ends by a fault of ours only

@@ -10,7 +10,7 @@ import pytest
 
 from extract.coinmetrics import helpers
 from extract.responses import BadPayload, NoAnswer
-from tests.extract.conftest import BTC, Market
+from tests.extract.conftest import AAPL, BTC, Market
 
 COIN = {**BTC, "timeframes": "1d", "binance": "", "polygon": "", "source_priority": "yahoo", "coinmetrics": "btc"}
 ETH = {**COIN, "symbol": "ETH", "yahoo": "ETH-USD", "coinmetrics": "eth"}
@@ -140,3 +140,19 @@ def test_bodies() -> None:
     for body in (b"<html>", b"[]", b'{"error":{}}', b'{"data":[1]}', good.replace(b"btc", b"eth")):
         with pytest.raises(BadPayload):
             helpers.inflows(body, "btc", may_be_empty=True)
+
+
+def test_it_may_be_the_only_one_asked_where_it_is_enabled(market: Market) -> None:
+    """It has no bars, so no series fails for want of them."""
+    off = market.run("extract", "--source", "coinmetrics", expect=78)
+    assert "coinmetrics is none of polygon binance yahoo (coinmetrics is off" in off
+    market.set(COINMETRICS_ENABLED="true")
+    market.assets({**BTC, "coinmetrics": "btc"}, AAPL)
+    output = market.run("extract", "--source", "coinmetrics", "--start", "2013-01-01", "--end", "2013-01-31")
+    assert "all 1 done" in output and {one["provider"] for one in market.asked()} == {"coinmetrics"}
+    (row,) = market.rows("coinmetrics")
+    assert row["row_count"] == 31
+    refused = market.run(
+        "backfill", "--source", "coinmetrics", "--start", "2013-01-01", "--end", "2013-01-31", expect=78
+    )
+    assert "market extract --source coinmetrics" in refused
