@@ -23,6 +23,7 @@ SOURCE ?=
 SELECT ?=
 HOST ?=
 PORT ?=
+EVERY ?=
 # By the environment, because it keeps quotes and line ends as they are.
 export SQL PG
 
@@ -101,6 +102,10 @@ extract: $(RUNTIME) ## load what is new of every enabled asset [SYMBOLS= TIMEFRA
 .PHONY: run
 run: $(RUNTIME) ## extract, build, alert: the whole pipeline under one lock
 	@$(BIN)/market run
+
+.PHONY: schedule
+schedule: $(RUNTIME) ## stay, and run daily at ENRICHMENT_SCHEDULE_HOUR:MINUTE UTC [EVERY=5m: intraday bars, too]
+	@exec $(BIN)/market schedule $(call option,EVERY,every)
 
 .PHONY: build
 build: $(RUNTIME) ## dbt build: models, seeds, snapshots, tests

@@ -104,8 +104,17 @@ class Source:
         if (pause := self._quiet_until - time.monotonic()) > 0:
             time.sleep(pause)
         is_trial = state != "CLOSED"
-        if is_trial and not self._trial.acquire(blocking=False):
-            return self._refused(asked_at, state)
+        if is_trial:
+            if self._breaker_keeps_closed():
+                return self._refused(asked_at, state)
+            # One request tries; the others wait for how it ends instead of failing beside one that succeeds.
+            self._trial.acquire()
+            if self._breaker_keeps_closed():
+                self._trial.release()
+                return self._refused(asked_at, state)
+            if self._breaker.current_state == pybreaker.STATE_CLOSED:
+                self._trial.release()
+                is_trial = False
         began = time.perf_counter()
 
         def attempt() -> Response:

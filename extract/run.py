@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import dlt
 
@@ -24,6 +24,7 @@ from extract.registry import Asset
 from extract.responses import Row, Task, make_row
 from extract.settings import ConfigurationError
 from extract.state import Loaded
+from extract.timeframes import STEPS
 from extract.windows import Window
 from extract.yahoo import Yahoo
 
@@ -192,16 +193,20 @@ def extract(
     start: datetime | None = None,
     end: datetime | None = None,
     within: str | None = None,
+    shorter_than: timedelta | None = None,
 ) -> Report:
     """Load what is new for the enabled assets, or all of a given window.
 
-    `within` is the id of a pipeline run, which holds the lock already. Raises LockHeld and ConfigurationError.
+    `within` is the id of a pipeline run, which holds the lock already; `shorter_than` leaves out the timeframes from
+    that length on. Raises LockHeld and ConfigurationError.
     """
     assets = registry.select(registry.load(), symbols)
     with nullcontext() if within else database.run_lock("extract"), ExitStack() as stack:
         prepare_warehouse()
         run = Run(open_providers(stack, source), within)
         wanted = planner.series_of(assets, run.providers, timeframes, source)
+        if shorter_than:
+            wanted = [series for series in wanted if STEPS[series.timeframe] < shorter_than]
         window = (start or planner.EVER, end or run.now) if start or end else None
         load_series(run, wanted, extract_plan(run, window), extra_tasks(run, assets, wanted, window))
         return run.report

@@ -133,14 +133,15 @@ def evaluate() -> tuple[int, int]:
         connection.execute(sql.SQL("create temporary table present on commit drop as {}").format(statement))
         rules = connection.execute("select rule from seeds.alert_rules where conditions = any(%s)", (there,)).fetchall()
         values = {"now": now, "rules": [row[0] for row in rules]}
+        before = _firing(connection)
         for statement_text in (_KEEP, _BEGIN, _FORGET, _RESOLVE):
             connection.execute(statement_text.encode(), values)
-        fired = _rows(connection, "select * from ops.alerts where fired_at = %s and resolved_at is null", now)
-        ended = _rows(connection, "select * from ops.alerts where resolved_at = %s", now)
-    for alert in fired:
-        log.warning("ALERT %s", _line(alert))
-    for alert in ended:
-        log.info("resolved: %s", _line(alert))
+        after = _firing(connection)
+    fired, ended = after.keys() - before.keys(), before.keys() - after.keys()
+    for number in sorted(fired):
+        log.warning("ALERT %s", redact(_line(after[number])))
+    for number in sorted(ended):
+        log.info("resolved: %s", redact(_line(before[number])))
     return len(fired), len(ended)
 
 
@@ -222,8 +223,12 @@ def _line(alert: Alert) -> str:
     )
 
 
-def _rows(connection: psycopg.Connection, statement: str, values: Any) -> list[Alert]:
-    values = values if isinstance(values, dict) else (values,)
+def _firing(connection: psycopg.Connection) -> dict[int, Alert]:
+    found = _rows(connection, "select * from ops.alerts where fired_at is not null and resolved_at is null", {})
+    return {alert["alert_id"]: alert for alert in found}
+
+
+def _rows(connection: psycopg.Connection, statement: str, values: dict[str, Any]) -> list[Alert]:
     return connection.cursor(row_factory=dict_row).execute(statement.encode(), values).fetchall()
 
 

@@ -77,6 +77,17 @@ def run_all(
 
 
 @app.command()
+def schedule(
+    every: Annotated[str | None, typer.Option("--every", help="e.g. 5m: also load intraday bars this often")] = None,
+) -> None:
+    """Stay, and run daily at ENRICHMENT_SCHEDULE_HOUR:MINUTE UTC, until SIGTERM or Ctrl-C."""
+    with _reporting():
+        from scripts import schedule
+
+        raise typer.Exit(schedule.serve(schedule.interval(every) if every else None))
+
+
+@app.command()
 def alerts(
     send: Annotated[
         bool, typer.Option("--send", help="look anew, and tell ALERT_URLS what is new or has ended")

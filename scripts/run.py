@@ -104,10 +104,11 @@ def run(
     run_id: str | None = None,
     started_by: str = "command",
     symbols: Sequence[str] = (),
-    timeframes: Sequence[str] = (),
+    shorter_than: timedelta | None = None,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Run all steps and return the exit code. `is_stopped` is asked between them.
+    """Run all steps and return the exit code. `symbols` and `shorter_than` narrow the extract, and leave the data tests
+    to a run of everything; `is_stopped` is asked between the steps.
 
     Raises LockHeld, and ConfigurationError before anything is done.
     """
@@ -122,10 +123,10 @@ def run(
         record = Record(run_id or uuid.uuid4().hex, started_by)
         alerts.ping("start")
         try:
-            record.step("extract", lambda: _extract(record.run_id, symbols, timeframes))
+            record.step("extract", lambda: _extract(record.run_id, symbols, shorter_than))
             if is_stopped():
                 raise KeyboardInterrupt
-            record.step("build", _build)
+            record.step("build", lambda: _build(without_tests=bool(shorter_than)))
             record.note()
             record.step("alerts", _alerts)
         except KeyboardInterrupt:
@@ -170,19 +171,19 @@ def close_dead_runs(holds_lock: bool = False) -> None:
         )
 
 
-def _extract(run_id: str, symbols: Sequence[str], timeframes: Sequence[str]) -> Outcome:
+def _extract(run_id: str, symbols: Sequence[str], shorter_than: timedelta | None) -> Outcome:
     from extract import run as extraction
 
-    report = extraction.extract(symbols, timeframes, within=run_id)
+    report = extraction.extract(symbols, within=run_id, shorter_than=shorter_than)
     if report.failed:
         return report.exit_code, f"{report.done} done, {len(report.failed)} failed: {', '.join(report.failed)}"
     return DONE, f"all {report.done} done"
 
 
-def _build() -> Outcome:
+def _build(without_tests: bool) -> Outcome:
     from scripts import build
 
-    built = build.build()
+    built = build.build(without_tests)
     if built.failures:
         raise StepFailed("; ".join(built.failures))
     return DONE, str(built)
