@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 
 import pytest
@@ -119,6 +121,29 @@ def test_three_failures_open_the_breaker_and_one_trial_closes_it(market: Market,
     assert source.ask(send).is_success and source.breaker_state == "CLOSED"
     state = market.query("select state, failures from ops.circuit_breaker where source = 'yahoo'")
     assert state == [{"state": "closed", "failures": 0}]
+
+
+def test_while_one_request_tries_the_others_wait_for_how_it_ends(market: Market, waits: list[float]) -> None:
+    prepare = Source("yahoo")
+    for _ in range(3):
+        prepare.ask(replies(Reply(500)))
+    market.execute("update ops.circuit_breaker set opened_at = opened_at - interval '301 seconds'")
+    source = Source("yahoo")
+    is_trying, may_answer = threading.Event(), threading.Event()
+
+    def slow_trial() -> Reply:
+        is_trying.set()
+        assert may_answer.wait(60)
+        return Reply(200)
+
+    with ThreadPoolExecutor(5) as pool:
+        trial = pool.submit(source.ask, slow_trial)
+        assert is_trying.wait(60)
+        others = [pool.submit(source.ask, replies(Reply(200))) for _ in range(4)]
+        # Refused beside the trial they would be done at once; waiting, they cannot be.
+        assert not wait(others, timeout=0.2).done
+        may_answer.set()
+        assert all(asked.result().is_success for asked in [trial, *others])
 
 
 def test_retry_after_may_be_a_date() -> None:
