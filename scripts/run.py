@@ -1,6 +1,6 @@
 """`market run`: the whole pipeline once, under one lock, on record.
 
-Data flow: lock -> extract -> dbt build -> alerts; each step's outcome -> ops.pipeline_runs, ops.pipeline_steps.
+Data flow: lock -> extract -> dbt build -> alerts -> metrics; each step's outcome -> ops.pipeline_runs, ops.pipeline_steps.
 
 A step that fails stops none after it: the build shows what the extract did load, the alerts tell what failed. Nothing
 has to be cleaned up afterwards: raw rows count once their load is committed, each model keeps in its own transaction how
@@ -129,6 +129,7 @@ def run(
             record.step("build", lambda: _build(without_tests=bool(shorter_than)))
             record.note()
             record.step("alerts", _alerts)
+            record.step("metrics", _metrics)
         except KeyboardInterrupt:
             record.interrupt()
             raise
@@ -198,6 +199,12 @@ def _alerts() -> Outcome:
     except (alerts.NotSent, ConfigurationError) as problem:
         raise StepFailed(str(problem)) from None
     return DONE, f"{fired} fired, {resolved} resolved, {told} told"
+
+
+def _metrics() -> Outcome:
+    from scripts import metrics
+
+    return DONE, f"written to {metrics.write()}"
 
 
 def _execute(statement: str, *values: object) -> None:
