@@ -1,4 +1,4 @@
--- One row per split event of a chart answer.
+-- One row per split event and chart answer.
 with
 
 answers as (
@@ -12,14 +12,15 @@ answers as (
 splits as (
     select
         'yahoo' as source,
-        answers.symbol,
-        answers.asset_class,
+        coalesce(answers.provider_symbol, answers.symbol) as ticker,
         {{ local_date(
             instant_from_epoch(json_integer('events.item', 'date')),
             json_text(json_member('answers.chart', 'meta'), 'exchangeTimezoneName')
         ) }} as ex_date,
         {{ json_decimal('events.item', 'numerator') }} as split_to,
         {{ json_decimal('events.item', 'denominator') }} as split_from,
+        answers.timeframe,
+        answers.window_start,
         answers.fetched_at,
         answers._dlt_load_id as load_id
     from answers

@@ -5,6 +5,7 @@ with
 
 splits as (
     select * from {{ ref('int_splits') }}
+    where split_to <> split_from
 ),
 
 products as (

@@ -1,0 +1,193 @@
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='append',
+        indexes=[{'columns': ['source', 'kind', 'ticker', 'ex_date', 'word_no'], 'unique': true}],
+        post_hook=["{{ advance_watermark(['int_loads']) }}", '{{ analyze() }}']
+    )
+}}
+-- The log of what each source said on splits and dividends: one row per ticker and ex-date, and another one each time the
+-- source said something else. An event that a later answer about its days does not tell any more is withdrawn (retracted,
+-- or moved to another ex-date): that is a word too. Only the answers of new loads are opened.
+with
+
+loads as (
+    select load_no, provider, load_id
+    from {{ ref('int_loads') }}
+),
+
+-- Alike rows of one answer are one event.
+events as (
+    {% for provider in ['polygon', 'yahoo'] -%}
+    select distinct
+        source, 'split' as kind, ticker, ex_date, cast(null as text) as dividend_id, split_to, split_from,
+        cast(null as numeric) as amount, cast(null as text) as currency, timeframe, window_start, fetched_at, load_id
+    from {{ ref('stg_' ~ provider ~ '__splits') }}
+    where split_to > 0 and split_from > 0 and {{ is_new_load('int_action_words', 'load_id') }}
+    union all
+    select distinct
+        source, 'dividend', ticker, ex_date, dividend_id, cast(null as numeric), cast(null as numeric),
+        amount, currency, timeframe, window_start, fetched_at, load_id
+    from {{ ref('stg_' ~ provider ~ '__dividends') }}
+    where amount > 0 and {{ is_new_load('int_action_words', 'load_id') }}
+    {% if not loop.last %}union all{% endif %}
+    {% endfor %}
+),
+
+said as (
+    select
+        events.source,
+        events.kind,
+        events.ticker,
+        events.ex_date,
+        loads.load_no,
+        events.fetched_at,
+        events.window_start,
+        coalesce(events.timeframe, '') as timeframe,
+        max(events.split_to) as split_to,
+        max(events.split_from) as split_from,
+        sum(events.amount) as amount,
+        max(events.currency) as currency
+    from events
+    inner join loads on loads.provider = events.source and loads.load_id = events.load_id
+    where events.ticker is not null and events.ex_date is not null
+    group by
+        events.source, events.kind, events.ticker, events.ex_date, loads.load_no, events.fetched_at,
+        events.window_start, events.timeframe
+),
+
+answers as (
+    {% for provider in ['polygon', 'yahoo'] -%}
+    select
+        answers.source, answers.kind, answers.ticker, answers.told_after, answers.told_before,
+        coalesce(answers.timeframe, '') as timeframe, answers.window_start, answers.fetched_at, loads.load_no
+    from {{ ref('stg_' ~ provider ~ '__action_answers') }} as answers
+    inner join loads on loads.provider = answers.source and loads.load_id = answers.load_id
+    where {{ is_new_load('int_action_words', 'answers.load_id') }}
+    {% if not loop.last %}union all{% endif %}
+    {% endfor %}
+),
+
+known_keys as (
+    select source, kind, ticker, ex_date
+    from said
+    {% if is_incremental() -%}
+    union
+    select source, kind, ticker, ex_date
+    from {{ this }}
+    {%- else -%}
+    group by source, kind, ticker, ex_date
+    {%- endif %}
+),
+
+-- What an answer should have told, and did not.
+withdrawn as (
+    select distinct
+        known_keys.source,
+        known_keys.kind,
+        known_keys.ticker,
+        known_keys.ex_date,
+        answers.load_no,
+        answers.fetched_at,
+        answers.window_start,
+        answers.timeframe
+    from answers
+    inner join known_keys
+        on
+            known_keys.source = answers.source
+            and known_keys.kind = answers.kind
+            and known_keys.ticker = coalesce(answers.ticker, known_keys.ticker)
+            and known_keys.ex_date > answers.told_after
+            and known_keys.ex_date < answers.told_before
+    left join said
+        on
+            said.source = known_keys.source
+            and said.kind = known_keys.kind
+            and said.ticker = known_keys.ticker
+            and said.ex_date = known_keys.ex_date
+            and said.load_no = answers.load_no
+            and said.fetched_at = answers.fetched_at
+            and said.timeframe = answers.timeframe
+            and said.window_start is not distinct from answers.window_start
+    where said.source is null
+),
+
+words as (
+    select
+        source, kind, ticker, ex_date, load_no, fetched_at, window_start, timeframe, false as is_withdrawn,
+        split_to, split_from, amount, currency, cast(null as integer) as known_word_no
+    from said
+    union all
+    select
+        source, kind, ticker, ex_date, load_no, fetched_at, window_start, timeframe, true,
+        null, null, null, null, null
+    from withdrawn
+    {% if is_incremental() -%}
+    union all
+    -- The latest word on each is what the first new one is compared with.
+    select
+        known.source, known.kind, known.ticker, known.ex_date, known.load_no, known.fetched_at, known.window_start,
+        known.timeframe, known.is_withdrawn, known.split_to, known.split_from, known.amount, known.currency,
+        known.word_no
+    from {{ this }} as known
+    where not exists (
+        select 1
+        from {{ this }} as newer
+        where
+            newer.source = known.source
+            and newer.kind = known.kind
+            and newer.ticker = known.ticker
+            and newer.ex_date = known.ex_date
+            and newer.word_no = known.word_no + 1
+    )
+    {%- endif %}
+),
+
+compared as (
+    select
+        *,
+        max(known_word_no) over event as words_before,
+        lag(is_withdrawn) over in_order is null as is_first,
+        not ( -- noqa: LT01, LT06
+            lag(is_withdrawn) over in_order is not distinct from is_withdrawn
+            and lag(split_to) over in_order is not distinct from split_to
+            and lag(split_from) over in_order is not distinct from split_from
+            and lag(amount) over in_order is not distinct from amount
+            and lag(currency) over in_order is not distinct from currency
+        ) as differs_from_previous
+    from words
+    window
+        event as (partition by source, kind, ticker, ex_date),
+        in_order as (
+            partition by source, kind, ticker, ex_date
+            order by load_no, fetched_at, window_start nulls first, timeframe
+        )
+),
+
+final as (
+    select
+        source,
+        kind,
+        ticker,
+        ex_date,
+        cast(
+            coalesce(words_before, 0) + row_number() over (
+                partition by source, kind, ticker, ex_date
+                order by load_no, fetched_at, window_start nulls first, timeframe
+            ) as integer
+        ) as word_no,
+        cast(load_no as integer) as load_no,
+        fetched_at,
+        window_start,
+        timeframe,
+        is_withdrawn,
+        split_to,
+        split_from,
+        amount,
+        currency
+    from compared
+    -- Nobody withdraws what was never said.
+    where known_word_no is null and case when is_first then not is_withdrawn else differs_from_previous end
+)
+
+select * from final

@@ -1,0 +1,135 @@
+{{ config(materialized='view') }}
+-- Splits and dividends as each source tells them, side by side: whether they agree, which one is used, and why.
+with
+
+told as (
+    select
+        symbol,
+        asset_class,
+        kind,
+        ex_date,
+        source,
+        is_withdrawn,
+        round(split_to / split_from, 10) as ratio
+    from {{ ref('int_actions_told') }}
+),
+
+dividends as (
+    select * from {{ ref('int_dividends') }}
+),
+
+-- One row per event, each source's word a column; a withdrawn one has none.
+events as (
+    select
+        told.symbol,
+        told.asset_class,
+        told.kind,
+        told.ex_date,
+        max(case when told.source = 'polygon' then coalesce(told.ratio, dividends.amount) end) as polygon_value,
+        max(case when told.source = 'yahoo' then coalesce(told.ratio, dividends.amount) end) as yahoo_value,
+        max(case when told.is_withdrawn then 0 else 1 end) = 0 as is_withdrawn,
+        max(case when told.is_withdrawn then told.source end) as withdrawn_by,
+        max(case when dividends.is_told_elsewhere then 1 else 0 end) = 1 as is_dividend_of_other_date,
+        max(dividends.currency) as currency
+    from told
+    left join dividends
+        on
+            told.kind = 'dividend'
+            and dividends.symbol = told.symbol
+            and dividends.asset_class = told.asset_class
+            and dividends.ex_date = told.ex_date
+            and dividends.source = told.source
+    group by told.symbol, told.asset_class, told.kind, told.ex_date
+),
+
+used as (
+    select
+        symbol,
+        asset_class,
+        'split' as kind,
+        ex_date,
+        source,
+        round(split_to / split_from, 10) as value,
+        cast(null as numeric) as close_before,
+        cast(null as numeric) as dividend_factor
+    from {{ ref('int_splits') }}
+    where split_to <> split_from
+
+    union all
+
+    select
+        dividends.symbol,
+        dividends.asset_class,
+        'dividend',
+        dividends.ex_date,
+        dividends.source,
+        dividends.amount,
+        factors.close_before,
+        factors.dividend_factor
+    from dividends
+    left join {{ ref('int_dividend_factors') }} as factors
+        on
+            factors.symbol = dividends.symbol
+            and factors.asset_class = dividends.asset_class
+            and factors.ex_date = dividends.ex_date
+    where dividends.is_used
+),
+
+judged as (
+    select
+        events.*,
+        used.source as used_source,
+        used.value as used_value,
+        used.close_before,
+        used.dividend_factor,
+        case
+            when events.is_withdrawn then 'withdrawn'
+            when used.source is null and (events.kind = 'split' or events.is_dividend_of_other_date) then 'other date'
+            when events.polygon_value is null or events.yahoo_value is null then 'one source'
+            when abs(events.polygon_value - events.yahoo_value) <= case events.kind
+                when 'split' then 0.000001 * events.polygon_value
+                else greatest(0.001, 0.005 * events.polygon_value)
+            end then 'agreed'
+            else 'differs'
+        end as verdict
+    from events
+    left join used
+        on
+            used.symbol = events.symbol
+            and used.asset_class = events.asset_class
+            and used.kind = events.kind
+            and used.ex_date = events.ex_date
+),
+
+final as (
+    select
+        cast(symbol as varchar(20)) as symbol,
+        cast(asset_class as varchar(10)) as asset_class,
+        kind,
+        ex_date,
+        cast(polygon_value as numeric(24, 10)) as polygon_value,
+        cast(yahoo_value as numeric(24, 10)) as yahoo_value,
+        verdict,
+        case
+            when used_source is null then false
+            when kind = 'split' then true
+            else coalesce(dividend_factor > 0, false)
+        end as is_used,
+        cast(used_source as varchar(20)) as used_source,
+        cast(used_value as numeric(24, 10)) as used_value,
+        case
+            when verdict = 'withdrawn' then 'told once, and not any more by ' || withdrawn_by
+            when verdict = 'other date' then 'a better source dates it a few days off: counted there'
+            when used_source is null then 'paid in ' || currency || ', and prices are in USD'
+            when kind = 'dividend' and close_before is null then 'no valid day before it: not in the total return'
+            when kind = 'dividend' and dividend_factor <= 0 then 'not less than the close before it: not in the total return'
+            when verdict = 'one source' then 'told by ' || used_source || ' only'
+            when verdict = 'agreed' then used_source || ' comes first in the order of sources, the other one agrees'
+            else used_source || ' comes first in the order of sources, the other one differs'
+        end as reason,
+        cast(close_before as numeric(19, 10)) as close_before,
+        cast(dividend_factor as numeric(20, 12)) as dividend_factor
+    from judged
+)
+
+select * from final

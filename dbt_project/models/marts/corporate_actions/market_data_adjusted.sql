@@ -1,0 +1,70 @@
+{{ config(materialized='view') }}
+-- market_data_v2 in the shares of today, and as total return: computed when it is read, so a new split or dividend never
+-- rewrites a stored bar. Convention as CRSP's and Yahoo's: the newest price stays as it is, earlier ones are lowered.
+with
+
+bars as (
+    select * from {{ ref('market_data', v=2) }}
+),
+
+adjusted as (
+    select
+        bars.id,
+        bars.symbol,
+        bars.asset_class,
+        bars.timeframe,
+        bars.timestamp,
+        bars.session_date,
+        bars.open,
+        bars.high,
+        bars.low,
+        bars.close,
+        bars.volume,
+        bars.split_factor / adjustments.split_factor_today as split_adjustment,
+        case when bars.session_date >= adjustments.dividends_known_from then adjustments.dividend_factor end as dividend_adjustment,
+        bars.source,
+        bars.is_validated,
+        bars.revision,
+        bars.fetched_at
+    from bars
+    -- One of an asset's few spans, looked up by its index: as a join on ranges every bar would meet every span.
+    cross join lateral (
+        select spans.dividend_factor, spans.split_factor_today, spans.dividends_known_from
+        from {{ ref('int_price_adjustments') }} as spans
+        where
+            spans.symbol = bars.symbol
+            and spans.asset_class = bars.asset_class
+            -- A week ends six days after its Monday: its close knows the dividends of its days.
+            and spans.first_session <= bars.session_date + case when bars.timeframe = '1w' then 6 else 0 end
+        order by spans.first_session desc
+        limit 1
+    ) as adjustments
+),
+
+final as (
+    select
+        id,
+        symbol,
+        asset_class,
+        timeframe,
+        timestamp,
+        session_date,
+        cast(open * split_adjustment as numeric(19, 10)) as open,
+        cast(high * split_adjustment as numeric(19, 10)) as high,
+        cast(low * split_adjustment as numeric(19, 10)) as low,
+        cast(close * split_adjustment as numeric(19, 10)) as close,
+        cast(volume / split_adjustment as numeric(28, 8)) as volume,
+        cast(open * split_adjustment * dividend_adjustment as numeric(19, 10)) as total_return_open,
+        cast(high * split_adjustment * dividend_adjustment as numeric(19, 10)) as total_return_high,
+        cast(low * split_adjustment * dividend_adjustment as numeric(19, 10)) as total_return_low,
+        cast(close * split_adjustment * dividend_adjustment as numeric(19, 10)) as total_return_close,
+        cast(split_adjustment as numeric(24, 12)) as split_adjustment,
+        cast(dividend_adjustment as numeric(20, 12)) as dividend_adjustment,
+        source,
+        is_validated,
+        revision,
+        fetched_at
+    from adjusted
+)
+
+select * from final
