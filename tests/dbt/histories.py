@@ -366,10 +366,32 @@ class History:
         ]
         ex_date = self.random.choice(self.random.choice([days, days[-4:]]))
         self.splits.setdefault(symbol, {})[ex_date] = self.random.choice([(2, 1), (4, 1), (1, 10), (3, 2), (7, 1)])
-        self.load("polygon", Answer("splits", symbol, payloads.polygon_splits(self.splits[symbol])))
-        for series in [s for s in self.bars if s[:2] == ("yahoo", symbol)]:
-            self.load("yahoo", self.answer(series, min(self.bars[series]), self.now))
+        self._tell_splits(symbol)
         self._say(f"{symbol} split {self.splits[symbol][ex_date]} on {ex_date}, now {self.now:%Y-%m-%d %H:%M}")
+
+    def retract_split(self) -> None:
+        """A split is taken back, or moved by a few days."""
+        known = [(symbol, day) for symbol, splits in self.splits.items() for day in splits]
+        if not known:
+            return
+        symbol, ex_date = self.random.choice(sorted(known))
+        ratio = self.splits[symbol].pop(ex_date)
+        later = [s.session_date for s in sessions("XNYS", ex_date + timedelta(days=1), ex_date + timedelta(days=9))]
+        moved_to = self.random.choice([None, later[0], later[-1]])
+        if moved_to:
+            self.splits[symbol][moved_to] = ratio
+        self._tell_splits(symbol)
+        self._say(f"{symbol} split of {ex_date} {f'moved to {moved_to}' if moved_to else 'retracted'}")
+
+    def _tell_splits(self, symbol: str) -> None:
+        """Polygon's and Yahoo's answers with all splits of a symbol; sometimes only one of the two is asked."""
+        asked = self.random.choice(["both", "both", "polygon", "yahoo"])
+        if asked != "yahoo":
+            window = (datetime(1970, 1, 1, tzinfo=UTC), self.now + timedelta(days=30))
+            self.load("polygon", Answer("splits", symbol, payloads.polygon_splits(self.splits[symbol]), window=window))
+        for series in [s for s in self.bars if s[:2] == ("yahoo", symbol)]:
+            if asked != "polygon":
+                self.load("yahoo", self.answer(series, min(self.bars[series]), self.now))
 
     def samples(self) -> None:
         """Funding, open interest, long/short, liquidations and inflow of a coin, for any past time: often late."""
@@ -442,7 +464,7 @@ class History:
         actions: list[tuple[Callable[[], None], int]] = [
             (self.append, 6), (self.amend, 3), (self.spoil, 2), (self.withdraw, 2), (self.repeat, 1),
             (self.arrive_late, 2), (self.out_of_order, 2), (self.backfill, 2), (self.change_registry, 2),
-            (self.list_new, 1), (self.split, 2), (self.samples, 4), (self.commit, 1),
+            (self.list_new, 1), (self.split, 2), (self.retract_split, 2), (self.samples, 4), (self.commit, 1),
         ]  # fmt: skip
         names, weights = zip(*actions, strict=True)
         wanted = before + self.random.choice([1, 2, 4])
