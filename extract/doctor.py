@@ -23,6 +23,21 @@ LARGEST_SKEW = timedelta(seconds=5)
 PROBE = timedelta(days=10)
 
 
+DELISTED = """
+select symbol, provider_symbol, delisted_at
+from (
+    select distinct on (symbol, provider_symbol)
+        symbol, provider_symbol, payload #>> '{results,0,delisted_utc}' as delisted_at
+    from raw_polygon.responses
+    where
+        endpoint = 'tickers' and status = 'ok'
+        and _dlt_load_id in (select load_id from raw_polygon._dlt_loads where status = 0)
+    order by symbol, provider_symbol, _dlt_load_id desc
+) as newest
+where delisted_at is not null
+"""
+
+
 @dataclass(frozen=True)
 class Check:
     """The result of one check; `remedy` is what to do where it is not good."""
@@ -58,6 +73,7 @@ def examine(symbols: bool = True) -> Iterator[Check]:
     except psycopg.OperationalError as problem:
         yield Check("database", False, str(problem).strip(), "check PGHOST, PGPORT, PGUSER, PGPASSWORD; or: make up")
         return
+    yield _listings(assets)
     yield _pending_loads()
     yield _disk()
     if symbols and assets:
@@ -103,6 +119,20 @@ def _database(connection: psycopg.Connection) -> Iterator[Check]:
     )
     holder = database.lock_holder(connection)
     yield Check("run lock", holder is None, holder or "free", "wait for that run, or end its process")
+
+
+def _listings(assets: list[Asset]) -> Check:
+    """What Polygon has last said of its tickers: a name that is gone brings no bars any more."""
+    gone = []
+    with database.pool().connection() as connection:
+        if connection.execute("select to_regclass('raw_polygon.responses')").fetchone() == (None,):
+            return Check("listings", True, "nothing is loaded yet")
+        found = connection.execute(DELISTED).fetchall()
+    for symbol, name, since in found:
+        known = [asset for asset in assets if (asset.symbol, asset.polygon) == (symbol, name)]
+        gone += [f"{symbol} ({name}) is delisted since {since[:10]}" for asset in known if asset.active_to is None]
+    remedy = "set its active_to in assets.csv; where it was renamed, add a row with the new name from the next day on"
+    return Check("listings", not gone, "; ".join(gone) or "no enabled symbol is delisted", remedy)
 
 
 def _pending_loads() -> Check:

@@ -91,8 +91,8 @@ def _show_source(provider: Provider, tasks: Sequence[Task]) -> None:
     console.print(table)
     needs = [need for need in provider.needs(tasks) if need.amount]
     for need in needs:
-        limit = f"{need.per_minute:,} a minute" if need.per_minute else "no limit"
-        console.print(f"{provider.NAME}: {need.amount:,} {need.what}, quota {limit}")
+        limit = f"quota {need.per_minute:,} a minute" if need.per_minute else "no limit"
+        console.print(f"{provider.NAME}: {need.amount:,} {need.what}, {limit}")
     minutes = max((need.minutes for need in needs), default=0)
     console.print(
         f"{provider.NAME}: done {f'at the soonest in {timedelta(minutes=minutes)} h' if minutes else 'at once'}\n"

@@ -17,9 +17,7 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +31,7 @@ import pandas as pd
 import psycopg
 
 from scripts.postgres import temporary_postgres
+from tests.benchmarks.results import BENCH, record
 from tests.warehouse import Answer, Database, Project, Warehouse, crypto
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -386,17 +385,10 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, action="append", help="only this one; repeatable")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--small", action="store_true", help="a tenth of the bars")
-    parser.add_argument("--output", type=Path, default=ROOT / "bench.json")
+    parser.add_argument("--output", type=Path, default=BENCH)
     chosen = parser.parse_args()
     found = {name: PARTS[name](chosen.rounds, 0.1 if chosen.small else 1.0) for name in chosen.part or PARTS}
-    document = json.loads(chosen.output.read_text()) if chosen.output.exists() else {}
-    document["transform"] = {**document.get("transform", {}), **found}
-    chosen.output.write_text(json.dumps(document, indent=2) + "\n")
-    lines = ["| part | figure | value |", "|---|---|---|"]
-    lines += [
-        f"| {part} | {name} | {value:.3g} |" for part, figures in found.items() for name, value in figures.items()
-    ]
-    sys.stdout.write("\n".join(lines) + "\n")
+    record("transform", found, chosen.output)
 
 
 if __name__ == "__main__":

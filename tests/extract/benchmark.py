@@ -6,20 +6,22 @@
 - `no_news`: a run of 100 series without news: requests, and seconds from its last answer to its end (goal < 3 s).
 
 The simulator runs in a process of its own and answers without delay. CPU time is this process's, without the server's.
+Results go to bench.json under `extract`, and as tables to the terminal.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -30,6 +32,7 @@ import requests
 from extract import backfill, run, settings
 from extract.registry import COLUMNS
 from scripts.postgres import temporary_postgres
+from tests.benchmarks.results import BENCH, record
 from tests.simulator import Simulator, running
 
 CLOCK = "2026-01-02T00:00:00Z"
@@ -138,31 +141,38 @@ def no_news(symbols: int) -> dict[str, float]:
         ended = time.time()
         seconds = time.perf_counter() - began
         asked = simulator.requests
-        last = max(one["at"] for one in asked) if asked and "at" in asked[0] else None
-        found: dict[str, float] = {"series": symbols, "requests": len(asked), "seconds": round(seconds, 2)}
-        if last:
-            found["seconds_after_last_answer"] = round(ended - last, 2)
-        return found
+        return {
+            "series": symbols,
+            "requests": len(asked),
+            "seconds": round(seconds, 2),
+            "seconds_after_last_answer": round(ended - max(one["at"] for one in asked), 2),
+        }
 
 
-PARTS: dict[str, Callable[[], dict[str, float]]] = {
-    "rows": lambda: rows_per_cpu_second(10, 100_000),
-    "memory": lambda: memory(50, 100_000),
-    "year": lambda: memory(100, 365 * 288),
-    "no_news": lambda: no_news(100),
+# Each by the share of its symbols (and of its bars, where a goal is about many).
+PARTS: dict[str, Callable[[float], dict[str, float]]] = {
+    "rows": lambda scale: rows_per_cpu_second(10, int(100_000 * scale)),
+    "memory": lambda scale: memory(50, int(100_000 * scale)),
+    "year": lambda scale: memory(100, int(365 * 288 * scale)),
+    "no_news": lambda scale: no_news(int(100 * scale)),
 }
+
+
+def measure(part: str, scale: float) -> dict[str, float]:
+    return PARTS[part](scale)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=PARTS, action="append")
-    for part in parser.parse_args().part or PARTS:
+    parser.add_argument("--part", choices=PARTS, action="append", help="only this one; repeatable")
+    parser.add_argument("--small", action="store_true", help="a tenth of the bars, or of the series")
+    parser.add_argument("--output", type=Path, default=BENCH)
+    chosen = parser.parse_args()
+    for part in chosen.part or PARTS:
         # Settings and pool belong to one warehouse, so each part is a process of its own.
-        child = os.fork()
-        if child == 0:
-            print(json.dumps({part: PARTS[part]()}), flush=True)
-            os._exit(0)
-        os.waitpid(child, 0)
+        with ProcessPoolExecutor(1, get_context("spawn")) as process:
+            found = process.submit(measure, part, 0.1 if chosen.small else 1.0).result()
+        record("extract", {part: found}, chosen.output)
 
 
 if __name__ == "__main__":

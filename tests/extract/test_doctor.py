@@ -5,6 +5,7 @@ from __future__ import annotations
 import psycopg
 
 from tests.extract.conftest import AAPL, BTC, Market
+from tests.simulator import running
 
 
 def test_all_is_well(market: Market) -> None:
@@ -24,6 +25,27 @@ def test_a_wrong_symbol_is_named_with_its_source(market: Market) -> None:
     assert "FAIL  symbols of polygon: polygon bars AAPL 1d: no bars in the whole window" in output
     assert "FAIL  symbols of yahoo: yahoo bars AAPL 1d: HTTP 404" in output
     assert "-> correct the symbol in assets.csv" in output
+
+
+def test_a_symbol_that_coin_metrics_does_not_know(market: Market) -> None:
+    market.set(COINMETRICS_ENABLED="true")
+    market.assets({**BTC, "coinmetrics": "btc"}, {**BTC, "symbol": "ETH", "coinmetrics": "nosuch"})
+    output = market.run("doctor", expect=1)
+    assert "FAIL  symbols of coinmetrics: coinmetrics exchange_inflow ETH: HTTP 400" in output
+
+
+def test_a_delisted_symbol_is_told_until_the_registry_ends_it(market: Market) -> None:
+    gone = {**AAPL, "symbol": "SIMD", "polygon": "SIMD", "yahoo": "SIMD"}
+    with running("synthetic", "2026-03-10T15:00:00Z") as synthetic:
+        market.set(**synthetic.environment())
+        market.assets(gone)
+        market.run("extract", "--start", "2026-02-02", "--end", "2026-02-27")
+        (row,) = market.rows("polygon", "endpoint = 'tickers'")
+        assert row["payload"]["results"][0]["delisted_utc"] == "2026-02-27T00:00:00Z"
+        output = market.run("doctor", "--quick", expect=1)
+        assert "FAIL  listings: SIMD (SIMD) is delisted since 2026-02-27\n      -> set its active_to" in output
+        market.assets({**gone, "active_to": "2026-02-27"})
+        assert "ok    listings: no enabled symbol is delisted" in market.run("doctor", "--quick")
 
 
 def test_a_missing_key_and_a_held_lock_are_told_with_their_remedies(market: Market) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import orjson
 import pytest
 
+from extract.pipeline import DLT_SETTINGS
 from tests.extract.conftest import AAPL, BTC, Market
 
 
@@ -223,6 +224,44 @@ def test_days_of_many_stocks_are_one_answer_about_the_whole_market(market: Marke
     assert rows and all(row["symbol"] is None and row["window_start"].hour == 5 for row in rows)
     assert {"AAPL", "MSFT"} <= {bar["T"] for bar in rows[0]["payload"]["results"]}
     market.run("extract", "--symbols", "AAPL", "--dry-run")
+
+
+@pytest.mark.parametrize(("count", "endpoint", "requests"), [(3, "grouped_daily", 1), (2, "bars", 2)])
+def test_one_date_of_three_stocks_is_one_request(market: Market, count: int, endpoint: str, requests: int) -> None:
+    symbols = ("AAPL", "MSFT", "IBM")[:count]
+    market.assets(*({**AAPL, "symbol": symbol, "polygon": symbol} for symbol in symbols))
+    output = market.run("extract", "--source", "polygon", "--start", "2013-02-28T05:00", "--end", "2013-03-01T05:00")
+    rows = market.rows("polygon", "endpoint in ('bars', 'grouped_daily')")
+    assert [row["endpoint"] for row in rows] == [endpoint] * requests
+    assert all(f"{symbol} 1d: " in output for symbol in symbols)
+
+
+def test_what_a_source_serves_no_longer_tomorrow_is_asked_first(
+    market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Yahoo keeps 5m bars for 60 days, 1h bars for 730, days for ever."""
+    for setting in ("extract.workers", "extract.max_parallel_items"):
+        monkeypatch.setitem(DLT_SETTINGS, setting, 1)
+    market.assets({**BTC, "timeframes": "1d 1h 5m", "source_priority": "yahoo"})
+    dry = market.run("extract", "--source", "yahoo", "--dry-run")
+    assert "49 days" in dry and "709 days" in dry
+    market.run("extract", "--source", "yahoo")
+    charts = [one["timeframe"] for one in market.asked("bars")]
+    assert charts == ["5m", "1h", "1d"]
+
+
+def test_dry_run_counts_against_each_quota_and_tells_the_time(market: Market) -> None:
+    market.assets(
+        {**BTC, "timeframes": "5m", "binance_futures": "BTCUSDT"},
+        *({**AAPL, "symbol": f"S{number}", "polygon": f"S{number}"} for number in range(3)),
+    )
+    market.set(POLYGON_REQUESTS_PER_MINUTE="5", COLUMNS="200")
+    output = market.run("extract", "--dry-run")
+    # 3 series, each with splits, dividends and a listing; the market's status and holidays.
+    assert "polygon: 14 requests, quota 5 a minute" in output and "polygon: done at the soonest in 0:02:00 h" in output
+    assert "binance: 2 weight of spot, quota 5,400 a minute" in output
+    assert "requests of statistics, quota 200 a minute" in output and "requests of files, no limit" in output
+    assert not market.asked()
 
 
 def test_reference_data_is_asked_once_a_day(market: Market) -> None:
