@@ -310,7 +310,7 @@ class Binance(Provider):
         )
         if not checked.parsed:
             yield checked
-            has_rest = task.via == "spot" or self._futures not in self._blocked
+            has_rest = task.endpoint == "bars" or self._futures not in self._blocked
             if checked.answer.http_status == 404 and has_rest and not task.purpose:
                 for instead in self._instead_of_file(task):
                     yield from self._rest(instead)

@@ -24,8 +24,9 @@ usage as (
 recent as (
     select
         usage.source,
-        count(*) as requests,
-        count(case when not answers.success then 1 end) as failed_requests,
+        -- What was not sent, for an open breaker or a spent budget, has no response time and is no error of the source.
+        count(answers.source_response_time_ms) as requests,
+        count(case when not answers.success then answers.source_response_time_ms end) as failed_requests,
         percentile_cont(0.5) within group (order by answers.source_response_time_ms) as p50_response_ms,
         percentile_cont(0.95) within group (order by answers.source_response_time_ms) as p95_response_ms
     from usage
@@ -93,7 +94,7 @@ final as (
         last_moments.last_error,
         cast(coalesce(recent.requests, 0) as integer) as requests,
         cast(coalesce(recent.failed_requests, 0) as integer) as failed_requests,
-        cast(round(cast(recent.failed_requests as numeric) / recent.requests, 4) as numeric(5, 4)) as error_rate,
+        cast(round(cast(recent.failed_requests as numeric) / nullif(recent.requests, 0), 4) as numeric(5, 4)) as error_rate,
         cast(round(recent.p50_response_ms) as integer) as p50_response_ms,
         cast(round(recent.p95_response_ms) as integer) as p95_response_ms,
         last_moments.quota_remaining
