@@ -254,6 +254,31 @@ def roles() -> None:
 
 
 @app.command()
+def correct(
+    symbol: Annotated[str, typer.Argument(help="our symbol, e.g. AAPL")],
+    timeframe: Annotated[str, typer.Argument(help="e.g. 1d")],
+    timestamp: Annotated[str, typer.Argument(help="open of the bar, UTC, e.g. 2024-01-31T14:30; days: 2024-01-31")],
+    values: Annotated[list[str] | None, typer.Argument(help="e.g. close=101.5 volume=12000, as traded")] = None,
+    reason: Annotated[str, typer.Option("--reason", help="why; kept beside the correction")] = "",
+    by: Annotated[str | None, typer.Option("--by", help="who; your login by default")] = None,
+    asset_class: Annotated[str | None, typer.Option("--asset-class", help="where a symbol is several assets")] = None,
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="take the bar's correction back")] = False,
+) -> None:
+    """Correct a bar by hand: it outranks all sources until it is withdrawn. Takes effect with the next build."""
+    with _reporting():
+        from extract.settings import ConfigurationError
+        from scripts import manual_corrections
+
+        if withdraw and values:
+            raise ConfigurationError("--withdraw takes no values: it takes the whole correction of the bar back")
+        if withdraw:
+            told = manual_corrections.withdraw(symbol, timeframe, timestamp, reason, by, asset_class)
+        else:
+            told = manual_corrections.correct(symbol, timeframe, timestamp, values or [], reason, by, asset_class)
+        typer.echo(f"{told}\nrecorded; the next build (make build) works it in")
+
+
+@app.command()
 def demo() -> None:
     """Run the whole pipeline on real and synthetic data, without key, server or network."""
     with _reporting():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -189,6 +190,32 @@ class Warehouse:
             (load_id, provider, self._loads),
         )
 
+    def correct(self, symbol: str, timeframe: str, opened: datetime, bar: Bar | None, by: str = "a tester") -> None:
+        """Record a correction of a bar by hand; None withdraws it. As `market correct` does, without its checks."""
+        self._loads += 1
+        values = [None] * 6
+        if bar is not None:
+            values = [bar.open, bar.high, bar.low, bar.close, bar.volume, bar.taker_buy_volume]
+            if self._asset_class[symbol] != "crypto":
+                values[5] = None
+        with psycopg.connect(self.database.dsn) as connection:
+            # The table is made by the first build.
+            loads = (self.project.directory / "dbt_project" / "macros" / "loads.sql").read_text()
+            table = re.search(r"create table if not exists ops.manual_corrections \(.*?\n    \);", loads, re.S)
+            assert table is not None
+            connection.execute(b"create schema if not exists ops")
+            connection.execute(table[0].encode())
+            connection.execute(
+                "insert into ops.manual_corrections (symbol, asset_class, timeframe, opened_at, is_withdrawal, open, high,"
+                " low, close, volume, taker_buy_volume, reason, corrected_by, corrected_at, recorded_at)"
+                " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 'a test', %s, %s,"
+                " timestamptz '2000-01-01 00:00:00+00' + %s * interval '1 second')",
+                (
+                    symbol, self._asset_class[symbol], timeframe, opened, bar is None, *values, by, self.now,
+                    self._loads,
+                ),
+            )  # fmt: skip
+
     def _row(self, answer: Answer) -> tuple[Any, ...]:
         fetched_at = answer.fetched_at or self.now
         text = None if answer.payload is None else payloads.to_json(answer.payload)
@@ -226,6 +253,7 @@ class Warehouse:
         select: str | None = None,
         *,
         full_refresh: bool = False,
+        empty: bool = False,
         tests: bool = False,
         without_staging: bool = False,
         time_zone: str | None = None,
@@ -248,6 +276,8 @@ class Warehouse:
             arguments += ["--select", *select.split()]
         if full_refresh:
             arguments.append("--full-refresh")
+        if empty:
+            arguments.append("--empty")
         excluded = ([] if tests else ["test", "unit_test"]) + (["seed"] if without_staging else [])
         if excluded:
             arguments += ["--exclude-resource-type", *excluded]

@@ -15,27 +15,3 @@
         ) as reached
     )
 {%- endmacro %}
-
-{# Post-hook of the mart: bars that the registry no longer gives their series (a source taken off its list, another
-   grid) leave it. #}
-{% macro delete_unlisted_bars() %}
-    {%- if is_incremental() %}
-    delete from {{ this }} as mart
-    using (
-        select series_id, opened_at
-        from {{ ref('int_bars_selected') }}
-        where not is_listed and changed_in_load > {{ watermark('market_data_v2') }}
-        union
-        select series_id, opened_at
-        from {{ ref('int_bars_resampled') }}
-        where not is_listed and changed_in_load > {{ watermark('market_data_v2') }}
-    ) as unlisted
-    where
-        mart.id = cast(unlisted.series_id as bigint) * 4294967296 + {{ epoch_seconds('unlisted.opened_at') }}
-        and not exists (
-            select 1
-            from {{ ref('int_bars') }} as bars
-            where bars.series_id = unlisted.series_id and bars.opened_at = unlisted.opened_at
-        )
-    {%- endif %}
-{% endmacro %}

@@ -28,7 +28,34 @@
     create schema if not exists ops;
     create table if not exists ops.watermarks (
         model text primary key, since_load_no bigint, load_no bigint not null,
-        advanced_at timestamp with time zone not null
+        advanced_at timestamp with time zone not null,
+        -- began_at and advanced_at: the model's last run on the real clock; written_at: the stamp of the last rows it
+        -- wrote (market_data_v2) or read of it (its readers), on the warehouse's.
+        began_at timestamp with time zone, written_at timestamp with time zone
+    );
+    {%- elif 'written_at' not in adapter.get_columns_in_relation(api.Relation.create(database=target.database, schema='ops', identifier='watermarks')) | map(attribute='name') %}
+    alter table ops.watermarks add column began_at timestamp with time zone, add column written_at timestamp with time zone;
+    {%- endif %}
+    {%- if is_missing('ops', 'deleted_bars') %}
+    create table if not exists ops.deleted_bars (
+        id bigint primary key, deleted_at timestamp with time zone not null
+    );
+    {%- endif %}
+    {%- if is_missing('ops', 'rebuilds') %}
+    create table if not exists ops.rebuilds (
+        written_at timestamp with time zone primary key, features text not null
+    );
+    {%- endif %}
+    {%- if is_missing('ops', 'manual_corrections') %}
+    create table if not exists ops.manual_corrections (
+        correction_id bigint generated always as identity primary key,
+        symbol text not null, asset_class text not null, timeframe text not null,
+        opened_at timestamp with time zone not null, is_withdrawal boolean not null,
+        open numeric, high numeric, low numeric, close numeric, volume numeric, taker_buy_volume numeric,
+        fields_corrected text, reason text not null, corrected_by text not null,
+        corrected_at timestamp with time zone not null,
+        -- On the real clock, as dlt's: loads are numbered by it.
+        recorded_at timestamp with time zone not null default clock_timestamp()
     );
     {%- endif %}
 {% endmacro %}
@@ -76,21 +103,28 @@
 {%- endmacro %}
 
 {# Post-hook, in the model's own transaction: the model has now worked in all that its parents had. A model that
-   prepares the news for another says which (`prepares`), so that its own reach is known: since which load it reads. #}
-{% macro advance_watermark(parents, prepares=none) %}
+   prepares the news for another says which (`prepares`), so that its own reach is known: since which load it
+   reads. `stamp` is that of the rows it wrote or read, see written_at(). #}
+{% macro advance_watermark(parents, prepares=none, stamp=none) %}
     merge into ops.watermarks as kept
     using (
         select
             '{{ this.identifier }}' as model,
             {{ watermark(prepares) if prepares else 'cast(null as bigint)' }} as since_load_no,
-            {{ worked_in_by(parents) }} as load_no
+            {{ worked_in_by(parents) }} as load_no,
+            cast({{ stamp or 'null' }} as timestamp with time zone) as written_at
     ) as reached
         on kept.model = reached.model
     when matched then
-        update set since_load_no = reached.since_load_no, load_no = reached.load_no, advanced_at = clock_timestamp()
+        update set
+            since_load_no = reached.since_load_no, load_no = reached.load_no, began_at = current_timestamp,
+            advanced_at = clock_timestamp(), written_at = reached.written_at
     when not matched then
-        insert (model, since_load_no, load_no, advanced_at)
-        values (reached.model, reached.since_load_no, reached.load_no, clock_timestamp())
+        insert (model, since_load_no, load_no, began_at, advanced_at, written_at)
+        values (
+            reached.model, reached.since_load_no, reached.load_no, current_timestamp, clock_timestamp(),
+            reached.written_at
+        )
 {% endmacro %}
 
 {# Pre-hook of a model whose news another model prepares: built anew from a part of the news it would keep that part

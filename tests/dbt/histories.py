@@ -42,6 +42,7 @@ class History:
     splits: dict[str, dict[date, tuple[int, int]]] = field(default_factory=dict)
     uncommitted: list[tuple[str, str]] = field(default_factory=list)
     older_answers: list[tuple[str, Answer]] = field(default_factory=list)
+    corrected: list[tuple[str, str, datetime]] = field(default_factory=list)
     changed_registry: bool = True
 
     def __post_init__(self) -> None:
@@ -449,6 +450,27 @@ class History:
             self.load("coinmetrics", Answer("exchange_inflow", symbol, payloads.exchange_inflow(days)))
         self._say(f"{symbol} {kind} from {start:%m-%d %H:%M}")
 
+    def correct(self) -> None:
+        """A bar is corrected by hand, of its own series or of one that is resampled of it; or that is withdrawn."""
+        if self.corrected and self.random.random() < 0.4:
+            key = self.corrected.pop(self.random.randrange(len(self.corrected)))
+            self._correct(key, None)
+            self._say(f"{key} corrected no longer")
+            return
+        series = self._one_series()
+        opened = self.random.choice(sorted(self.bars[series]))
+        timeframe = series[2]
+        if timeframe == "5m" and self.calendar(series[1]) == "24/7" and self.random.random() < 0.3:
+            timeframe, opened = "15m", opened.replace(minute=opened.minute // 15 * 15)
+        key = (series[1], timeframe, opened)
+        self._correct(key, self.make_bar((series[0], series[1], timeframe), opened))
+        self.corrected.append(key)
+        self._say(f"{key} corrected by hand")
+
+    def _correct(self, key: tuple[str, str, datetime], bar: Bar | None) -> None:
+        for warehouse in self.warehouses:
+            warehouse.correct(*key, bar)
+
     def commit(self) -> None:
         """Loads that were not committed now are."""
         for provider, load_id in self.uncommitted:
@@ -465,6 +487,7 @@ class History:
             (self.append, 6), (self.amend, 3), (self.spoil, 2), (self.withdraw, 2), (self.repeat, 1),
             (self.arrive_late, 2), (self.out_of_order, 2), (self.backfill, 2), (self.change_registry, 2),
             (self.list_new, 1), (self.split, 2), (self.retract_split, 2), (self.samples, 4), (self.commit, 1),
+            (self.correct, 2),
         ]  # fmt: skip
         names, weights = zip(*actions, strict=True)
         wanted = before + self.random.choice([1, 2, 4])

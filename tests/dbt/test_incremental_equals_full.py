@@ -58,9 +58,12 @@ def rows_of(warehouse: Warehouse, relation: str) -> Rows:
 
 
 def build_anew(warehouse: Warehouse) -> None:
-    """Drop all that dbt made, its watermarks too, and build from the raw rows."""
-    schemas = ", ".join((*BUILT_SCHEMAS, "ops"))
-    warehouse.execute(f"drop schema if exists {schemas} cascade")
+    """Drop all that dbt made, its watermarks too, and build from the raw rows and the corrections by hand."""
+    warehouse.execute(f"drop schema if exists {', '.join(BUILT_SCHEMAS)} cascade")
+    notes = warehouse.query("select tablename from pg_tables where schemaname = 'ops'")
+    for note in notes:
+        if note["tablename"] != "manual_corrections":
+            warehouse.execute(f"drop table ops.{note['tablename']} cascade")
     warehouse.build(SELECTED)
 
 

@@ -14,7 +14,7 @@
 {%- set promises = {
     'the class is known': "asset_class not in ('stock', 'etf', 'crypto')",
     'the timeframe is known': "timeframe not in ('5m', '15m', '30m', '1h', '4h', '1d', '1w')",
-    'the source is known': "source not in ('polygon', 'binance', 'yahoo') and source not like '%+%'",
+    'the source is known': "source not in ('polygon', 'binance', 'yahoo', 'manual') and source not like '%+%'",
     'the day is the local date of the bar': "session_date not between cast(timestamp as date) - 1 and cast(timestamp as date) + 1",
     'a validated bar passes the hard checks':
         "is_validated and (num_nulls(open, high, low, close, volume) > 0 or " ~ bar_checks().values() | join(' or ') ~ ")",
@@ -60,7 +60,7 @@ judged as (
         ) as broken_promises
     from {{ ref('market_data', v=2) }}
     -- A row that was not written since has been judged already: 4 us a row add up to 20 s over 5 million.
-    where updated_at >= current_timestamp - interval '2 days'
+    where updated_at >= {{ last_written_at() }} - interval '2 days'
 )
 
 select * from judged

@@ -118,7 +118,7 @@ withdrawn as (
 events as (
     select
         series_id, opened_at, source, load_no, known_until, fetched_at, window_start, payload_position,
-        false as is_withdrawn, open, high, low, close, volume, taker_buy_volume
+        is_withdrawal as is_withdrawn, open, high, low, close, volume, taker_buy_volume
     from final_bars
 
     union all

@@ -26,7 +26,11 @@ placed as (
             ({{ epoch_seconds('revisions.opened_at') }} - {{ epoch_seconds('slots.first_slot_at') }})
             / (series.step_minutes * 60) as integer
         ) as slot_no,
-        {{ place_in_list('revisions.source', 'series.sources_in_order') }} as source_place,
+        -- A correction by hand comes before every source.
+        case
+            when revisions.source = 'manual' then 0
+            else {{ place_in_list('revisions.source', 'series.sources_in_order') }}
+        end as source_place,
         cast(coalesce(factors.split_factor, 1) as numeric(20, 10)) as split_factor,
         -- Yahoo adjusts for every split up to its answer: undone by the splits between the session and the answer.
         case
@@ -60,7 +64,7 @@ placed as (
             and answered.next_first_session > {{ local_date('revisions.fetched_at', 'series.time_zone') }}
             and revisions.source = 'yahoo'
     where
-        {{ place_in_list('revisions.source', 'series.sources_in_order') }} is not null
+        (revisions.source = 'manual' or {{ place_in_list('revisions.source', 'series.sources_in_order') }} is not null)
         and (series.active_from is null or slots.slot_date >= series.active_from)
         and (series.active_to is null or slots.slot_date <= series.active_to)
 ),

@@ -1,6 +1,6 @@
 {{ config(materialized='view') }}
--- Every bar row that any source ever sent, finished or not, in one shape.
-{% for model in ['stg_polygon__bars', 'stg_polygon__grouped_bars', 'stg_binance__bars', 'stg_yahoo__bars'] %}
+-- Every bar row that any source ever sent, finished or not, in one shape; corrections by hand are a source too.
+{% for model in ['stg_polygon__bars', 'stg_polygon__grouped_bars', 'stg_binance__bars', 'stg_yahoo__bars', 'stg_ops__manual_corrections'] %}
 select
     source,
     symbol,
@@ -18,7 +18,8 @@ select
     known_until,
     fetched_at,
     load_id,
-    payload_position
+    payload_position,
+    {{ 'is_withdrawal' if model == 'stg_ops__manual_corrections' else 'false as is_withdrawal' }}
 from {{ ref(model) }}
 {% if not loop.last %}union all{% endif %}
 {% endfor %}

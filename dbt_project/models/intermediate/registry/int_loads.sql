@@ -66,7 +66,7 @@ final as (
         arrived.provider,
         arrived.load_id,
         arrived.committed_at,
-        current_timestamp as registered_at
+        {{ warehouse_now() }} as registered_at
     from arrived
 )
 

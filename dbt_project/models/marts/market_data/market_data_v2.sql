@@ -17,19 +17,19 @@
             {'columns': ['id'], 'unique': true},
             {'columns': ['symbol', 'asset_class', 'timeframe', 'timestamp'], 'unique': true},
             {'columns': ['timestamp']},
+            {'columns': ['updated_at']},
         ],
-        pre_hook=["{{ require_whole('int_frontier') }}", '{{ expect_many_rows() }}', '{{ remember_features() }}'],
+        pre_hook=["{{ require_whole('int_frontier') }}", '{{ expect_many_rows() }}'],
         post_hook=[
             '{{ delete_unlisted_bars() }}',
-            '{{ record_bug_fixes() }}',
-            "{{ advance_watermark(['int_frontier']) }}",
+            '{{ record_rebuild() }}',
+            "{{ advance_watermark(['int_frontier'], stamp=written_at()) }}",
             '{{ analyze_new_table() }}',
         ]
     )
 }}
 -- depends_on: {{ ref('int_frontier') }}
 -- depends_on: {{ ref('int_bars') }}
--- depends_on: {{ ref('data_corrections') }}
 -- depends_on: {{ ref('int_bars_selected') }}
 -- depends_on: {{ ref('int_bars_resampled') }}
 -- One row per bar, with its raw fields, the 22 features, its verdict and where it came from. This model gives values
@@ -168,8 +168,8 @@ typed as (
         volume_anomaly,
         cast(completeness as numeric(3, 2)) as data_completeness,
         fetched_at,
-        current_timestamp as computed_at,
-        current_timestamp as updated_at,
+        {{ written_at() }} as computed_at,
+        {{ written_at() }} as updated_at,
         cast(log_return as numeric(11, 8)) as log_return,
         cast(true_range as numeric(19, 10)) as true_range,
         cast(hlc3 as numeric(19, 10)) as hlc3,

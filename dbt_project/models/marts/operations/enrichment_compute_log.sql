@@ -8,19 +8,19 @@
         indexes=[
             {'columns': ['symbol', 'asset_class', 'timeframe', 'computation_timestamp']},
         ],
-        post_hook=["{{ advance_watermark(['market_data_v2']) }}"]
+        post_hook=["{{ advance_watermark(['market_data_v2'], stamp=last_written_at()) }}"]
     )
 }}
 -- depends_on: {{ ref('int_frontier') }}
 -- One row per series and build that wrote bars of it: how many, which features the newest has, how long it took.
--- All rows of a build carry the instant its transaction began; those younger than this model's last look are new.
+-- All rows of a build carry its stamp; those with a later one than this model last read are new.
 with
 
 worked as (
     select
-        max(case when marks.model = 'market_data_v2' then marks.advanced_at end) as finished_at,
+        max(case when marks.model = 'market_data_v2' then marks.advanced_at - marks.began_at end) as duration,
         {% if is_incremental() -%}
-        max(case when marks.model = 'enrichment_compute_log' then marks.advanced_at end) as looked_at
+        max(case when marks.model = 'enrichment_compute_log' then marks.written_at end) as looked_at
         {%- else -%}
         cast('0001-01-01 00:00:00+00' as timestamp with time zone) as looked_at
         {%- endif %}
@@ -97,13 +97,13 @@ final as (
         {{ names_where(lacking) }} as missing_fields,
         -- One statement computes all series: a series' share of its time is that of its bars.
         cast(round(
-            shares.part * 1000 * extract(epoch from worked.finished_at - shares.computed_at)
+            shares.part * 1000 * extract(epoch from worked.duration)
         ) as integer) as computation_time_ms,
         shares.bars_failing = 0 as success,
         case
             when shares.bars_failing > 0 then shares.bars_failing || ' bars fail, e.g.: ' || shares.failure
         end as error_details,
-        current_timestamp as created_at,
+        {{ warehouse_now() }} as created_at,
         cast(shares.bars as integer) as rows_computed,
         shares.newest_bar
     from shares

@@ -74,7 +74,7 @@ current_and_past as (
 final as (
     select
         current_and_past.*,
-        current_timestamp as updated_at
+        {{ warehouse_now() }} as updated_at
     from current_and_past
     {% if is_incremental() -%}
     left join {{ this }} as kept on kept.id = current_and_past.id

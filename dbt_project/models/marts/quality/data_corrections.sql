@@ -1,3 +1,7 @@
+{%- set prices = ['open', 'high', 'low', 'close', 'volume', 'taker_buy_volume', 'split_factor'] -%}
+{#- Samples that come after the bar fill a NULL: that is no correction. -#}
+{%- set samples = ['open_interest', 'funding_rate', 'liquidations_long', 'liquidations_short'] -%}
+{%- set texts = ['trend_direction', 'market_structure'] -%}
 {{
     config(
         materialized='incremental',
@@ -6,77 +10,141 @@
             {'columns': ['id'], 'unique': true},
             {'columns': ['original_record_id']},
         ],
-        post_hook=["{{ advance_watermark(['int_bar_versions']) }}"]
+        post_hook=[
+            '{{ forget_corrections_of_deleted_bars() }}',
+            "{{ advance_watermark(['market_data_v2'], stamp=last_written_at()) }}",
+        ]
     )
 }}
--- One row per corrected field of a bar: what it was, what it became, why, and when we learned it. Read off consecutive
--- versions, so the cost follows the number of corrections, not the history.
+-- One row per corrected field of a bar: what it was, what it became, why, by whom, and when the warehouse changed it. Read
+-- off consecutive versions in the history, so what the mart contained and what is recorded of it cannot disagree, and the
+-- cost follows the number of changes.
 with
 
-amended as (
-    select * from {{ ref('int_bar_versions') }}
-    where revision > 1 and load_no > {{ watermark('data_corrections') }}
+history as (
+    select * from {{ ref('market_data_history') }}
 ),
 
-pairs as (
+-- Most bars of a run are new and have one version.
+amended_bars as (
+    select distinct later.id
+    from {{ ref('market_data_history') }} as later
+    inner join {{ ref('market_data_history') }} as earlier
+        on earlier.id = later.id and earlier.dbt_valid_from < later.dbt_valid_from
+    where later.dbt_valid_from > {{ read_up_to('data_corrections') }} and earlier.dbt_valid_to is not null
+),
+
+versions as (
     select
-        amended.series_id,
-        amended.opened_at,
-        amended.revision,
-        amended.amended_at,
-        amended.source,
-        earlier.source as earlier_source,
-        amended.open,
-        earlier.open as earlier_open,
-        amended.high,
-        earlier.high as earlier_high,
-        amended.low,
-        earlier.low as earlier_low,
-        amended.close,
-        earlier.close as earlier_close,
-        amended.volume,
-        earlier.volume as earlier_volume,
-        amended.taker_buy_volume,
-        earlier.taker_buy_volume as earlier_taker_buy_volume
-    from amended
-    inner join {{ ref('int_bar_versions') }} as earlier
-        on
-            earlier.series_id = amended.series_id
-            and earlier.opened_at = amended.opened_at
-            and earlier.revision = amended.revision - 1
+        history.*,
+        lag(history.id) over in_order as earlier_id,
+        lag(history.source) over in_order as earlier_source,
+        {%- for field in prices + samples + all_features() %}
+        lag(history.{{ field }}) over in_order as earlier_{{ field }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    from history
+    inner join amended_bars on amended_bars.id = history.id
+    window in_order as (partition by history.id order by history.dbt_valid_from)
+),
+
+reasoned as (
+    select
+        versions.*,
+        rebuilds.features as rebuilt_features,
+        rebuilds.rebuilt_by,
+        case
+            when versions.source like '%manual%' or versions.earlier_source like '%manual%' then 'manual_correction'
+            when versions.source <> versions.earlier_source then 'source_changed'
+            else 'source_updated'
+        end as reason
+    from versions
+    left join ops.rebuilds as rebuilds on rebuilds.written_at = versions.dbt_valid_from
+    where versions.earlier_id is not null
 ),
 
 fields as (
-    {% for field in ['open', 'high', 'low', 'close', 'volume', 'taker_buy_volume'] -%}
+    {% for field in prices + samples -%}
     select
-        series_id,
-        opened_at,
+        id,
+        dbt_valid_from,
         revision,
-        amended_at,
         source,
-        earlier_source,
-        {{ loop.index }} as field_no,
         '{{ field }}' as field_corrected,
         earlier_{{ field }} as old_value,
-        {{ field }} as new_value
-    from pairs
-    where {{ field }} is distinct from earlier_{{ field }}
-    {% if not loop.last %}union all{% endif %}
+        {{ field }} as new_value,
+        {{ "'source_updated'" if field in samples + ['split_factor'] else 'reason' }} as reason,
+        cast(null as text) as corrected_by
+    from reasoned
+    where {{ field }} is distinct from earlier_{{ field }}{% if field in samples %} and earlier_{{ field }} is not null{% endif %}
+
+    union all
+    {% endfor -%}
+    {% for feature in all_features() -%}
+    select
+        id,
+        dbt_valid_from,
+        revision,
+        source,
+        '{{ feature }}',
+        {{ 'cast(null as numeric)' if feature in texts else 'earlier_' ~ feature }},
+        {{ 'cast(null as numeric)' if feature in texts else feature }},
+        'bug_fix{{ ": ' || coalesce(earlier_" ~ feature ~ ", 'NULL') || ' -> ' || coalesce(" ~ feature ~ ", 'NULL') || '" if feature in texts }}',
+        rebuilt_by
+    from reasoned
+    where
+        {{ place_in_list("'" ~ feature ~ "'", 'rebuilt_features') }} is not null
+        and {{ feature }} is distinct from earlier_{{ feature }}
+    {% if not loop.last %}
+    union all
+    {% endif -%}
     {% endfor %}
+),
+
+-- The latest manual correction of the bar that the version can have worked in.
+signed as (
+    select
+        fields.*,
+        manual.corrected_by as signed_by,
+        row_number() over (
+            partition by fields.id, fields.dbt_valid_from, fields.field_corrected
+            order by manual.corrected_at desc nulls last, manual.correction_id desc
+        ) as place
+    from fields
+    inner join {{ ref('market_data', v=2) }} as bars on bars.id = fields.id
+    left join {{ ref('stg_ops__manual_corrections') }} as manual
+        on
+            fields.reason = 'manual_correction'
+            and manual.symbol = bars.symbol
+            and manual.asset_class = bars.asset_class
+            and manual.timeframe = bars.timeframe
+            and manual.opened_at = bars.timestamp
+            and manual.corrected_at <= fields.dbt_valid_from
 ),
 
 final as (
     select
-        {{ hash63("series_id || '|' || " ~ epoch_seconds('opened_at') ~ " || '|' || revision || '|' || field_no") }} as id,
-        cast(series_id as bigint) * 4294967296 + {{ epoch_seconds('opened_at') }} as original_record_id,
-        cast(field_corrected as varchar(50)) as field_corrected,
-        cast(old_value as numeric(28, 10)) as old_value,
-        cast(new_value as numeric(28, 10)) as new_value,
-        cast(case when source = earlier_source then 'source_updated' else 'source_changed' end as varchar(200)) as reason,
-        cast(source as varchar(100)) as corrected_by,
-        amended_at as correction_timestamp,
-        revision
-    from fields
+        {{ hash63(
+            "signed.id || '|' || cast(extract(epoch from signed.dbt_valid_from) as text) || '|' || signed.field_corrected"
+        ) }} as id,
+        signed.id as original_record_id,
+        cast(signed.field_corrected as varchar(50)) as field_corrected,
+        cast(signed.old_value as numeric(28, 10)) as old_value,
+        cast(signed.new_value as numeric(28, 10)) as new_value,
+        cast(signed.reason as varchar(200)) as reason,
+        cast(coalesce(
+            signed.corrected_by,
+            signed.signed_by,
+            case when signed.reason = 'manual_correction' then 'manual' else signed.source end
+        ) as varchar(100)) as corrected_by,
+        signed.dbt_valid_from as correction_timestamp,
+        signed.revision
+    from signed
+    where signed.place = 1
 )
 
-select * from final
+select final.*
+from final
+{% if is_incremental() -%}
+left join {{ this }} as kept on kept.id = final.id
+where kept.id is null
+{%- endif %}

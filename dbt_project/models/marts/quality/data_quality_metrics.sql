@@ -61,7 +61,7 @@ typed as (
         cast(anomalies as integer) as anomalies_detected,
         cast(round(quality_score_sum / nullif(bars, 0), 2) as numeric(3, 2)) as avg_quality_score,
         cast(round(completeness_sum / nullif(bars, 0), 2) as numeric(3, 2)) as data_completeness,
-        current_timestamp as created_at
+        {{ warehouse_now() }} as created_at
     from counted
 )
 

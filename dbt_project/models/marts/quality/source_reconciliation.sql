@@ -33,6 +33,7 @@ words as (
     from {{ ref('int_bar_words') }} as words
     inner join {{ ref('int_bars_to_reconcile') }} as bars
         on bars.series_id = words.series_id and bars.opened_at = words.opened_at
+    where words.source <> 'manual'
 ),
 
 usable as (
@@ -210,7 +211,7 @@ final as (
         end as basis,
         outvoted.series_id is not null as is_outvoted,
         judged.series_id,
-        current_timestamp as created_at
+        {{ warehouse_now() }} as created_at
     from judged
     left join outvoted
         on

@@ -1,4 +1,4 @@
--- Every load that dlt has committed. A load that was killed half-way never gets its line in _dlt_loads, so reading
+-- Every load that dlt has committed, and each correction by hand as a load of its own. A load that was killed half-way never gets its line in _dlt_loads, so reading
 -- through this view is what makes the raw layer exactly-once.
 with
 
@@ -10,8 +10,14 @@ loads as (
         inserted_at as committed_at
     from {{ source('raw_' ~ provider, '_dlt_loads') }}
     where status = 0
-    {% if not loop.last %}union all{% endif %}
+
+    union all
     {% endfor %}
+    select
+        'manual' as provider,
+        cast(correction_id as text) as load_id,
+        recorded_at as committed_at
+    from {{ source('ops', 'manual_corrections') }}
 )
 
 select * from loads

@@ -1,0 +1,242 @@
+{#-
+  The history of market_data_v2. All rows that one run of the mart writes carry one stamp, and each run's is later than
+  the last: what was written since is then a range of updated_at, also when the clock stands still (WAREHOUSE_NOW) or
+  two runs follow within a second.
+-#}
+
+{# The stamp of this run of the mart. #}
+{% macro written_at() -%}
+    greatest(
+        {{ warehouse_now() }},
+        (
+            select marks.written_at + interval '1 microsecond'
+            from ops.watermarks as marks
+            where marks.model = 'market_data_v2'
+        )
+    )
+{%- endmacro %}
+
+{# The stamp of the mart's last run. #}
+{% macro last_written_at() -%}
+    (select marks.written_at from ops.watermarks as marks where marks.model = 'market_data_v2')
+{%- endmacro %}
+
+{# Up to which stamp `model` has read the mart, as a literal: the planner can then tell how few rows are later. #}
+{% macro read_up_to(model) -%}
+    {%- set found = [] -%}
+    {%- if execute and not (flags.FULL_REFRESH and model != 'market_data_history') -%}
+        {%- set found = run_query("select cast(extract(epoch from written_at) * 1000000 as bigint) from ops.watermarks where model = '" ~ model ~ "' and written_at is not null").columns[0].values() -%}
+    {%- endif -%}
+    {%- if found -%}
+    {{ instant_from_epoch(found[0]) }}
+    {%- else -%}
+    timestamp with time zone '0001-01-01 00:00:00+00'
+    {%- endif -%}
+{%- endmacro %}
+
+{# Post-hook of the mart: bars that the registry no longer gives their series (a source taken off its list, another grid)
+   leave it, and are listed in ops.deleted_bars for those who keep something about them. #}
+{% macro delete_unlisted_bars() %}
+    {%- set history = adapter.get_relation(database=target.database, schema='snapshots', identifier='market_data_history') -%}
+    {%- if is_incremental() %}
+    merge into ops.deleted_bars as listed
+    using (
+        select mart.id
+        from {{ this }} as mart
+        inner join (
+            select series_id, opened_at
+            from {{ ref('int_bars_selected') }}
+            where not is_listed and changed_in_load > {{ watermark('market_data_v2') }}
+            union
+            select series_id, opened_at
+            from {{ ref('int_bars_resampled') }}
+            where not is_listed and changed_in_load > {{ watermark('market_data_v2') }}
+        ) as unlisted
+            on mart.id = cast(unlisted.series_id as bigint) * 4294967296 + {{ epoch_seconds('unlisted.opened_at') }}
+        where not exists (
+            select 1
+            from {{ ref('int_bars') }} as bars
+            where bars.series_id = unlisted.series_id and bars.opened_at = unlisted.opened_at
+        )
+    ) as gone
+        on gone.id = listed.id
+    when matched then update set deleted_at = {{ written_at() }}
+    when not matched then insert (id, deleted_at) values (gone.id, {{ written_at() }});
+
+    delete from {{ this }} as mart
+    using ops.deleted_bars as listed
+    where listed.id = mart.id and listed.deleted_at = {{ written_at() }}
+    {%- elif history is not none and not flags.EMPTY %}
+    -- Built anew: what was there before and is not any more.
+    merge into ops.deleted_bars as listed
+    using (
+        select history.id
+        from {{ history }} as history
+        left join {{ this }} as mart on mart.id = history.id
+        where history.dbt_valid_to is null and mart.id is null
+    ) as gone
+        on gone.id = listed.id
+    when matched then update set deleted_at = {{ written_at() }}
+    when not matched then insert (id, deleted_at) values (gone.id, {{ written_at() }})
+    {%- endif %}
+{% endmacro %}
+
+{# Post-hook of the mart: a run that computes features of every bar anew is noted, so that data_corrections can tell what
+   it changed from what the sources did. #}
+{% macro record_rebuild() %}
+    {%- set history = adapter.get_relation(database=target.database, schema='snapshots', identifier='market_data_history') -%}
+    {%- set features = rebuilt_features() if is_incremental() else all_features() -%}
+    {%- if features and history is not none and not flags.EMPTY %}
+    insert into ops.rebuilds (written_at, features, rebuilt_by)
+    select {{ written_at() }}, '{{ features | join(' ') }}', '{{ 'rebuild' if is_incremental() else 'full refresh' }}'
+    {%- endif %}
+{% endmacro %}
+
+{# dbt's own statement compares all current rows of a snapshot with all of its relation. This one reads the rows of the
+   mart that were written since the snapshot's last run and, by index, their versions in force; the deleted bars are
+   those that the mart lists, never what merely is not there (dbt build --empty). #}
+{% macro postgres__snapshot_staging_table(strategy, source_sql, target_relation) -%}
+    {%- if target_relation.identifier != 'market_data_history' -%}
+        {{ return(default__snapshot_staging_table(strategy, source_sql, target_relation)) }}
+    {%- endif -%}
+    {%- set columns = get_columns_in_query(source_sql) -%}
+    {%- set since = read_up_to(target_relation.identifier) -%}
+    with
+
+    changed as (
+        select
+            source_data.*,
+            snapshotted_data.dbt_scd_id as superseded_scd_id
+        from (
+            {{ source_sql }}
+        ) as source_data
+        left join {{ target_relation }} as snapshotted_data
+            on snapshotted_data.id = source_data.id and snapshotted_data.dbt_valid_to is null
+        where
+            source_data.updated_at > {{ since }}
+            and (snapshotted_data.id is null or {{ strategy.row_changed }})
+    ),
+
+    deleted as (
+        select
+            snapshotted_data.*,
+            listed.deleted_at
+        from ops.deleted_bars as listed
+        inner join {{ target_relation }} as snapshotted_data
+            on snapshotted_data.id = listed.id and snapshotted_data.dbt_valid_to is null
+        where
+            listed.deleted_at > {{ since }}
+            -- It may have come back meanwhile.
+            and not exists (
+                select 1
+                -- Whole, whatever the run shows dbt of it.
+                from {{ ref('market_data', v=2).render() }} as mart
+                where mart.id = listed.id
+            )
+    )
+
+    {%- set parts = {
+        'insert': {'rows': 'changed', 'ends': 'cast(null as timestamp with time zone)', 'scd_id': strategy.scd_id},
+        'update': {'rows': 'changed', 'ends': 'updated_at', 'scd_id': 'superseded_scd_id'},
+        'delete': {'rows': 'deleted', 'ends': 'deleted_at', 'scd_id': 'dbt_scd_id'},
+    } %}
+    {%- for change_type, part in parts.items() %}
+    select
+        '{{ change_type }}' as dbt_change_type,
+        {%- for column in columns %}
+        {{ adapter.quote(column) }},
+        {%- endfor %}
+        id as dbt_unique_key,
+        updated_at as dbt_updated_at,
+        updated_at as dbt_valid_from,
+        {{ part.ends }} as dbt_valid_to,
+        {{ part.scd_id }} as dbt_scd_id
+    from {{ part.rows }}
+    {{ 'where superseded_scd_id is not null' if change_type == 'update' }}
+    {{ 'union all' if not loop.last }}
+    {%- endfor %}
+{%- endmacro %}
+
+{# dbt finds the versions to end by dbt_scd_id alone, a text for which there is no index; this one by their key too. #}
+{% macro postgres__snapshot_merge_sql(target, source, insert_cols) -%}
+    {%- set key = config.get('unique_key') -%}
+    update {{ target }} as target
+    set dbt_valid_to = changes.dbt_valid_to
+    from {{ source }} as changes
+    where
+        target.{{ key }} = changes.{{ key }}
+        and target.dbt_scd_id = changes.dbt_scd_id
+        and target.dbt_valid_to is null
+        and changes.dbt_change_type in ('update', 'delete');
+
+    insert into {{ target }} ({{ insert_cols | join(', ') }})
+    select {{ insert_cols | join(', ') }}
+    from {{ source }} as changes
+    where changes.dbt_change_type = 'insert'
+{%- endmacro %}
+
+{# dbt's is without time zone, in that of the session. #}
+{% macro postgres__snapshot_get_time() -%}
+    {{ warehouse_now() }}
+{%- endmacro %}
+
+{# Post-hook of the history: notes up to where it has read the mart. #}
+{% macro advance_history() %}
+    {%- if not flags.EMPTY %}
+    {{ advance_watermark(['market_data_v2'], stamp=last_written_at()) }}
+    {%- endif %}
+{% endmacro %}
+
+{# Post-hook of the history: the function marts.market_data_as_of. It names its columns instead of the mart's row type, so
+   that a rebuild of the mart does not take it away; Postgres inlines it, so a condition on symbol, timeframe or
+   timestamp reaches the index below. #}
+{% macro create_as_of_function() %}{{ return(adapter.dispatch('create_as_of_function', 'market_warehouse')()) }}{% endmacro %}
+{% macro postgres__create_as_of_function() %}
+    {%- if execute %}
+    {%- set columns = adapter.get_columns_in_relation(this) | rejectattr('name', 'in', ['dbt_scd_id', 'dbt_updated_at', 'dbt_valid_from', 'dbt_valid_to']) | list -%}
+    {%- set names = columns | map(attribute='name') | list -%}
+    {%- set found = run_query("select array_to_string(proargnames, ',') from pg_proc where oid = to_regprocedure('marts.market_data_as_of(timestamp with time zone)')").columns[0].values() -%}
+    {%- if found and found[0] != (['as_of'] + names) | join(',') %}
+    drop function marts.market_data_as_of(timestamp with time zone);
+    {%- endif %}
+    create schema if not exists marts;
+    create or replace function marts.market_data_as_of(as_of timestamp with time zone)
+    returns table (
+        {%- for column in columns %}
+        {{ adapter.quote(column.name) }} {{ column.data_type }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    )
+    language sql stable parallel safe
+    as $function$
+        select
+            {%- for name in names %}
+            history.{{ adapter.quote(name) }}{{ ',' if not loop.last }}
+            {%- endfor %}
+        from {{ this }} as history
+        where history.dbt_valid_from <= as_of and (history.dbt_valid_to > as_of or history.dbt_valid_to is null)
+    $function$;
+    comment on function marts.market_data_as_of(timestamp with time zone) is
+        'market_data_v2 as it was known at that instant, features included. Name symbol and timeframe: it then reads an index.'
+    {%- endif %}
+{% endmacro %}
+
+{# Post-hook of data_corrections: what is recorded of a bar goes with it (the history keeps it; should the bar come back,
+   so does this). Then nobody needs the list of deleted bars any more. #}
+{% macro forget_corrections_of_deleted_bars() %}
+    delete from {{ this }} as corrections
+    using ops.deleted_bars as listed
+    where
+        listed.id = corrections.original_record_id
+        and not exists (
+            select 1
+            from {{ ref('market_data', v=2) }} as mart
+            where mart.id = listed.id
+        );
+
+    delete from ops.deleted_bars
+    where deleted_at <= (
+        select marks.written_at
+        from ops.watermarks as marks
+        where marks.model = 'market_data_history'
+    )
+{% endmacro %}
