@@ -278,6 +278,17 @@ def correct(
         typer.echo(f"{told}\nrecorded; the next build (make build) works it in")
 
 
+@app.command("leakage-check")
+def leakage_check(json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """Count feature values that were written over with nothing to explain it: 0, or a feature looked ahead."""
+    with _reporting():
+        from scripts import leakage
+
+        certificate = leakage.check()
+        typer.echo(certificate.as_json() if json else certificate.as_text())
+        raise typer.Exit(0 if certificate.is_clean else 1)
+
+
 @app.command()
 def demo() -> None:
     """Run the whole pipeline on real and synthetic data, without key, server or network."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +194,7 @@ class Warehouse:
     def correct(self, symbol: str, timeframe: str, opened: datetime, bar: Bar | None, by: str = "a tester") -> None:
         """Record a correction of a bar by hand; None withdraws it. As `market correct` does, without its checks."""
         self._loads += 1
-        values = [None] * 6
+        values: list[Decimal | None] = [None] * 6
         if bar is not None:
             values = [bar.open, bar.high, bar.low, bar.close, bar.volume, bar.taker_buy_volume]
             if self._asset_class[symbol] != "crypto":

@@ -81,14 +81,12 @@
     {%- endif %}
 {% endmacro %}
 
-{# Post-hook of the mart: a run that computes features of every bar anew is noted, so that data_corrections can tell what
-   it changed from what the sources did. #}
+{# Post-hook of the mart: notes which features this run rebuilds, so that what a corrected formula changed can be told from
+   what sources did. A full refresh is no such note: with the same formulas it must give the same values. #}
 {% macro record_rebuild() %}
-    {%- set history = adapter.get_relation(database=target.database, schema='snapshots', identifier='market_data_history') -%}
-    {%- set features = rebuilt_features() if is_incremental() else all_features() -%}
-    {%- if features and history is not none and not flags.EMPTY %}
-    insert into ops.rebuilds (written_at, features, rebuilt_by)
-    select {{ written_at() }}, '{{ features | join(' ') }}', '{{ 'rebuild' if is_incremental() else 'full refresh' }}'
+    {%- if rebuilt_features() %}
+    insert into ops.rebuilds (written_at, features)
+    values ({{ written_at() }}, '{{ rebuilt_features() | join(' ') }}')
     {%- endif %}
 {% endmacro %}
 

@@ -1,6 +1,6 @@
 {#-
   A formula was corrected: `make rebuild SELECT="atr"` (dbt build --vars '{rebuild: atr}') computes every bar again, writes
-  the rows in which a named feature differs, and records each changed value in data_corrections as a bug_fix. Without it
+  the rows in which a named feature differs; data_corrections then shows each changed value as a bug_fix. Without it
   an increment would give new bars the new formula and leave the old ones the old one.
 -#}
 

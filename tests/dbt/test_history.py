@@ -9,19 +9,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
 
 import psycopg
 import pytest
 
+from extract import clock, database
+from extract.settings import ConfigurationError
+from scripts import leakage, manual_corrections
 from tests.conftest import ROOT
 from tests.dbt.histories import History
+from tests.dbt.test_bars import run_of
 from tests.dbt.test_incremental_equals_full import row_versions
+from tests.oracle.features import STEP
 from tests.warehouse import BuildFailed, MakeWarehouse, Warehouse, crypto
 
-BUILT = "+market_data_v2 market_data_history"
+BUILT = "+data_corrections feature_rewrites"
 HISTORY = "snapshots.market_data_history"
+LOOKS_AHEAD = "rows between {{ n - 2 }} preceding and 1 following"
 
 
 @dataclass
@@ -40,6 +49,8 @@ class Told:
     warehouse: Warehouse
     history: History
     steps: list[Step] = field(default_factory=list)
+    # The bar that is corrected by hand: windows are full there, and followers see it.
+    corrected_bar: datetime = datetime.max
 
     def build(self, name: str, select: str = BUILT, full_refresh: bool = False, staging: bool = False) -> None:
         self.warehouse.build(select, without_staging=not staging, full_refresh=full_refresh)
@@ -49,6 +60,14 @@ class Told:
         copy = f"copies.step_{len(self.steps)}"
         self.warehouse.execute(f"create table {copy} as select * from marts.market_data_v2")
         self.steps.append(Step(name, self.stamp(), copy))
+
+    @contextmanager
+    def command(self) -> Iterator[None]:
+        """What the `market` command finds here: this database, and this warehouse's clock."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(database, "url", lambda: self.warehouse.database.dsn)
+            patch.setattr(clock, "now", lambda: self.history.now)
+            yield
 
     def stamp(self) -> datetime:
         row = self.warehouse.query("select written_at from ops.watermarks where model = 'market_data_v2'")[0]
@@ -60,14 +79,19 @@ def count(warehouse: Warehouse, relation: str, where: str = "true") -> int:
 
 
 @pytest.fixture(scope="module")
-def told(make_warehouse: MakeWarehouse) -> Iterator[Told]:
+def told(make_warehouse: MakeWarehouse) -> Told:
     warehouse = make_warehouse("history")
     history = History(
         7,
         [warehouse],
         datetime(2025, 4, 20, 12, 7, tzinfo=UTC),
         {"BTC": [crypto("BTC", "1h 1d")], "ETH": [crypto("ETH", "1h")]},
-        {("binance", "BTC", "1h"): 120, ("yahoo", "BTC", "1h"): 40, ("yahoo", "BTC", "1d"): 30, ("binance", "ETH", "1h"): 90},
+        {
+            ("binance", "BTC", "1h"): 120,
+            ("yahoo", "BTC", "1h"): 40,
+            ("yahoo", "BTC", "1d"): 30,
+            ("binance", "ETH", "1h"): 90,
+        },
     )
     told = Told(warehouse, history)
     warehouse.execute("create schema copies")
@@ -80,28 +104,42 @@ def told(make_warehouse: MakeWarehouse) -> Iterator[Told]:
         history.withdraw()
         history.samples()
     told.build("amended and withdrawn")
+    eth = ("binance", "ETH", "1h")
+    there = {
+        row["timestamp"] for row in warehouse.query(f"select timestamp from {told.steps[-1].copy} where symbol = 'ETH'")
+    }
+    told.corrected_bar = sorted(there & history.bars[eth].keys())[60]
     # The clock stands still; only the order of the runs tells them apart.
     history.amend()
+    with told.command():
+        manual_corrections.correct(
+            "ETH", "1h", told.corrected_bar.isoformat(), ["high=1000", "close=999.5"], "typo", "ann"
+        )
     told.build("in the same second")
     sources = history.registry["BTC"][0]["source_priority"]
     history.registry["BTC"][0]["source_priority"] = "yahoo"
     history._write_registry()
+    # Its source amends the corrected bar: the correction stands.
+    history.bars[eth][told.corrected_bar] = history.make_bar(eth, told.corrected_bar)
+    history._reread(eth, [told.corrected_bar])
     told.build("a source taken off the list", staging=True)
     history.registry["BTC"][0]["source_priority"] = sources
     history._write_registry()
     history.arrive_late()
     told.build("the source put back", staging=True)
     history.amend()
+    with told.command():
+        manual_corrections.withdraw("ETH", "1h", told.corrected_bar.isoformat(), "it was right", "bob")
     told.build("built anew, with news", full_refresh=True, staging=True)
     history.append()
     # The crash between the mart and its history, or a run that selected the mart alone.
     told.build("without the history", select="+market_data_v2")
-    yield told
+    warehouse.build(BUILT, without_staging=True)
+    told.keep("the history catches up")
+    return told
 
 
 def test_each_past_is_what_the_mart_contained_then(told: Told) -> None:
-    told.warehouse.build(BUILT, without_staging=True)
-    told.keep("the history catches up")
     cells = 0
     for step in told.steps:
         columns = told.warehouse.query(
@@ -113,9 +151,9 @@ def test_each_past_is_what_the_mart_contained_then(told: Told) -> None:
         names = columns["names"]
         for left, right in (("as_of", "copy"), ("copy", "as_of")):
             tables = {"as_of": "marts.market_data_as_of(%s)", "copy": step.copy}
-            parameters = [step.at]
             odd = told.warehouse.query(
-                f"select {names} from {tables[left]} except all select {names} from {tables[right]} limit 3", *parameters
+                f"select {names} from {tables[left]} except all select {names} from {tables[right]} limit 3",
+                step.at,
             )
             assert odd == [], f"{step.name}: only in {left}"
         cells += count(told.warehouse, step.copy) * columns["n"]
@@ -159,7 +197,9 @@ def test_nothing_is_written_without_a_changed_value(told: Told) -> None:
     assert row_versions(told.warehouse)[HISTORY] == before, "a rebuild wrote equal values into the history"
     told.warehouse.execute("update ops.watermarks set written_at = null where model = 'market_data_history'")
     told.warehouse.build("market_data_history")
-    assert row_versions(told.warehouse)[HISTORY] == before, "reading everything again wrote equal values into the history"
+    assert row_versions(told.warehouse)[HISTORY] == before, (
+        "reading everything again wrote equal values into the history"
+    )
 
 
 def test_an_empty_run_is_no_deletion(told: Told) -> None:
@@ -181,9 +221,7 @@ def test_two_versions_at_once_are_found(told: Told) -> None:
         )
         newest = connection.execute(f"select max(dbt_valid_from) from {HISTORY}").fetchone()
         assert newest is not None
-        connection.execute(
-            "update ops.watermarks set written_at = %s where model = 'market_data_v2'", (newest[0],)
-        )
+        connection.execute("update ops.watermarks set written_at = %s where model = 'market_data_v2'", (newest[0],))
         connection.execute(twice.encode(), (newest[0],))
     with pytest.raises(BuildFailed, match="a_bar_has_one_version_at_a_time"):
         told.warehouse.build("a_bar_has_one_version_at_a_time", tests=True)
@@ -210,3 +248,165 @@ def test_the_history_keeps_every_column_that_can_change() -> None:
     assert written and kept
     assert set(re.findall(r"\w+", kept[1])) == set(re.findall(r"\w+", written[1]))
 
+
+# ---------------------------------------------------------------- corrections
+
+
+PRICES = ("open", "high", "low", "close", "volume", "taker_buy_volume", "split_factor")
+SAMPLES = ("open_interest", "funding_rate", "liquidations_long", "liquidations_short")
+
+
+def test_every_stored_value_that_changed_is_on_record_and_no_other(told: Told) -> None:
+    """Expected from the copies alone: each field of each bar against the last copy that had the bar."""
+    present = {row["id"] for row in told.warehouse.query("select id from marts.market_data_v2")}
+    last: dict[int, dict[str, Any]] = {}
+    expected = set()
+    for step in told.steps:
+        for row in told.warehouse.query(f"select * from {step.copy}"):
+            before = last.get(row["id"])
+            last[row["id"]] = row
+            for name in PRICES + SAMPLES if before and row["id"] in present else ():
+                if before and row[name] != before[name] and (name in PRICES or before[name] is not None):
+                    expected.add((row["id"], name, before[name], row[name], step.at))
+    recorded = {
+        (row["original_record_id"], row["field_corrected"], row["old_value"], row["new_value"], row["at"])
+        for row in told.warehouse.query("select *, correction_timestamp as at from marts.data_corrections")
+    }
+    assert len(expected) > 50
+    assert recorded == expected
+
+
+def test_reasons_name_sources_and_people(told: Told) -> None:
+    rows = told.warehouse.query(
+        "select corrections.* from marts.data_corrections as corrections"
+        " inner join marts.market_data_v2 as bars on bars.id = corrections.original_record_id"
+        " where symbol = 'ETH' and timestamp = %s and field_corrected = 'close' order by correction_timestamp",
+        told.corrected_bar,
+    )
+    by_hand = [row for row in rows if row["reason"] == "manual_correction"]
+    assert [row["corrected_by"] for row in by_hand] == ["ann", "bob"]
+    assert by_hand[0]["new_value"] == by_hand[1]["old_value"] == Decimal("999.5")
+    # What the source had said meanwhile.
+    assert by_hand[1]["new_value"] == told.history.bars["binance", "ETH", "1h"][told.corrected_bar].close
+    reasons = told.warehouse.query("select distinct reason, corrected_by from marts.data_corrections order by 1, 2")
+    assert {(row["reason"], row["corrected_by"]) for row in reasons} >= {
+        ("source_changed", "binance"), ("source_changed", "yahoo"), ("source_updated", "binance"),
+    }  # fmt: skip
+
+
+def test_a_correction_by_hand_reaches_features_until_it_is_withdrawn(told: Told) -> None:
+    copies = {step.name: step.copy for step in told.steps}
+
+    def feature(step: str) -> list[dict[str, Any]]:
+        return told.warehouse.query(
+            f"select source, close, sma_20 from {copies[step]} where symbol = 'ETH' and timeframe = '1h'"
+            " and timestamp >= %s order by timestamp limit 2",
+            told.corrected_bar,
+        )
+
+    before, corrected, stands = (
+        feature(step) for step in ("amended and withdrawn", "in the same second", "a source taken off the list")
+    )
+    withdrawn = feature("built anew, with news")
+    assert (corrected[0]["source"], corrected[0]["close"]) == ("manual", Decimal("999.5"))
+    assert [row["source"] for row in (before[0], withdrawn[0])] == ["binance", "binance"]
+    assert corrected == stands
+    # The next bar's average holds the corrected close.
+    moved = (Decimal("999.5") - before[0]["close"]) / 20
+    assert abs(corrected[1]["sma_20"] - before[1]["sma_20"] - moved) < Decimal("1e-9")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("DOGE", "1h", "2025-04-19T10:00", ["close=1"]), "there is no series DOGE 1h"),
+        (("ETH", "1h", "2031-01-01T00:00", ["close=1"]), "there is no bar of ETH 1h at 2031"),
+        (("ETH", "1h", "noon", ["close=1"]), "neither a date"),
+        (("ETH", "1h", None, ["sma_20=1"]), "sma_20 is none of open high"),
+        (("ETH", "1h", None, ["close=much", "low"]), r"'much' is no number; low: '' is no number"),
+        (("ETH", "1h", None, ["close=NaN"]), "not a number below"),
+        (("ETH", "1h", None, ["high=0.01"]), "high below low; high below open or close"),
+        (("ETH", "1h", None, ["volume=-1"]), "volume negative"),
+        (("ETH", "1h", None, []), "say what to correct"),
+    ],
+)
+def test_a_wrong_correction_is_refused(told: Told, words: tuple[str, str, str | None, list[str]], message: str) -> None:
+    symbol, timeframe, timestamp, values = words
+    recorded = count(told.warehouse, "ops.manual_corrections")
+    with told.command(), pytest.raises(ConfigurationError, match=message):
+        manual_corrections.correct(symbol, timeframe, timestamp or told.corrected_bar.isoformat(), values, "a reason")
+    assert count(told.warehouse, "ops.manual_corrections") == recorded
+
+
+def test_a_correction_needs_a_reason_and_a_withdrawal_something_to_withdraw(told: Told) -> None:
+    at = told.corrected_bar.isoformat()
+    with told.command(), pytest.raises(ConfigurationError, match="say why"):
+        manual_corrections.correct("ETH", "1h", at, ["close=1"], " ")
+    with told.command(), pytest.raises(ConfigurationError, match="no correction to withdraw"):
+        manual_corrections.withdraw("ETH", "1h", at, "twice")
+
+
+def test_the_command_knows_the_checks_of_the_pipeline() -> None:
+    macro = (ROOT / "dbt_project/macros/bar_checks.sql").read_text()
+    source = (ROOT / "scripts/manual_corrections.py").read_text()
+    names = re.findall(r"^\s+'([^']+)': '", macro, re.M)
+    assert len(names) == 8
+    assert [name for name in names if f'"{name}"' not in source] == []
+
+
+# ---------------------------------------------------------------- leakage
+
+
+def test_nothing_stored_bar_by_bar_had_looked_ahead(told: Told) -> None:
+    """Bars were stored over several builds, then all computed anew from the whole history, with the same result but for
+    what corrections, late bars and late samples explain."""
+    told.warehouse.build("int_frontier+,+market_data_v2 market_data_history", full_refresh=True, without_staging=True)
+    certificate = leakage.check(told.warehouse.database.dsn)
+    assert certificate.unexplained == 0, certificate.as_text()
+    assert certificate.is_clean
+    assert {"bar corrected", "bar came late", "bar removed"} <= certificate.explained.keys()
+    assert certificate.rewritten > 1000
+    assert '"clean": true' in certificate.as_json()
+
+
+def test_a_feature_that_looks_ahead_is_found(make_warehouse: MakeWarehouse) -> None:
+    """The frame of all windows reaches one bar too far; the bars come one after the other."""
+    warehouse = make_warehouse("leaky")
+    frames = warehouse.project.directory / "dbt_project" / "macros" / "frames.sql"
+    good = frames.read_text()
+    frames.write_text(good.replace("rows between {{ n - 1 }} preceding and current row", LOOKS_AHEAD))
+    try:
+        bars = run_of(datetime(2025, 1, 1, tzinfo=UTC), 62, "1h")
+        warehouse.assets([crypto("BTC", "1h")])
+        warehouse.now = bars[59].timestamp + STEP["1h"]
+        warehouse.load_bars("binance", "BTC", "1h", bars[:60])
+        warehouse.build(BUILT)
+        for opened in bars[60:]:
+            warehouse.now = opened.timestamp + STEP["1h"]
+            warehouse.load_bars("binance", "BTC", "1h", [opened])
+            warehouse.build(BUILT, without_staging=True)
+        warehouse.build("int_frontier+,+market_data_v2 market_data_history", full_refresh=True, without_staging=True)
+    finally:
+        frames.write_text(good)
+    certificate = leakage.check(warehouse.database.dsn)
+    assert certificate.unexplained > 0
+    assert not certificate.is_clean
+    assert "sma_20" in {row["feature"] for row in certificate.examples}
+    assert {row["timestamp"] for row in certificate.examples} <= {bar.timestamp for bar in bars[59:61]}
+
+
+def test_a_value_written_by_hand_is_found(told: Told) -> None:
+    warehouse = told.warehouse
+    warehouse.execute(
+        "update marts.market_data_v2 set sma_20 = sma_20 + 0.01, updated_at = marks.written_at + interval '1 microsecond'"
+        " from ops.watermarks as marks where marks.model = 'market_data_v2' and symbol = 'ETH' and timeframe = '1h'"
+        f" and timestamp = timestamptz '{told.corrected_bar.isoformat()}'"
+    )
+    warehouse.execute(
+        "update ops.watermarks set written_at = written_at + interval '1 microsecond' where model = 'market_data_v2'"
+    )
+    warehouse.build("market_data_history")
+    certificate = leakage.check(warehouse.database.dsn)
+    assert certificate.unexplained == 1
+    assert [row["feature"] for row in certificate.examples] == ["sma_20"]
+    assert "ETH 1h" in certificate.as_text()

@@ -119,6 +119,9 @@ def run(history: History, incremental: Warehouse, full: Warehouse, steps: int, b
     chance = random.Random(history.seed)
     for step in range(steps):
         happened = history.step()
+        if step == 1:
+            history.correct()
+            happened.append(history.journal[-1])
         if breaks_off and chance.random() < 0.3:
             # A run that ended half-way; more arrives before the next one.
             broken_off_after = chance.choice(HALF_WAY)

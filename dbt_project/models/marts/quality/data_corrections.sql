@@ -51,7 +51,6 @@ reasoned as (
     select
         versions.*,
         rebuilds.features as rebuilt_features,
-        rebuilds.rebuilt_by,
         case
             when versions.source like '%manual%' or versions.earlier_source like '%manual%' then 'manual_correction'
             when versions.source <> versions.earlier_source then 'source_changed'
@@ -89,7 +88,7 @@ fields as (
         {{ 'cast(null as numeric)' if feature in texts else 'earlier_' ~ feature }},
         {{ 'cast(null as numeric)' if feature in texts else feature }},
         'bug_fix{{ ": ' || coalesce(earlier_" ~ feature ~ ", 'NULL') || ' -> ' || coalesce(" ~ feature ~ ", 'NULL') || '" if feature in texts }}',
-        rebuilt_by
+        'rebuild'
     from reasoned
     where
         {{ place_in_list("'" ~ feature ~ "'", 'rebuilt_features') }} is not null
