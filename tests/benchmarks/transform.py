@@ -9,6 +9,9 @@
 - `slope`: one day of 5m bars of 50 symbols, and 1 % amended bars, into 1M and into 5M rows (goal <= 1.2x); and a build
   without news: no row, dbt's own time only. Takes minutes; `--small` for a tenth of it.
 
+- `history`: what the history and data_corrections cost for the same amended bars in 1M and in 5M rows (goal: the same), and
+  the past of one series (goal < 1 s for 100k bars).
+
 Bars are synthetic. Every figure is a median of alternating rounds. Results go to bench.json under `transform`, and as a
 table to the terminal.
 """
@@ -377,7 +380,37 @@ def _amend(warehouse: Warehouse, bars: int) -> None:
     warehouse.load("binance", *answers)
 
 
-PARTS = {"compute": compute, "through": through, "symbols": symbols, "slope": slope}
+def history(rounds: int, scale: float) -> dict[str, float]:
+    nodes = {"mart": "market_data_v2", "history": "market_data_history", "corrections": "data_corrections"}
+    series = "symbol = 'SYM000' and asset_class = 'crypto' and timeframe = '5m'"
+    out: dict[str, float] = {}
+    for name, bars in {"1m": int(20_000 * scale), "5m": int(100_000 * scale)}.items():
+        with filled(50, bars) as warehouse:
+            warehouse.build("market_data_history data_corrections")
+            out |= {f"first_{part}_of_{name}_s": warehouse.seconds[nodes[part]] for part in ("history", "corrections")}
+            warehouse.execute("vacuum analyze")
+            times: dict[str, list[float]] = {part: [] for part in (*nodes, "as_of")}
+            for number in range(rounds):
+                # Each round other bars: the same ones would be no amendment any more.
+                _amend(warehouse, bars - number)
+                warehouse.build("+data_corrections", without_staging=True)
+                for part, node in nodes.items():
+                    times[part].append(warehouse.seconds[node])
+                times["as_of"].append(
+                    sql_seconds(warehouse, f"select * from marts.market_data_as_of(now()) where {series}")
+                )
+            out |= {f"{part}_into_{name}_s": statistics.median(found) for part, found in times.items()}
+            changed = warehouse.query(
+                "select count(*) as n from snapshots.market_data_history"
+                " where dbt_valid_from = (select max(dbt_valid_from) from snapshots.market_data_history)"
+            )
+            out[f"versions_a_round_into_{name}"] = changed[0]["n"]
+            kept = warehouse.query("select count(*) as n from marts.market_data_as_of(now()) where " + series)
+            out[f"as_of_bars_{name}"] = kept[0]["n"]
+    return out | {f"{part}_5m_over_1m": out[f"{part}_into_5m_s"] / out[f"{part}_into_1m_s"] for part in nodes}
+
+
+PARTS = {"compute": compute, "through": through, "symbols": symbols, "slope": slope, "history": history}
 
 
 def main() -> None:

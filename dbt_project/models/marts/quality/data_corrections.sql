@@ -38,10 +38,10 @@ versions as (
     select
         history.*,
         lag(history.id) over in_order as earlier_id,
-        lag(history.source) over in_order as earlier_source,
-        {%- for field in prices + samples + all_features() %}
-        lag(history.{{ field }}) over in_order as earlier_{{ field }}{{ ',' if not loop.last }}
-        {%- endfor %}
+        {% for field in prices + samples + all_features() -%}
+        lag(history.{{ field }}) over in_order as earlier_{{ field }},
+        {% endfor -%}
+        lag(history.source) over in_order as earlier_source
     from history
     inner join amended_bars on amended_bars.id = history.id
     window in_order as (partition by history.id order by history.dbt_valid_from)
@@ -87,7 +87,11 @@ fields as (
         '{{ feature }}',
         {{ 'cast(null as numeric)' if feature in texts else 'earlier_' ~ feature }},
         {{ 'cast(null as numeric)' if feature in texts else feature }},
-        'bug_fix{{ ": ' || coalesce(earlier_" ~ feature ~ ", 'NULL') || ' -> ' || coalesce(" ~ feature ~ ", 'NULL') || '" if feature in texts }}',
+        {% if feature in texts -%}
+        'bug_fix: ' || coalesce(earlier_{{ feature }}, 'NULL') || ' -> ' || coalesce({{ feature }}, 'NULL'),
+        {%- else -%}
+        'bug_fix',
+        {%- endif %}
         'rebuild'
     from reasoned
     where

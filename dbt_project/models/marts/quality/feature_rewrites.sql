@@ -32,17 +32,17 @@ pairs as (
         ended.dbt_valid_from as known_from,
         ended.dbt_valid_to as rewritten_at,
         history.id is null as is_removed,
+        {% for feature in all_features() -%}
+        cast(ended.{{ feature }} as text) as old_{{ feature }},
+        cast(history.{{ feature }} as text) as new_{{ feature }},
+        {% endfor -%}
         case
             when (ended.hlc3 is null) <> (history.hlc3 is null) then true
             {%- for field in raw_fields %}
-            when history.{{ field }} is distinct from ended.{{ field }} then true
+            when (history.{{ field }} is distinct from ended.{{ field }}) then true
             {%- endfor %}
             else false
-        end as is_corrected,
-        {%- for feature in all_features() %}
-        cast(ended.{{ feature }} as text) as old_{{ feature }},
-        cast(history.{{ feature }} as text) as new_{{ feature }}{{ ',' if not loop.last }}
-        {%- endfor %}
+        end as is_corrected
     from ended
     left join history on history.id = ended.id and history.dbt_valid_from = ended.dbt_valid_to
 ),
