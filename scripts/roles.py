@@ -2,7 +2,7 @@
 
 - market_extract owns raw_* and ops: extract, backfill, alerts. It reads marts (gaps are asked for again, alerts judged)
   and the alerts' rules.
-- market_transform owns what dbt builds: staging to marts. It reads raw_* and ops, and keeps its watermarks in ops.
+- market_transform owns what dbt builds: staging to marts. It reads raw_* and ops, and keeps its watermarks and notes in ops.
 - market_read reads marts: analysts, the API, the site. Its views read what is behind them with their owner's rights.
 
 They cannot log in: give them to users. A user's password stays between that user and the server.
@@ -22,7 +22,7 @@ ROLES = EXTRACT, TRANSFORM, READ = "market_extract", "market_transform", reading
 RAW = ("raw_polygon", "raw_binance", "raw_yahoo", "raw_coinmetrics", "ops")
 BUILT = ("seeds", "staging", "intermediate", "snapshots", "marts", "dbt_test__audit")
 # Tables in ops that dbt writes.
-TRANSFORM_TABLES = ("watermarks",)
+TRANSFORM_TABLES = ("watermarks", "deleted_bars", "rebuilds")
 
 NEXT_STEPS = """\
 roles market_extract, market_transform and market_read are in place. Give each user of this database one of them:
@@ -107,6 +107,8 @@ def _create(connection: psycopg.Connection) -> None:
         _may_read(connection, schema, EXTRACT, TRANSFORM)
     _run(connection, "grant create on schema ops to {}", TRANSFORM)
     _may_read(connection, "marts", TRANSFORM, READ)
+    # marts.market_data_as_of reads the history in the reader's own name, or it could not use an index.
+    _may_read(connection, "snapshots", TRANSFORM, READ)
     _run(connection, "grant execute on all functions in schema marts to {}", READ)
     _run(connection, "grant {} to {}", READ, EXTRACT)
 
