@@ -122,6 +122,7 @@ signed as (
             and manual.timeframe = bars.timeframe
             and manual.opened_at = bars.timestamp
             and manual.corrected_at <= fields.dbt_valid_from
+            and manual.is_withdrawal = (fields.source not like '%manual%')
 ),
 
 final as (
