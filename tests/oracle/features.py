@@ -12,7 +12,7 @@ continuous volume `volume / split_factor`, and results in price or volume units 
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -20,9 +20,7 @@ from decimal import Decimal, localcontext
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import talib
 
 DIGITS = 60
 """Price (19 digits) * split factor * volume (23 digits) stays exact; only divisions round, at the 60th digit."""
@@ -195,19 +193,12 @@ def wilder_atr(bars: Bars, n: int = 14) -> list[Decimal | None]:
     return out
 
 
-def atr(bars: Bars, n: int = 14) -> list[float | None]:
-    """TA-Lib's ATR(n) over the whole continuous series, in the basis of bar i; NULL with fewer than n true ranges.
+def atr(bars: Bars, n: int = 14) -> list[Decimal | None]:
+    """Wilder's ATR(n) over the whole continuous series, in the basis of bar i; NULL with fewer than n true ranges.
 
-    AssertionError if TA-Lib and the loop of wilder_atr() disagree by more than 1e-9.
+    test_features_real.py holds it against TA-Lib, which is not needed here: users without it check their own bars too.
     """
-    if not len(bars):
-        return []
-    high, low, close = (np.array(prices, dtype=float) for prices in (bars.high, bars.low, bars.close))
-    values = talib.ATR(high, low, close, timeperiod=n)
-    own = np.array([np.nan if value is None else float(value) for value in wilder_atr(bars, n)])
-    # TA-Lib subtracts float prices: its error is a few units in the last place of a price, not of a range.
-    np.testing.assert_allclose(values, own, rtol=1e-9, atol=1e-14 * float(high.max()))
-    return [None if math.isnan(v) else v / float(g) for v, g in zip(values, bars.split_factor, strict=True)]
+    return [None if v is None else v / g for v, g in zip(wilder_atr(bars, n), bars.split_factor, strict=True)]
 
 
 def hlc3(bars: Bars) -> list[Decimal | None]:
@@ -333,14 +324,15 @@ def open_interest_change(open_interest: Sequence[Decimal | None]) -> list[Decima
 
 
 def latest_sample(
-    samples: Sequence[tuple[pd.Timestamp, Decimal]], at: pd.Timestamp, period: timedelta
+    samples: Sequence[tuple[pd.Timestamp, Decimal, timedelta | None]], at: pd.Timestamp, period: timedelta
 ) -> Decimal | None:
-    """The last sample at or before `at`, not older than max(2 periods, 1 h); `samples` in time order."""
+    """The last sample at or before `at`, not older than max(2 periods, 1 h); `samples` in time order, some with a period of
+    their own."""
     position = bisect_right(samples, at, key=lambda sample: sample[0]) - 1
     if position < 0:
         return None
-    sampled_at, value = samples[position]
-    return value if at - sampled_at <= max(2 * period, HOUR) else None
+    sampled_at, value, own_period = samples[position]
+    return value if at - sampled_at <= max(2 * (own_period or period), HOUR) else None
 
 
 def open_interest_at(
@@ -446,7 +438,10 @@ def liquidations_at(
         else:
             covered.append((start, end))
     orders = [] if events is None else events.to_dict("records")
-    trades = [(_instant(row["traded_at"]), str(row["side"]), _required(row["quantity"])) for row in orders]
+    trades = sorted(
+        ((_instant(row["traded_at"]), str(row["side"]), _required(row["quantity"])) for row in orders),
+        key=lambda trade: trade[0],
+    )
     if unknown := {side for _, side, _ in trades} - {"BUY", "SELL"}:
         raise ValueError(f"liquidation side must be BUY or SELL, not {sorted(unknown)}")
     out: list[tuple[Decimal | None, Decimal | None]] = []
@@ -454,7 +449,8 @@ def liquidations_at(
         if not any(start <= opened and closed <= end for start, end in covered):
             out.append((None, None))
             continue
-        inside = [(side, quantity) for at, side, quantity in trades if opened <= at < closed]
+        first, last = (bisect_left(trades, at, key=lambda trade: trade[0]) for at in (opened, closed))
+        inside = [(side, quantity) for _, side, quantity in trades[first:last]]
         out.append(
             (
                 sum((quantity for side, quantity in inside if side == "SELL"), Decimal(0)),
@@ -487,7 +483,7 @@ def features(
         (default 1), is_valid (default true).
     funding: settled_at, rate, interval_hours. open_interest: sampled_at, value. long_short: sampled_at, long_account,
         short_account. liquidations: traded_at, side, quantity. watched: start, end. inflow: day, published_at, value.
-    sample_period: the period of the open interest and long/short samples.
+    sample_period: the period of the open interest and long/short samples that have no column `period` (a timedelta).
 
     Text is object (None = NULL), the columns of EXACT are Decimal (None = NULL), all others float64 (NaN = NULL). An invalid
     bar has no feature and is in no window; the crypto facts are attached to it all the same.
@@ -607,12 +603,12 @@ def _bars(rows: list[dict[Any, Any]], valid: list[int], opens: list[pd.Timestamp
 
 def _samples(
     frame: pd.DataFrame | None, time_column: str, value: Callable[[Mapping[str, Any]], Decimal | None]
-) -> list[tuple[pd.Timestamp, Decimal]]:
-    """(time, value) in time order; a row without a value is no sample."""
+) -> list[tuple[pd.Timestamp, Decimal, timedelta | None]]:
+    """(time, value, period if the row has one) in time order; a row without a value is no sample."""
     rows = [] if frame is None else frame.to_dict("records")
-    valued = [(_instant(row[time_column]), value(row)) for row in rows]
-    samples = sorted((at, v) for at, v in valued if v is not None)
-    _must_increase([at for at, _ in samples], "sample times")
+    valued = [(_instant(row[time_column]), value(row), row.get("period")) for row in rows]
+    samples = sorted(((at, v, period) for at, v, period in valued if v is not None), key=lambda sample: sample[0])
+    _must_increase([at for at, _, _ in samples], "sample times")
     return samples
 
 

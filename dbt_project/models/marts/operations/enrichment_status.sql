@@ -89,6 +89,7 @@ aged as (
             {{ epoch_seconds(warehouse_now()) }} - {{ epoch_seconds('expecting.next_bar_closes_at') }}
             - coalesce(delays.delay_seconds, 0)
         ) as late_seconds,
+        expecting.next_bar_closes_at + coalesce(delays.delay_seconds, 0) * interval '1 second' as due_at,
         sla.target_seconds,
         sla.critical_seconds,
         sla.alert_seconds,
@@ -134,7 +135,11 @@ final as (
         last_fetch.run_id as last_run_id,
         last_success.fetch_timestamp as last_success_at,
         last_failure.fetch_timestamp as last_error_at,
-        last_failure.error_details as last_error
+        last_failure.error_details as last_error,
+        -- For readers that cannot ask again: from when on the series is what it is not yet, if no newer bar comes.
+        aged.due_at + aged.target_seconds * interval '1 second' as late_from,
+        aged.due_at + aged.critical_seconds * interval '1 second' as critical_from,
+        aged.due_at + aged.stale_seconds * interval '1 second' as stale_from
     from aged
     left join lateral (
         select
