@@ -11,6 +11,7 @@ from tests.conftest import ROOT
 from tests.oracle.features import FEATURE_TYPES
 
 MARKET_DATA = ROOT / "dbt_project" / "models" / "marts" / "market_data"
+PARTS = ("Formula", "Unit", "Window", "Warm-up", "NULL", "Basis", "Known at", "Definition")
 BLOCKS = dict(
     re.findall(r"{% docs (\w+) %}\n(.*?){% enddocs %}", (MARKET_DATA / "_features.md").read_text(), flags=re.DOTALL)
 )
@@ -34,7 +35,7 @@ def test_there_is_one_definition_per_feature() -> None:
 @pytest.mark.parametrize("feature", FEATURE_TYPES)
 def test_a_definition_says_everything(feature: str) -> None:
     block = BLOCKS[feature]
-    missing = [part for part in ("Formula", "Window", "NULL", "Known at", "Definition") if f"**{part}:**" not in block]
+    missing = [part for part in PARTS if f"**{part}:**" not in block]
     assert missing == []
     assert re.search(r"```sql\n.+\n```", block, flags=re.DOTALL)
     first_sentence = block.strip().splitlines()[0]
