@@ -1,0 +1,228 @@
+"""The dashboard and the symbol pages, from marts."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psycopg
+from psycopg.rows import dict_row
+
+from scripts.postgres import ROOT
+from scripts.site.pages import environment, write
+from scripts.site.queries import read
+
+HERE = Path(__file__).parent
+SITE = ROOT / "site"
+CHARTS = HERE / "node_modules" / "lightweight-charts"
+CHARTS_SCRIPT = CHARTS / "dist" / "lightweight-charts.standalone.production.js"
+DAY = 86_400
+# Bars of a series that its page can draw; a longer past is a query away.
+BARS = 800
+# What is left out of a data file where it holds for every bar.
+AS_TRADED = {"t", "open", "high", "low", "close", "volume", "split_factor"}
+USUAL: dict[str, Any] = {"split_factor": 1, "is_validated": True, "revision": 1, "notes": None}
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build wrote, in all of the site."""
+
+    files: int
+    size_bytes: int
+    seconds: float
+    charts: bool
+
+    def __str__(self) -> str:
+        text = f"{self.files} files, {self.size_bytes / 1e6:.1f} MB, in {self.seconds:.1f} s"
+        return text if self.charts else f"{text}; without charts: install npm, then `make site`"
+
+
+def build(
+    target: Path = SITE, *, url: str | None = None, interval_seconds: int = DAY, bars: int = BARS
+) -> Built:
+    """Write index.html, symbol.html and their data into `target`; docs that are there stay.
+
+    url: the warehouse, by default the one of the settings. interval_seconds: how often runs are meant to happen; a page
+    that is older than twice that says so. bars: how many of each series are drawn.
+    LookupError: the marts are not there, or older than this site: `make build` makes them.
+    """
+    started = time.monotonic()
+    target.mkdir(parents=True, exist_ok=True)
+    try:
+        with connect(url) as connection:
+            state = _state(connection)
+            written = _write_series(connection, target / "data", state["series"], bars)
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName) as error:
+        raise LookupError(f"the marts are not built, or older than the site ({error.diag.message_primary}): "
+                          "run `make build`") from error
+    has_charts = copy_assets(target)
+    page = {
+        "built_at": int(time.time()),
+        "interval_seconds": interval_seconds,
+        # Ages are those of the marts' own time where that stands still (demo, replays), else of the reader's clock.
+        "frozen_now": state["clock"],
+        "documents": [name for name in ("docs", "lineage") if (target / name / "index.html").exists()],
+        "has_dictionary": (target / "features.html").exists(),
+        "has_charts": has_charts,
+    }
+    write(target / "data" / "series.js", f"warehouse.series({_script(_menu(state['series'], written))});\n")
+    templates = environment()
+    for name in ("index", "symbol"):
+        write(target / f"{name}.html", templates.get_template(f"{name}.html.j2").render(page=page, active=name, **state))
+    _remove_others(target / "data", {*written.values(), "series.js"})
+    files = [path for path in target.rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in files)
+    return Built(len(files), size, time.monotonic() - started, has_charts)
+
+
+def connect(url: str | None = None) -> psycopg.Connection[Any]:
+    """A read-only connection, on which all selects see the same state."""
+    from extract import database
+
+    connection = psycopg.connect(url or database.url())
+    connection.read_only = True
+    connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    connection.execute("set local time zone 'UTC'")
+    return connection
+
+
+def copy_assets(target: Path) -> bool:
+    """Style sheet, scripts and, where npm has put it, the charting library with its licence; whether that is there."""
+    assets = target / "assets"
+    assets.mkdir(parents=True, exist_ok=True)
+    for path in (HERE / "assets").iterdir():
+        shutil.copyfile(path, assets / path.name)
+    if not CHARTS_SCRIPT.exists():
+        return False
+    shutil.copyfile(CHARTS_SCRIPT, assets / "lightweight-charts.js")
+    shutil.copyfile(CHARTS / "LICENSE", assets / "lightweight-charts.LICENSE.txt")
+    return True
+
+
+# ---------------------------------------------------------------- what the dashboard shows
+
+TILES = (
+    "days", "series", "sources", "source_hours", "agreement", "corrections", "gaps", "rejected",
+)  # fmt: skip
+
+
+def _state(connection: psycopg.Connection[Any]) -> dict[str, Any]:
+    """The answers of all queries of the dashboard, by name."""
+    cursor = connection.cursor(row_factory=dict_row)
+
+    def rows(name: str) -> list[dict[str, Any]]:
+        return cursor.execute(read(name)).fetchall()
+
+    clock, totals = rows("clock")[0], rows("totals")[0]
+    stands_still = clock["marts_now"] is not None and abs(clock["server_now"] - clock["marts_now"]) > 60
+    state: dict[str, Any] = {name: rows(name) for name in TILES}
+    hours = defaultdict(list)
+    for row in state.pop("source_hours"):
+        hours[row["source"]].append(row)
+    is_demo = connection.execute("select to_regclass('ops.demo') is not null").fetchone() == (True,)
+    return {
+        **state,
+        "hours": hours,
+        "totals": totals,
+        "clock": clock["marts_now"] if stands_still else None,
+        "synthetic": rows("demo")[0]["synthetic"] if is_demo else None,
+    }
+
+
+# ---------------------------------------------------------------- one data file per series
+
+
+def series_key(series: dict[str, Any]) -> str:
+    """What stands behind the # of a series' address."""
+    return f"{series['asset_class']}/{series['symbol']}/{series['timeframe']}"
+
+
+def file_name(series: dict[str, Any]) -> str:
+    """Any symbol, as a name that every file system and web server takes, and no two symbols the same."""
+    symbol = re.sub(r"[^A-Z0-9]", lambda found: f"_{ord(found.group()):x}_", series["symbol"])
+    return f"{series['asset_class']}.{symbol}.{series['timeframe']}.js"
+
+
+def _write_series(
+    connection: psycopg.Connection[Any], folder: Path, series: Iterable[dict[str, Any]], bars: int
+) -> dict[str, str]:
+    """Write the data files; their names by series key."""
+    folder.mkdir(parents=True, exist_ok=True)
+    cursor = connection.cursor(row_factory=dict_row)
+    events: dict[tuple[str, str], dict[str, dict[str, list[Any]]]] = {}
+    out = {}
+    for one in series:
+        if not one["bars"]:
+            continue
+        symbol = (one["symbol"], one["asset_class"])
+        if symbol not in events:
+            events[symbol] = _events(cursor, one)
+        key, name = series_key(one), file_name(one)
+        data = _columns(connection, one, bars) | events[symbol][one["timeframe"]]
+        write(folder / name, f"warehouse.bars({_script(key)}, {_script(data)});\n")
+        out[key] = name
+    return out
+
+
+def _columns(connection: psycopg.Connection[Any], series: dict[str, Any], bars: int) -> dict[str, Any]:
+    """The bars as columns, without those that say nothing."""
+    answer = connection.cursor().execute(read("bars"), {**series, "bars": bars}).fetchone()
+    assert answer is not None
+    columns: dict[str, list[Any]] = orjson.loads(answer[0])
+    return {
+        name: [_rounded(value) for value in values] if name not in AS_TRADED else values
+        for name, values in columns.items()
+        if any(value != USUAL.get(name) for value in values)
+    }
+
+
+def _rounded(value: Any) -> Any:
+    """Six significant digits of a number: a feature is drawn and read, not calculated with, and it halves the file."""
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def _events(cursor: psycopg.Cursor[dict[str, Any]], series: dict[str, Any]) -> dict[str, dict[str, list[Any]]]:
+    """Corrections and gaps of a symbol, by timeframe."""
+    out: dict[str, dict[str, list[Any]]] = defaultdict(lambda: {"corrections": [], "gaps": []})
+    for kind, query in (("corrections", "bar_corrections"), ("gaps", "bar_gaps")):
+        for row in cursor.execute(read(query), series).fetchall():
+            timeframe = row.pop("timeframe")
+            out[timeframe][kind].append({k: v for k, v in row.items() if k not in ("symbol", "asset_class")})
+    return out
+
+
+def _menu(series: list[dict[str, Any]], files: dict[str, str]) -> list[dict[str, Any]]:
+    """What the symbol page knows of every series before its data are loaded."""
+    names = (
+        "symbol", "asset_class", "timeframe", "bars", "validated_bars", "source_in_use", "open_gaps", "corrected_bars",
+        "first_bar", "newest_bar", "closed_at", "late_from", "critical_from", "stale_from",
+    )  # fmt: skip
+    return [
+        {name: one[name] for name in names}
+        | {"file": files.get(series_key(one)), "quality": _number(one["avg_quality_score"])}
+        for one in series
+    ]
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _script(value: Any) -> str:
+    """A value as a JavaScript literal."""
+    return orjson.dumps(value, default=lambda other: float(other)).decode()
+
+
+def _remove_others(folder: Path, kept: set[str]) -> None:
+    """Data of series that are gone."""
+    for path in folder.iterdir():
+        if path.name not in kept:
+            path.unlink()

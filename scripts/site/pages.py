@@ -1,0 +1,130 @@
+"""Templates, their filters, and how a page is written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+HERE = Path(__file__).parent
+_markdown = MarkdownIt()
+
+
+def environment() -> Environment:
+    """The templates; text from the warehouse is escaped, a misspelt name is an error."""
+    templates = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters.update(
+        count=count, share=share, decimal=decimal, instant=instant, sparkline=sparkline, strip=strip, inline=inline,
+        short=short, bars_chart=bars_chart,
+    )  # fmt: skip
+    return templates
+
+
+def write(path: Path, text: str) -> None:
+    """Replace a file as a whole, so that nobody is served half of it."""
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_text(text)
+    os.replace(fresh, path)
+
+
+def count(number: Any) -> str:
+    return "–" if number is None else f"{number:,.0f}"
+
+
+def share(part: Any, whole: Any = 1, digits: int = 1) -> str:
+    """Per cent; 99.99 % is never rounded up to 100 %."""
+    if part is None or not whole:
+        return "–"
+    per_cent = 100 * float(part) / float(whole)
+    if per_cent < 100 and f"{per_cent:.{digits}f}" == f"{100:.{digits}f}":
+        return f">{100 - 10.0**-digits:.{digits}f} %"
+    return f"{per_cent:.{digits}f} %"
+
+
+def decimal(number: Any, digits: int = 2) -> str:
+    return "–" if number is None else f"{float(number):,.{digits}f}"
+
+
+def short(number: Any) -> str:
+    """Five significant digits, for figures of any size."""
+    if number is None:
+        return "–"
+    number = float(number)
+    return f"{number:,.0f}" if abs(number) >= 100_000 else f"{number:.5g}"
+
+
+def instant(epoch: Any, with_time: bool = True) -> str:
+    if epoch is None:
+        return "–"
+    return f"{datetime.fromtimestamp(int(epoch), UTC):{'%Y-%m-%d %H:%M' if with_time else '%Y-%m-%d'}}"
+
+
+def inline(text: str) -> Markup:
+    """One line of Markdown."""
+    return Markup(_markdown.renderInline(text))  # noqa: S704
+
+
+def sparkline(values: Sequence[Any], low: float | None = None, high: float | None = None) -> Markup:
+    """A line over the values from left to right, 100 x 24, drawn between the smallest and the largest."""
+    numbers = [float(value) for value in values if value is not None]
+    if len(numbers) < 2:
+        return Markup("")
+    bottom = min(numbers) if low is None else low
+    top = max(numbers) if high is None else high
+    span = (top - bottom) or 1
+    points = " ".join(
+        f"{100 * place / (len(numbers) - 1):.1f},{21 - 18 * (number - bottom) / span if top > bottom else 12:.1f}"
+        for place, number in enumerate(numbers)
+    )
+    return Markup(
+        f'<svg class="spark" viewBox="0 0 100 24" preserveAspectRatio="none" aria-hidden="true">'
+        f'<polyline points="{points}"/></svg>'
+    )
+
+
+def bars_chart(counts: Sequence[int]) -> Markup:
+    """A histogram, 8 wide per bin."""
+    highest = max(counts, default=0) or 1
+    path = "".join(
+        f"M{8 * place},40v-{max(40 * number / highest, 0.6):.1f}h7V40z" for place, number in enumerate(counts) if number
+    )
+    return Markup(
+        f'<svg class="histogram" viewBox="0 0 {8 * len(counts)} 40" preserveAspectRatio="none" aria-hidden="true">'
+        f'<path d="{path}"/></svg>'
+    )
+
+
+# A session is a cell; the worse its state, the taller, so that colour is not needed to find it.
+HEIGHTS = {"c": 6, "a": 2, "f": 10, "p": 13, "m": 16}
+STATES = {"c": "complete", "a": "awaited", "f": "flawed", "p": "poor", "m": "missing"}
+
+
+def strip(states: str) -> Markup:
+    """The sessions of a series as cells, oldest left; one path per state keeps hundreds of rows small."""
+    paths = []
+    start = 30 - len(states)
+    for letter, height in HEIGHTS.items():
+        path = "".join(
+            f"M{4 * (start + place)},{16 - height}h3v{height}h-3z" for place, s in enumerate(states) if s == letter
+        )
+        if path:
+            paths.append(f'<path class="{STATES[letter]}" d="{path}"/>')
+    told = ", ".join(
+        f"{states.count(letter)} {STATES[letter]}" for letter in ("c", "f", "p", "m", "a") if letter in states
+    )
+    return Markup(
+        f'<svg class="strip" viewBox="0 0 120 16" role="img" aria-label="{told or "no session"}">'
+        f"<title>{told or 'no session'}</title>{''.join(paths)}</svg>"
+    )
