@@ -1,2 +1,135 @@
-class FeaturesWrong(Exception): ...
-def build_documents(): ...
+"""What explains the numbers: dbt docs, column lineage, and the feature dictionary with its check on the user's own bars."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from scripts.postgres import ROOT
+from scripts.site.build import DAY, SITE, connect, copy_assets
+from scripts.site.dictionary import BARS_TO_CHECK, Entry, compile_dictionary
+from scripts.site.pages import environment, write
+
+MARKDOWN = "FEATURE_DEFINITIONS.md"
+# Neither page knows the others; both are long, so the link stays in sight.
+WAY_BACK = (
+    '<a href="../index.html" style="position:fixed;right:12px;bottom:12px;z-index:9999;padding:5px 12px;border-radius:5px;'
+    'background:#1f56c3;color:#fff;font:13px system-ui,sans-serif;text-decoration:none">Market warehouse</a></body>'
+)
+
+
+# dbt's page lets the browser load its templates' placeholders before they are filled: a thousand errors in the console.
+UNFILLED = {'<use xlink:href="{{': '<use ng-attr-xlink:href="{{', 'src="{{ logo }}"': 'ng-src="{{ logo }}"'}
+
+
+class DocumentsFailed(RuntimeError):
+    """A tool did not write its pages; the message holds the end of its output."""
+
+
+class FeaturesWrong(Exception):
+    """Stored values that the reference formulas do not give; the message names the features and a bar of each."""
+
+
+def build_documents(
+    target: Path = SITE,
+    *,
+    url: str | None = None,
+    project: Path = ROOT,
+    variables: Mapping[str, str] | None = None,
+    bars_to_check: int = BARS_TO_CHECK,
+) -> list[Entry]:
+    """Write docs/, lineage/, features.html and FEATURE_DEFINITIONS.md into `target`; the entries of the dictionary.
+
+    project, variables: the dbt project and what its environment has beyond ours; bars_to_check: see dictionary.py.
+    FeaturesWrong: after all is written, so that the page shows what is wrong.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    tools = {**os.environ, "DO_NOT_TRACK": "1", "DBT_SEND_ANONYMOUS_USAGE_STATS": "false", **(variables or {})}
+    write_docs(target, project, tools)
+    return write_dictionary(target, url=url, bars_to_check=bars_to_check)
+
+
+# ---------------------------------------------------------------- dbt docs, lineage
+
+
+def write_docs(target: Path, project: Path, variables: Mapping[str, str]) -> None:
+    """dbt docs as one page, then the lineage of every column, which reads what dbt wrote."""
+    output = project / "target"
+    # A compilation of its own: `dbt build` of a selection leaves a manifest without the SQL that lineage is read from.
+    _run(project, variables, "dbt", "--quiet", "--no-use-colors", "docs", "generate", "--static")
+    _publish(output / "static_index.html", target / "docs" / "index.html")
+    manifest, catalog = (str(output / f"{name}.json") for name in ("manifest", "catalog"))
+    lineage = output / "lineage"
+    _run(
+        project, variables,
+        "colibri", "generate", "--light", "--manifest", manifest, "--catalog", catalog, "--output-dir", str(lineage),
+    )  # fmt: skip
+    _publish(lineage / "index.html", target / "lineage" / "index.html")
+
+
+def _run(directory: Path, variables: Mapping[str, str], program: str, *arguments: str) -> None:
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / program), *arguments],
+        cwd=directory,
+        env=dict(variables),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
+        raise DocumentsFailed(f"`{program} {arguments[0]}` ended with exit code {done.returncode}:\n{tail}")
+
+
+def _publish(page: Path, place: Path) -> None:
+    """Copy a page, with a way back to the site at its end."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    text = page.read_text()
+    for unfilled, filled in UNFILLED.items():
+        text = text.replace(unfilled, filled)
+    head, end, tail = text.rpartition("</body>")
+    write(place, head + WAY_BACK + tail if end else tail)
+
+
+# ---------------------------------------------------------------- the dictionary
+
+
+def write_dictionary(target: Path = SITE, *, url: str | None = None, bars_to_check: int = BARS_TO_CHECK) -> list[Entry]:
+    """Check every definition on the warehouse's bars; write features.html and FEATURE_DEFINITIONS.md."""
+    from tests.oracle.features import CRYPTO_TYPES
+
+    with connect(url) as connection:
+        entries = compile_dictionary(connection, bars_to_check)
+    copy_assets(target)
+    page: dict[str, Any] = {
+        "built_at": int(time.time()),
+        "interval_seconds": DAY,
+        "frozen_now": None,
+        "documents": [name for name in ("docs", "lineage") if (target / name / "index.html").exists()],
+        "has_dictionary": True,
+    }
+    groups = {
+        "Every asset class": [entry for entry in entries if entry.definition.name not in CRYPTO_TYPES],
+        "Crypto": [entry for entry in entries if entry.definition.name in CRYPTO_TYPES],
+    }
+    templates = environment()
+    values = {"page": page, "active": "features", "entries": entries, "groups": groups}
+    write(target / "features.html", templates.get_template("features.html.j2").render(values))
+    templates.autoescape = False
+    text = templates.get_template("features.md.j2").render(values)
+    write(target / MARKDOWN, re.sub(r"\n{3,}", "\n\n", text))
+    if wrong := [entry for entry in entries if entry.evidence.verdict == "wrong"]:
+        told = "; ".join(
+            f"{entry.definition.name}: {entry.evidence.mismatches} of {entry.evidence.bars} bars, first "
+            f"{entry.evidence.first_mismatch}"
+            for entry in wrong
+        )
+        raise FeaturesWrong(f"stored features differ from their definitions: {told}")
+    return entries
+

@@ -204,7 +204,7 @@ Object.assign(warehouse, (() => {
           chart.addSeries(L.LineSeries, { ...thin, ...own, color: color(lines[column]) }, pane).setData(points(column));
         }
       }
-      L.createTextWatermark(chart.panes()[pane], { horzAlign: "left", vertAlign: "top", lines: [{ text: ` ${title}`, color: muted, fontSize: 11 }] });
+      L.createTextWatermark(chart.panes()[pane], { horzAlign: "left", vertAlign: "top", lines: [{ text: ` ${title}`, color: muted, fontSize: 11, lineHeight: 20 }] });
     }
     chart.panes().forEach((one, place) => one.setStretchFactor(place ? 1 : 4));
     L.createSeriesMarkers(candles, marks().map(({ i, kind, text }) => ({
