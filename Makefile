@@ -77,6 +77,15 @@ define install
 @$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 endef
 
+# The charting library. Without npm there is a site all the same, and its chart pages say what they lack.
+CHARTS := scripts/site/node_modules/.package-lock.json
+
+$(CHARTS): scripts/site/package-lock.json
+	@if command -v npm >/dev/null; then \
+		npm ci --prefix scripts/site --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null && touch $@ || \
+		echo 'npm could not fetch the charting library: the site will have no charts' >&2; \
+	else echo 'npm is not installed: the site will have no charts' >&2; fi
+
 ##### The warehouse
 
 .PHONY: up
@@ -92,7 +101,7 @@ psql: $(RUNTIME) ## a prompt on the warehouse, a query from stdin, or: make psql
 	@$(BIN)/python -m scripts.postgres psql $(if $(SQL),--command "$$SQL")
 
 .PHONY: demo
-demo: $(RUNTIME) ## the whole pipeline on real and synthetic data, without key, server or network
+demo: $(RUNTIME) $(CHARTS) ## the whole pipeline on real and synthetic data, without key, server or network
 	@$(BIN)/market demo
 
 .PHONY: extract
@@ -139,9 +148,15 @@ roles: $(RUNTIME) ## least-privilege roles for extract, dbt and readers in the d
 	@$(BIN)/market roles
 
 .PHONY: docs
-docs: $(RUNTIME) ## the dbt docs as one page, target/static_index.html
+docs: $(RUNTIME) ## dbt docs, column lineage, and the feature dictionary checked on your own bars, in site/
 	@$(BIN)/python -m scripts.postgres up
-	@$(BIN)/dbt docs generate --static
+	@$(BIN)/market docs
+
+.PHONY: site
+site: $(RUNTIME) $(CHARTS) ## the dashboard, the charts and the docs, in site/: open site/index.html
+	@$(BIN)/python -m scripts.postgres up
+	@$(BIN)/market docs
+	@$(BIN)/market site
 
 .PHONY: doctor
 doctor: $(RUNTIME) ## check configuration, keys, database, clock, symbols, lock, disk; each with its fix
@@ -172,6 +187,6 @@ bench: $(EVERYTHING) ## the benchmarks, as ratios of one run (takes most of an h
 .PHONY: clean
 clean: ## stop the embedded Postgres and remove everything generated, its data and .venv included
 	@[ ! -x $(BIN)/python ] || $(BIN)/python -m scripts.postgres down
-	@rm -rf .warehouse $(VENV) target logs site .dlt *.egg-info .coverage bench.json .user.yml
+	@rm -rf $(dir $(CHARTS)) .warehouse $(VENV) target logs site .dlt *.egg-info .coverage bench.json .user.yml
 	@rm -rf .hypothesis .pytest_cache .mypy_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

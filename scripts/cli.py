@@ -299,6 +299,39 @@ def demo() -> None:
 
 
 @app.command()
+def site() -> None:
+    """Write the dashboard and the symbol pages into site/."""
+    with _reporting():
+        from scripts import site
+
+        try:
+            typer.echo(f"site/index.html: {site.build()}")
+        except LookupError as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(1) from None
+
+
+@app.command()
+def docs(
+    bars: Annotated[int | None, typer.Option("--bars", min=1, help="how many bars the features are checked on")] = None,
+) -> None:
+    """Write dbt docs, column lineage and the feature dictionary, checked on the stored bars, into site/."""
+    with _reporting():
+        from scripts import site
+
+        try:
+            entries = site.build_documents(**({"bars_to_check": bars} if bars else {}))
+        except (LookupError, site.DocumentsFailed, site.FeaturesWrong) as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(1) from None
+        seen = [entry for entry in entries if entry.evidence.verdict == "agrees"]
+        typer.echo(
+            f"site/features.html: {len(seen)} of {len(entries)} features agree with their definitions on "
+            f"{entries[0].evidence.bars:,} bars, {len(entries) - len(seen)} have no value yet"
+        )
+
+
+@app.command()
 def doctor(
     quick: Annotated[bool, typer.Option("--quick", help="leave out the symbol map, which asks each source")] = False,
 ) -> None:

@@ -9,6 +9,6 @@ a page that was opened from a file may not fetch().
 """
 
 from scripts.site.build import DAY, SITE, Built, build
-from scripts.site.documents import FeaturesWrong, build_documents
+from scripts.site.documents import DocumentsFailed, FeaturesWrong, build_documents, write_dictionary
 
-__all__ = ["DAY", "SITE", "Built", "FeaturesWrong", "build", "build_documents"]
+__all__ = ["DAY", "SITE", "Built", "DocumentsFailed", "FeaturesWrong", "build", "build_documents", "write_dictionary"]

@@ -16,13 +16,14 @@ import psycopg
 from psycopg.rows import dict_row
 
 from scripts.postgres import ROOT
-from scripts.site.pages import environment, write
+from scripts.site.pages import environment, markdown, write
 from scripts.site.queries import read
 
 HERE = Path(__file__).parent
 SITE = ROOT / "site"
 CHARTS = HERE / "node_modules" / "lightweight-charts"
 CHARTS_SCRIPT = CHARTS / "dist" / "lightweight-charts.standalone.production.js"
+RUNBOOK = ROOT / "dbt_project" / "docs" / "runbook.md"
 DAY = 86_400
 # Bars of a series that its page can draw; a longer past is a query away.
 BARS = 800
@@ -70,6 +71,7 @@ def build(
         # Ages are those of the marts' own time where that stands still (demo, replays), else of the reader's clock.
         "frozen_now": state["clock"],
         "documents": [name for name in ("docs", "lineage") if (target / name / "index.html").exists()],
+        "has_runbook": write_runbook(target),
         "has_dictionary": (target / "features.html").exists(),
         "has_charts": has_charts,
     }
@@ -107,10 +109,19 @@ def copy_assets(target: Path) -> bool:
     return True
 
 
+def write_runbook(target: Path) -> bool:
+    """The runbook as a page, so that an alert can lead to its line; whether there is one."""
+    if not RUNBOOK.exists():
+        return False
+    page = environment().get_template("runbook.html.j2")
+    write(target / "runbook.html", page.render(text=markdown(RUNBOOK.read_text())))
+    return True
+
+
 # ---------------------------------------------------------------- what the dashboard shows
 
 TILES = (
-    "days", "series", "sources", "source_hours", "agreement", "corrections", "gaps", "rejected",
+    "days", "series", "sources", "source_hours", "agreement", "corrections", "gaps", "rejected", "alerts", "runs", "steps",
 )  # fmt: skip
 
 

@@ -19,13 +19,17 @@ from scripts.site.pages import environment, write
 MARKDOWN = "FEATURE_DEFINITIONS.md"
 # Neither page knows the others; both are long, so the link stays in sight.
 WAY_BACK = (
-    '<a href="../index.html" style="position:fixed;right:12px;bottom:12px;z-index:9999;padding:5px 12px;border-radius:5px;'
+    '<a href="../index.html" style="position:fixed;left:50%;bottom:10px;transform:translateX(-50%);z-index:9999;padding:5px 12px;border-radius:5px;'
     'background:#1f56c3;color:#fff;font:13px system-ui,sans-serif;text-decoration:none">Market warehouse</a></body>'
 )
 
 
 # dbt's page lets the browser load its templates' placeholders before they are filled: a thousand errors in the console.
-UNFILLED = {'<use xlink:href="{{': '<use ng-attr-xlink:href="{{', 'src="{{ logo }}"': 'ng-src="{{ logo }}"'}
+# And its icon is a line of its source that its own build has forgotten.
+UNFILLED = {
+    '<use xlink:href="{{': '<use ng-attr-xlink:href="{{',
+    "${require('./assets/favicons/favicon.ico')}": "../assets/icon.svg",
+}
 
 
 class DocumentsFailed(RuntimeError):

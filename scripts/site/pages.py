@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 HERE = Path(__file__).parent
-_markdown = MarkdownIt()
+_markdown = MarkdownIt().enable("table")
 
 
 def environment() -> Environment:
@@ -27,7 +29,7 @@ def environment() -> Environment:
     )
     templates.filters.update(
         count=count, share=share, decimal=decimal, instant=instant, sparkline=sparkline, strip=strip, inline=inline,
-        short=short, bars_chart=bars_chart,
+        short=short, bars_chart=bars_chart, seconds=seconds,
     )  # fmt: skip
     return templates
 
@@ -74,6 +76,21 @@ def instant(epoch: Any, with_time: bool = True) -> str:
 def inline(text: str) -> Markup:
     """One line of Markdown."""
     return Markup(_markdown.renderInline(text))  # noqa: S704
+
+
+def markdown(text: str) -> Markup:
+    """A whole text; its headings can be linked to by what they say."""
+    tokens = _markdown.parse(text)
+    for heading, content in pairwise(tokens):
+        if heading.type == "heading_open":
+            heading.attrSet("id", re.sub(r"[^a-z0-9_]+", "-", content.content.lower()).strip("-"))
+    return Markup(_markdown.renderer.render(tokens, _markdown.options, {}))  # noqa: S704
+
+
+def seconds(number: Any) -> str:
+    if number is None:
+        return "–"
+    return f"{number:.1f} s" if number < 90 else f"{number / 60:.1f} min"
 
 
 def sparkline(values: Sequence[Any], low: float | None = None, high: float | None = None) -> Markup:
