@@ -80,6 +80,9 @@ endef
 # The charting library. Without npm there is a site all the same, and its chart pages say what they lack.
 CHARTS := scripts/site/node_modules/.package-lock.json
 
+.PHONY: charts
+charts: $(CHARTS)
+
 $(CHARTS): scripts/site/package-lock.json
 	@if command -v npm >/dev/null; then \
 		npm ci --prefix scripts/site --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null && touch $@ || \

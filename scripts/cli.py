@@ -313,14 +313,14 @@ def site() -> None:
 
 @app.command()
 def docs(
-    bars: Annotated[int | None, typer.Option("--bars", min=1, help="how many bars the features are checked on")] = None,
+    bars: Annotated[int, typer.Option("--bars", min=1, help="how many bars the features are checked on")] = 20_000,
 ) -> None:
     """Write dbt docs, column lineage and the feature dictionary, checked on the stored bars, into site/."""
     with _reporting():
         from scripts import site
 
         try:
-            entries = site.build_documents(**({"bars_to_check": bars} if bars else {}))
+            entries = site.build_documents(bars_to_check=bars)
         except (LookupError, site.DocumentsFailed, site.FeaturesWrong) as error:
             typer.echo(str(error), err=True)
             raise typer.Exit(1) from None

@@ -46,9 +46,7 @@ class Built:
         return text if self.charts else f"{text}; without charts: install npm, then `make site`"
 
 
-def build(
-    target: Path = SITE, *, url: str | None = None, interval_seconds: int = DAY, bars: int = BARS
-) -> Built:
+def build(target: Path = SITE, *, url: str | None = None, interval_seconds: int = DAY, bars: int = BARS) -> Built:
     """Write index.html, symbol.html and their data into `target`; docs that are there stay.
 
     url: the warehouse, by default the one of the settings. interval_seconds: how often runs are meant to happen; a page
@@ -62,8 +60,9 @@ def build(
             state = _state(connection)
             written = _write_series(connection, target / "data", state["series"], bars)
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName) as error:
-        raise LookupError(f"the marts are not built, or older than the site ({error.diag.message_primary}): "
-                          "run `make build`") from error
+        raise LookupError(
+            f"the marts are not built, or older than the site ({error.diag.message_primary}): run `make build`"
+        ) from error
     has_charts = copy_assets(target)
     page = {
         "built_at": int(time.time()),
@@ -78,7 +77,9 @@ def build(
     write(target / "data" / "series.js", f"warehouse.series({_script(_menu(state['series'], written))});\n")
     templates = environment()
     for name in ("index", "symbol"):
-        write(target / f"{name}.html", templates.get_template(f"{name}.html.j2").render(page=page, active=name, **state))
+        write(
+            target / f"{name}.html", templates.get_template(f"{name}.html.j2").render(page=page, active=name, **state)
+        )
     _remove_others(target / "data", {*written.values(), "series.js"})
     files = [path for path in target.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files)

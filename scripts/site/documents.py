@@ -19,8 +19,9 @@ from scripts.site.pages import environment, write
 MARKDOWN = "FEATURE_DEFINITIONS.md"
 # Neither page knows the others; both are long, so the link stays in sight.
 WAY_BACK = (
-    '<a href="../index.html" style="position:fixed;left:50%;bottom:10px;transform:translateX(-50%);z-index:9999;padding:5px 12px;border-radius:5px;'
-    'background:#1f56c3;color:#fff;font:13px system-ui,sans-serif;text-decoration:none">Market warehouse</a></body>'
+    '<a href="../index.html" style="position:fixed;left:50%;bottom:10px;transform:translateX(-50%);z-index:9999;'
+    'padding:5px 12px;border-radius:5px;background:#1f56c3;color:#fff;font:13px system-ui,sans-serif;text-decoration:none">'
+    "Market warehouse</a></body>"
 )
 
 
@@ -136,4 +137,3 @@ def write_dictionary(target: Path = SITE, *, url: str | None = None, bars_to_che
         )
         raise FeaturesWrong(f"stored features differ from their definitions: {told}")
     return entries
-

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -38,7 +37,7 @@ def write(path: Path, text: str) -> None:
     """Replace a file as a whole, so that nobody is served half of it."""
     fresh = path.with_name(path.name + ".new")
     fresh.write_text(text)
-    os.replace(fresh, path)
+    fresh.replace(path)
 
 
 def count(number: Any) -> str:
@@ -75,7 +74,7 @@ def instant(epoch: Any, with_time: bool = True) -> str:
 
 def inline(text: str) -> Markup:
     """One line of Markdown."""
-    return Markup(_markdown.renderInline(text))  # noqa: S704
+    return Markup(_markdown.renderInline(text))
 
 
 def markdown(text: str) -> Markup:
@@ -84,7 +83,7 @@ def markdown(text: str) -> Markup:
     for heading, content in pairwise(tokens):
         if heading.type == "heading_open":
             heading.attrSet("id", re.sub(r"[^a-z0-9_]+", "-", content.content.lower()).strip("-"))
-    return Markup(_markdown.renderer.render(tokens, _markdown.options, {}))  # noqa: S704
+    return Markup(_markdown.renderer.render(tokens, _markdown.options, {}))
 
 
 def seconds(number: Any) -> str:

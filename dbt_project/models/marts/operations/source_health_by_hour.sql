@@ -16,15 +16,14 @@ answers as (
 final as (
     select
         source,
-        {{ instant_from_epoch('hour_began') }} as hour,
+        {{ instant_from_epoch('hour_began') }} as hour_starts_at,
         cast(count(*) as integer) as requests,
         cast(count(case when not success then 1 end) as integer) as failed_requests,
         cast(round(percentile_cont(0.5) within group (order by source_response_time_ms)) as integer) as p50_response_ms,
         cast(round(percentile_cont(0.95) within group (order by source_response_time_ms)) as integer) as p95_response_ms,
         case
-            max(case breaker_state when 'OPEN' then 2 when 'HALF_OPEN' then 1 else 0 end)
-            when 2 then 'OPEN'
-            when 1 then 'HALF_OPEN'
+            when count(case when breaker_state = 'OPEN' then 1 end) > 0 then 'OPEN'
+            when count(case when breaker_state = 'HALF_OPEN' then 1 end) > 0 then 'HALF_OPEN'
             else 'CLOSED'
         end as worst_breaker_state
     from answers
