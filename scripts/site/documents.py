@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.postgres import ROOT
-from scripts.site.build import DAY, SITE, connect, copy_assets
+from scripts.site.dashboard import DAY, SITE, connect, copy_assets
 from scripts.site.dictionary import BARS_TO_CHECK, Entry, compile_dictionary
 from scripts.site.pages import environment, write
 

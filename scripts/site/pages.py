@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 HERE = Path(__file__).parent
-_markdown = MarkdownIt().enable("table")
+_markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
 def environment() -> Environment:

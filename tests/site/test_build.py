@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from scripts import site
-from scripts.site.build import file_name
+from scripts.site.dashboard import file_name
 from scripts.site.dictionary import parse
 from scripts.site.pages import inline, markdown, share, short, strip
 from tests.conftest import ROOT
@@ -28,7 +28,9 @@ def is_audit(query: Path) -> bool:
 
 
 def relations(queries: list[Path]) -> set[str]:
-    return {name for query in queries for name in re.findall(r"\b(?:from|join) (\w+\.\w+)", query.read_text())}
+    return {
+        name for query in queries for name in re.findall(r"(?<!epoch )\b(?:from|join) (\w+\.\w+)", query.read_text())
+    }
 
 
 def test_tiles_read_marts_only_and_the_exposure_lists_them() -> None:
@@ -79,7 +81,8 @@ def test_every_feature_with_a_value_agrees_and_only_the_shares_asked_for_are_com
 
 
 def test_a_block_is_taken_apart() -> None:
-    block = "What it is,\nin words.\n\n- **Formula:** a **b** c\n  over two lines.\n- **Window:** 20 bars. **NULL:** never.\n\n```sql\nx / y\n```\n"
+    items = "- **Formula:** a **b** c\n  over two lines.\n- **Window:** 20 bars. **NULL:** never."
+    block = f"What it is,\nin words.\n\n{items}\n\n```sql\nx / y\n```\n"
     found = parse("f", "numeric(11,8)", block)
     assert found.summary == "What it is, in words."
     assert found.parts == {"Formula": "a **b** c over two lines.", "Window": "20 bars.", "NULL": "never."}
@@ -109,7 +112,7 @@ def test_analyses_run(built: Warehouse, analyses: Path, name: str) -> None:
 
 @pytest.fixture(scope="module")
 def analyses(built: Warehouse) -> Path:
-    built.build("path:dbt_project/analyses", command="compile")
+    built.build("path:dbt_project/analyses", command="compile", tests=True)
     return built.project.directory / "target" / "compiled" / "market_warehouse" / "dbt_project" / "analyses"
 
 

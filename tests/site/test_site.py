@@ -276,7 +276,7 @@ def test_crypto_has_funding_open_interest_and_delta(open_page: OpenPage) -> None
 def test_without_the_charting_library_the_page_says_so_and_keeps_its_figures(
     built: Warehouse, tmp_path: Path, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scripts.site.build.CHARTS_SCRIPT", tmp_path / "absent.js")
+    monkeypatch.setattr("scripts.site.dashboard.CHARTS_SCRIPT", tmp_path / "absent.js")
     made = site.build(tmp_path, url=built.database.dsn)
     assert "without charts" in str(made)
     page, seen = open_page("symbol.html#stock/AAPL/1d", tmp_path.as_uri())
