@@ -186,6 +186,7 @@ check: lint test ## lint and test
 bench: $(EVERYTHING) ## the benchmarks, as ratios of one run (takes most of an hour)
 	@$(BIN)/python -m tests.extract.benchmark
 	@$(BIN)/python -m tests.benchmarks.transform
+	@$(BIN)/python -m tests.benchmarks.site
 
 .PHONY: clean
 clean: ## stop the embedded Postgres and remove everything generated, its data and .venv included

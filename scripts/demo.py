@@ -101,6 +101,9 @@ def main() -> int:
                 _run("extract", simulator.environment())
             with step("Day 2: dbt build"):
                 _build(simulator.environment())
+            with step("Site: charts and docs; every feature checked against its definition"):
+                _run("docs", simulator.environment())
+                _run("site", simulator.environment())
     except StepFailed as failure:
         console.print(f"[red]The demo failed.[/] {failure}\nAll of its output: {LOG.relative_to(ROOT)}", markup=True)
         return 1
@@ -308,7 +311,7 @@ def _print_totals(new_bars: int, seconds: float) -> None:
         f"{quality['gaps']:,} gaps in them (marts.bar_gaps), {quality['rejected']:,} rows rejected.\n\n"
         f"Ask it yourself:\n[bold]{EXAMPLE}[/]\n\n"
         "Which of it is synthetic?  make psql SQL='table ops.demo'\n"
-        "Each model and column:     make docs, then open target/static_index.html\n"
+        "Look at it:                open site/index.html: dashboard, charts, features, models, lineage\n"
         "What each step said:       .warehouse/demo.log\n"
         "Real data instead:         make clean, POLYGON_API_KEY=... into .env,\n"
         "                           make extract build"
