@@ -1,6 +1,6 @@
 """`market run`: the whole pipeline once, under one lock, on record.
 
-Data flow: lock -> extract -> dbt build -> alerts -> metrics; each step's outcome -> ops.pipeline_runs, ops.pipeline_steps.
+Data flow: lock -> extract -> dbt build -> alerts -> metrics -> site; each step's outcome -> ops.pipeline_runs, ops.pipeline_steps.
 
 A step that fails stops none after it: the build shows what the extract did load, the alerts tell what failed. Nothing
 has to be cleaned up afterwards: raw rows count once their load is committed, each model keeps in its own transaction how
@@ -130,6 +130,9 @@ def run(
             record.note()
             record.step("alerts", _alerts)
             record.step("metrics", _metrics)
+            # The page shows this very run, as it has gone until here.
+            record.note()
+            record.step("site", _site)
         except KeyboardInterrupt:
             record.interrupt()
             raise
@@ -205,6 +208,12 @@ def _metrics() -> Outcome:
     from scripts import metrics
 
     return DONE, f"written to {metrics.write()}"
+
+
+def _site() -> Outcome:
+    from scripts import site
+
+    return DONE, str(site.build())
 
 
 def _execute(statement: str, *values: object) -> None:

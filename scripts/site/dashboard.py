@@ -8,7 +8,9 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import orjson
@@ -46,11 +48,13 @@ class Built:
         return text if self.charts else f"{text}; without charts: install npm, then `make site`"
 
 
-def build(target: Path = SITE, *, url: str | None = None, interval_seconds: int = DAY, bars: int = BARS) -> Built:
+def build(
+    target: Path = SITE, *, url: str | None = None, interval_seconds: int | None = None, bars: int = BARS
+) -> Built:
     """Write index.html, symbol.html and their data into `target`; docs that are there stay.
 
-    url: the warehouse, by default the one of the settings. interval_seconds: how often runs are meant to happen; a page
-    that is older than twice that says so. bars: how many of each series are drawn.
+    url: the warehouse, by default the one of the settings. interval_seconds: how often runs are meant to happen, by
+    default as often as they did; a page that is older than twice that says so. bars: how many of each series are drawn.
     LookupError: the marts are not there, or older than this site: `make build` makes them.
     """
     started = time.monotonic()
@@ -66,7 +70,7 @@ def build(target: Path = SITE, *, url: str | None = None, interval_seconds: int 
     has_charts = copy_assets(target)
     page = {
         "built_at": int(time.time()),
-        "interval_seconds": interval_seconds,
+        "interval_seconds": interval_seconds or _interval(state["runs"]),
         # Ages are those of the marts' own time where that stands still (demo, replays), else of the reader's clock.
         "frozen_now": state["clock"],
         "documents": [name for name in ("docs", "lineage") if (target / name / "index.html").exists()],
@@ -147,6 +151,12 @@ def _state(connection: psycopg.Connection[Any]) -> dict[str, Any]:
         "clock": clock["marts_now"] if stands_still else None,
         "synthetic": rows("demo")[0]["synthetic"] if is_demo else None,
     }
+
+
+def _interval(runs: list[dict[str, Any]]) -> int:
+    """The usual distance of two runs, seconds; a day before there were three, and at most a day."""
+    distances = [later["started_at"] - earlier["started_at"] for earlier, later in pairwise(runs[-11:])]
+    return max(300, min(DAY, int(median(distances)))) if len(distances) > 1 else DAY
 
 
 # ---------------------------------------------------------------- one data file per series

@@ -34,7 +34,8 @@ SCREENSHOTS = ROOT / "target" / "screenshots"
 # A Thursday, 19:00 in New York.
 NOW = datetime(2025, 3, 7, tzinfo=UTC)
 EX_DATE = date(2025, 2, 3)
-FIRST_HOUR = datetime(2025, 2, 20, tzinfo=UTC)
+FIRST_HOUR = datetime(2025, 1, 27, tzinfo=UTC)
+HOURS = 39 * 24
 
 
 def in_old_shares(bars: list[Bar]) -> list[Bar]:
@@ -55,7 +56,7 @@ def built(postgres: Server, projects: Callable[[str], Project]) -> Iterator[Ware
     warehouse.now = NOW
     warehouse.assets([stock("AAPL", "1d"), crypto("BTC", "1h"), stock("NEW", "1d")])
     days = in_old_shares(stock_bars("1d", date(2024, 11, 1), date(2025, 3, 6)))
-    hours = run_of(FIRST_HOUR, 15 * 24, "1h")
+    hours = run_of(FIRST_HOUR, HOURS, "1h")
     window = (days[0].timestamp, days[-1].timestamp + timedelta(days=1))
     days[10] = replace(days[10], low=days[10].high + 1)
     missing = {40, 41}
@@ -67,8 +68,8 @@ def built(postgres: Server, projects: Callable[[str], Project]) -> Iterator[Ware
         bar_answer("polygon", "AAPL", "1d", first, window=window, fetched_at=earlier),
         Answer("splits", "AAPL", payloads.polygon_splits({EX_DATE: (2, 1)}), fetched_at=earlier),
     )
-    settlements = [(FIRST_HOUR - timedelta(hours=8 * n), Decimal(n % 7) / 10_000, 8) for n in range(120, -43, -1)]
-    samples = [FIRST_HOUR + timedelta(hours=n) for n in range(15 * 24)]
+    settlements = [(FIRST_HOUR + timedelta(hours=8 * n), Decimal(n % 7) / 10_000, 8) for n in range(-120, HOURS // 8)]
+    samples = [FIRST_HOUR + timedelta(hours=n) for n in range(HOURS)]
     warehouse.load(
         "binance",
         bar_answer("binance", "BTC", "1h", [*hours[:100], *hours[101:]], window=asked, fetched_at=earlier),

@@ -81,7 +81,7 @@ Object.assign(warehouse, (() => {
       for (const symbol of symbols) group.append(element("option", { value: `${name}/${symbol}`, textContent: symbol }));
       select.append(group);
     }
-    select.addEventListener("change", () => go(...select.value.split(/\/(.*)/s)));
+    select.addEventListener("change", () => go(select.value.slice(0, select.value.indexOf("/")), select.value.slice(select.value.indexOf("/") + 1)));
     addEventListener("hashchange", show);
     show();
   }

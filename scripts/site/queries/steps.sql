@@ -16,7 +16,7 @@ select
     percentile_cont(0.5) within group (order by case when recent.runs_ago > 1 then steps.seconds end) as usual_seconds
 from recent
 inner join marts.pipeline_steps as steps on steps.run_id = recent.run_id
-where recent.runs_ago <= 11
+where recent.runs_ago <= 11 and not (steps.step = 'site' and steps.status = 'running')
 group by steps.step
-having max(case when recent.runs_ago = 1 then 1 end) = 1
+having count(case when recent.runs_ago = 1 then 1 end) > 0
 order by min(case when recent.runs_ago = 1 then steps.started_at end)
