@@ -1,6 +1,7 @@
 """`market run`: the whole pipeline once, under one lock, on record.
 
-Data flow: lock -> extract -> dbt build -> alerts -> metrics -> site; each step's outcome -> ops.pipeline_runs, ops.pipeline_steps.
+Data flow: lock -> extract -> dbt build -> alerts -> metrics -> site; each step's outcome ->
+ops.pipeline_runs, ops.pipeline_steps.
 
 A step that fails stops none after it: the build shows what the extract did load, the alerts tell what failed. Nothing
 has to be cleaned up afterwards: raw rows count once their load is committed, each model keeps in its own transaction how

@@ -181,9 +181,9 @@ def test_ages_and_states_are_those_of_the_reader_s_moment(
         # As if its marts had no clock of their own.
         (tmp_path / name).write_text(re.sub(r'data-now="\d+"', "", text))
 
-    def state(page: Page, symbol: str) -> list[str]:
+    def state(page: Page, symbol: str) -> tuple[str, str]:
         row = page.locator(f"#series-table tbody tr:has(th:has-text('{symbol}'))").first
-        return row.locator("td").nth(2).inner_text(), row.locator(".level").inner_text()  # type: ignore[return-value]
+        return row.locator("td").nth(2).inner_text(), row.locator(".level").inner_text()
 
     fresh, _ = open_page("index.html", tmp_path.as_uri(), clock=built_at + 60)
     assert state(fresh, "AAPL") == ("3 h", "on time")
