@@ -8,13 +8,12 @@ The pages need no server and ask for nothing outside the folder, so they work fr
 a page that was opened from a file may not fetch().
 """
 
-from scripts.site.dashboard import CHARTS_SCRIPT, DAY, SITE, Built, build
+from scripts.site.dashboard import CHARTS_SCRIPT, DAY, Built, build
 from scripts.site.documents import DocumentsFailed, FeaturesWrong, build_documents, write_dictionary
 
 __all__ = [
     "CHARTS_SCRIPT",
     "DAY",
-    "SITE",
     "Built",
     "DocumentsFailed",
     "FeaturesWrong",

@@ -17,15 +17,14 @@ import orjson
 import psycopg
 from psycopg.rows import dict_row
 
-from scripts.postgres import ROOT
+from extract import settings
 from scripts.site.pages import environment, markdown, write
 from scripts.site.queries import read
 
 HERE = Path(__file__).parent
-SITE = ROOT / "site"
 CHARTS = HERE / "node_modules" / "lightweight-charts"
 CHARTS_SCRIPT = CHARTS / "dist" / "lightweight-charts.standalone.production.js"
-RUNBOOK = ROOT / "dbt_project" / "docs" / "runbook.md"
+RUNBOOK = Path("dbt_project/docs/runbook.md")
 DAY = 86_400
 # Bars of a series that its page can draw; a longer past is a query away.
 BARS = 800
@@ -49,15 +48,16 @@ class Built:
 
 
 def build(
-    target: Path = SITE, *, url: str | None = None, interval_seconds: int | None = None, bars: int = BARS
+    target: Path | None = None, *, url: str | None = None, interval_seconds: int | None = None, bars: int = BARS
 ) -> Built:
-    """Write index.html, symbol.html and their data into `target`; docs that are there stay.
+    """Write index.html, symbol.html and their data into `target` (by default site/); docs that are there stay.
 
     url: the warehouse, by default the one of the settings. interval_seconds: how often runs are meant to happen, by
     default as often as they did; a page that is older than twice that says so. bars: how many of each series are drawn.
     LookupError: the marts are not there, or older than this site: `make build` makes them.
     """
     started = time.monotonic()
+    target = target or directory()
     target.mkdir(parents=True, exist_ok=True)
     try:
         with connect(url) as connection:
@@ -90,6 +90,11 @@ def build(
     return Built(len(files), size, time.monotonic() - started, has_charts)
 
 
+def directory() -> Path:
+    """The site of the project that is worked on, which the API serves."""
+    return settings.project_directory() / "site"
+
+
 def connect(url: str | None = None) -> psycopg.Connection[Any]:
     """A read-only connection, on which all selects see the same state."""
     from extract import database
@@ -116,10 +121,11 @@ def copy_assets(target: Path) -> bool:
 
 def write_runbook(target: Path) -> bool:
     """The runbook as a page, so that an alert can lead to its line; whether there is one."""
-    if not RUNBOOK.exists():
+    runbook = settings.project_directory() / RUNBOOK
+    if not runbook.exists():
         return False
     page = environment().get_template("runbook.html.j2")
-    write(target / "runbook.html", page.render(text=markdown(RUNBOOK.read_text())))
+    write(target / "runbook.html", page.render(text=markdown(runbook.read_text())))
     return True
 
 

@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from scripts.postgres import ROOT
-from scripts.site.dashboard import DAY, SITE, connect, copy_assets
+from extract import settings
+from scripts.site.dashboard import DAY, connect, copy_assets, directory
 from scripts.site.dictionary import BARS_TO_CHECK, Entry, compile_dictionary
 from scripts.site.pages import environment, write
 
@@ -43,10 +43,10 @@ class FeaturesWrong(Exception):
 
 
 def build_documents(
-    target: Path = SITE,
+    target: Path | None = None,
     *,
     url: str | None = None,
-    project: Path = ROOT,
+    project: Path | None = None,
     variables: Mapping[str, str] | None = None,
     bars_to_check: int = BARS_TO_CHECK,
 ) -> list[Entry]:
@@ -55,11 +55,12 @@ def build_documents(
     project, variables: the dbt project and what its environment has beyond ours; bars_to_check: see dictionary.py.
     FeaturesWrong: after all is written, so that the page shows what is wrong.
     """
+    target = target or directory()
     target.mkdir(parents=True, exist_ok=True)
     tools = {**os.environ, "DO_NOT_TRACK": "1", "DBT_SEND_ANONYMOUS_USAGE_STATS": "false", **(variables or {})}
     # dbt and colibri are programs of their own, so that the check has the other core meanwhile.
     with ThreadPoolExecutor(1) as pool:
-        docs = pool.submit(write_docs, target, project, tools)
+        docs = pool.submit(write_docs, target, project or settings.project_directory(), tools)
         entries = check(url, bars_to_check)
         docs.result()
     return publish(target, entries)
@@ -83,10 +84,10 @@ def write_docs(target: Path, project: Path, variables: Mapping[str, str]) -> Non
     _publish(lineage / "index.html", target / "lineage" / "index.html")
 
 
-def _run(directory: Path, variables: Mapping[str, str], program: str, *arguments: str) -> None:
+def _run(where: Path, variables: Mapping[str, str], program: str, *arguments: str) -> None:
     done = subprocess.run(
         [str(Path(sys.executable).parent / program), *arguments],
-        cwd=directory,
+        cwd=where,
         env=dict(variables),
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -110,7 +111,7 @@ def _publish(page: Path, place: Path) -> None:
 # ---------------------------------------------------------------- the dictionary
 
 
-def write_dictionary(target: Path = SITE, *, url: str | None = None, bars_to_check: int = BARS_TO_CHECK) -> list[Entry]:
+def write_dictionary(target: Path, *, url: str | None = None, bars_to_check: int = BARS_TO_CHECK) -> list[Entry]:
     """Check every definition on the warehouse's bars; write features.html and FEATURE_DEFINITIONS.md."""
     return publish(target, check(url, bars_to_check))
 
