@@ -1,4 +1,5 @@
 -- What a backtest would have got wrong: each bar as it was known before its first correction, against what it is now.
+-- For features as they were at one moment, ask marts.market_data_as_of('2025-03-01 12:00+00') instead.
 with
 
 corrected as (
