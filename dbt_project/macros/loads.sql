@@ -58,6 +58,12 @@
         recorded_at timestamp with time zone not null default clock_timestamp()
     );
     {%- endif %}
+    {%- if is_missing('ops', 'computations') %}
+    create table if not exists ops.computations (
+        build_id text, series_id integer, began_at timestamp with time zone not null, error text,
+        primary key (build_id, series_id)
+    );
+    {%- endif %}
 {% endmacro %}
 
 {# Whether a relation is not there. While the project is parsed, all are. #}

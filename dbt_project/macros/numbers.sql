@@ -45,3 +45,12 @@
         else {{ double(n ~ ' * return_squares_' ~ n ~ ' - cast(returns_' ~ n ~ ' as numeric) * returns_' ~ n) }}
     end
 {%- endmacro %}
+
+{# How far another source's value is from the preferred one's, in basis points of the latter; NULL if that is 0 and the
+   other is not. #}
+{% macro difference_bp(value, other) -%}
+    case
+        when {{ value }} = {{ other }} then 0
+        when {{ value }} <> 0 then round(10000 * ({{ other }} / {{ value }} - 1), 4)
+    end
+{%- endmacro %}

@@ -162,3 +162,39 @@
         {%- endfor %}
     )
 {%- endmacro %}
+
+{# Which series a build is about to compute stands in ops.computations until the mart has been written. What is still
+   there in a later build is of one that broke off: enrichment_compute_log logs it. #}
+
+{# Post-hook of int_frontier, in its transaction. #}
+{% macro remember_computations() %}
+    insert into ops.computations (build_id, series_id, began_at)
+    select distinct
+        '{{ invocation_id }}',
+        series_id,
+        {{ warehouse_now() }}
+    from {{ this }}
+{% endmacro %}
+
+{# Post-hook of market_data_v2, in its transaction. #}
+{% macro forget_computations() %}
+    delete from ops.computations where build_id = '{{ invocation_id }}'
+{% endmacro %}
+
+{# Post-hook of enrichment_compute_log, in its transaction. #}
+{% macro forget_broken_computations() %}
+    delete from ops.computations where build_id <> '{{ invocation_id }}'
+{% endmacro %}
+
+{# on-run-end: a build that failed, unlike one that was killed, can still say why. #}
+{% macro explain_broken_computations(results) %}
+    {%- set errors = [] -%}
+    {%- for result in results if result.status in ('error', 'runtime error') and result.node.resource_type == 'model' -%}
+        {%- do errors.append(result.node.name ~ ': ' ~ (result.message or 'no message')) -%}
+    {%- endfor -%}
+    {%- if execute and errors %}
+    update ops.computations
+    set error = '{{ errors[0] | replace("'", "''") }}'
+    where build_id = '{{ invocation_id }}'
+    {%- endif %}
+{% endmacro %}

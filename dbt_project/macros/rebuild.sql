@@ -16,7 +16,7 @@
 
 {# The features that this run rebuilds; empty on an ordinary run. #}
 {% macro rebuilt_features() -%}
-    {%- set features = var('rebuild', '').replace(',', ' ').split() -%}
+    {%- set features = var('rebuild').replace(',', ' ').split() -%}
     {%- for feature in features if feature not in all_features() -%}
         {{ exceptions.raise_compiler_error("rebuild: " ~ feature ~ " is not a feature; the 22 are " ~ all_features() | join(', ')) }}
     {%- endfor -%}

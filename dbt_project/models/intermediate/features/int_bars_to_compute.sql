@@ -44,6 +44,7 @@ final as (
         bars.open > 0 and bars.high > 0 and bars.low > 0 and bars.close > 0 and bars.volume >= 0 as is_valid,
         {%- endif %}
         bars.failed_checks,
+        outvoted.outvoted_fields,
         bars.base_timeframe,
         bars.revision,
         bars.first_seen_at,
@@ -55,6 +56,8 @@ final as (
             and bars.opened_at >= frontier.read_from
             and bars.opened_at <= frontier.write_to
     inner join series on series.series_id = frontier.series_id
+    left join {{ ref('int_bars_outvoted') }} as outvoted
+        on outvoted.series_id = bars.series_id and outvoted.opened_at = bars.opened_at
 )
 
 select * from final

@@ -1,13 +1,15 @@
 {{
     config(
         post_hook=[
-            "{{ advance_watermark(['int_bars_selected', 'int_bars_resampled', 'int_funding_rates', 'int_futures_samples', 'int_liquidations'], prepares='market_data_v2') }}",
+            "{{ advance_watermark(['int_bars_selected', 'int_bars_resampled', 'int_bars_outvoted', 'int_funding_rates', 'int_futures_samples', 'int_liquidations'], prepares='market_data_v2') }}",
+            '{{ remember_computations() }}',
             '{{ analyze() }}',
         ]
     )
 }}
 -- depends_on: {{ ref('int_bars_selected') }}
 -- depends_on: {{ ref('int_bars_resampled') }}
+-- depends_on: {{ ref('int_bars_outvoted') }}
 -- depends_on: {{ ref('int_funding_rates') }}
 -- depends_on: {{ ref('int_futures_samples') }}
 -- depends_on: {{ ref('int_liquidations') }}
@@ -44,6 +46,10 @@ changed_bars as (
     union all
     select series_id, opened_at
     from {{ ref('int_bars_resampled') }}
+    where changed_in_load > {{ watermark('market_data_v2') }}
+    union all
+    select series_id, opened_at
+    from {{ ref('int_bars_outvoted') }}
     where changed_in_load > {{ watermark('market_data_v2') }}
 ),
 

@@ -7,6 +7,8 @@
     )
 }}
 -- depends_on: {{ ref('int_series_rules') }}
+-- depends_on: {{ ref('int_splits') }}
+-- depends_on: {{ ref('int_series') }}
 -- The bars of which source_reconciliation compares the words anew: those on which anything changed, if two sources, or
 -- a source and our own resampling, have something to say about them.
 {%- set since = watermark('source_reconciliation') %}
@@ -30,6 +32,14 @@ changed as (
     from {{ ref('int_bars_selected') }} as bars
     inner join {{ ref('int_series_rules') }} as rules
         on rules.series_id = bars.series_id and rules.changed_in_load > {{ since }}
+    union
+    -- Yahoo's words are adjusted for splits: a new one changes them, and leaves the bar of the preferred source alone.
+    select bars.series_id, bars.opened_at
+    from {{ ref('int_bars_selected') }} as bars
+    inner join {{ ref('int_series') }} as series on series.series_id = bars.series_id
+    inner join {{ ref('int_splits') }} as splits
+        on splits.symbol = series.symbol and splits.asset_class = series.asset_class
+    where splits.changed_in_load > {{ since }}
     {%- endif %}
 ),
 

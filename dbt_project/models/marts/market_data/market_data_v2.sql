@@ -24,6 +24,7 @@
             '{{ delete_unlisted_bars() }}',
             '{{ record_rebuild() }}',
             "{{ advance_watermark(['int_frontier'], stamp=written_at()) }}",
+            '{{ forget_computations() }}',
             '{{ analyze_new_table() }}',
         ]
     )
@@ -151,6 +152,7 @@ typed as (
                 and row_checks_failed = 0
                 and volume > 0
                 and base_timeframe is null
+                and outvoted_fields is null
                 and completeness >= {{ var('min_data_completeness') }}
                 then null
             else nullif(concat_ws(
@@ -161,6 +163,7 @@ typed as (
                 {%- endfor %}
                 case when volume = 0 then 'no volume' end,
                 case when completeness < {{ var('min_data_completeness') }} then 'fields missing' end,
+                'outvoted by other sources: ' || outvoted_fields,
                 'resampled from ' || base_timeframe
             ), '')
         end as validation_notes,

@@ -171,13 +171,13 @@ final as (
         cast(
             case
                 when is_complete then 'completed'
-                when failed_runs >= {{ var('max_backfill_retries', 3) }} then 'failed'
+                when failed_runs >= {{ var('max_backfill_retries') }} then 'failed'
                 when covered_until is not null then 'in_progress'
                 else 'pending'
             end as varchar(20)
         ) as status,
         case when not is_complete then last_error end as error_message,
-        cast(least(failed_runs, {{ var('max_backfill_retries', 3) }}) as integer) as retry_count,
+        cast(least(failed_runs, {{ var('max_backfill_retries') }}) as integer) as retry_count,
         created_at,
         greatest(changed_at, last_answer_at) as updated_at,
         state as job_state

@@ -8,12 +8,16 @@
         indexes=[
             {'columns': ['symbol', 'asset_class', 'timeframe', 'computation_timestamp']},
         ],
-        post_hook=["{{ advance_watermark(['market_data_v2'], stamp=last_written_at()) }}"]
+        post_hook=[
+            "{{ advance_watermark(['market_data_v2'], stamp=last_written_at()) }}",
+            '{{ forget_broken_computations() }}',
+        ]
     )
 }}
 -- depends_on: {{ ref('int_frontier') }}
 -- One row per series and build that wrote bars of it: how many, which features the newest has, how long it took.
--- All rows of a build carry its stamp; those with a later one than this model last read are new.
+-- All rows of a build carry its stamp; those with a later one than this model last read are new. A build that broke off
+-- before it wrote its bars has a row for each series that it was about to compute.
 with
 
 worked as (
@@ -82,7 +86,7 @@ shares as (
     from builds
 ),
 
-final as (
+finished as (
     select
         {{ hash63("shares.series_id || '|' || cast(extract(epoch from shares.computed_at) as text)") }} as id,
         bars.symbol,
@@ -114,6 +118,31 @@ final as (
             and bars.timeframe = shares.timeframe
             and bars.timestamp = shares.newest_bar
     cross join worked
+),
+
+broken_off as (
+    select
+        {{ hash63("computations.series_id || '|' || computations.build_id") }} as id,
+        series.symbol,
+        series.asset_class,
+        series.timeframe,
+        computations.began_at,
+        coalesce(
+            'the build failed: ' || computations.error, 'the build was killed, or its database went down'
+        ) || '; the build that logs this has computed the series again' as error_details
+    from ops.computations as computations
+    inner join {{ ref('int_series') }} as series on series.series_id = computations.series_id
+    where computations.build_id <> '{{ invocation_id }}'
+),
+
+final as (
+    select * from finished
+
+    union all
+
+    select
+        id, symbol, asset_class, timeframe, began_at, 0, null, null, false, error_details, current_timestamp, 0, null
+    from broken_off
 )
 
 select * from final

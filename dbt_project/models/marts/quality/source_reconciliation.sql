@@ -133,10 +133,7 @@ measured as (
     select
         fields.*,
         tolerances.tolerance_bp,
-        case
-            when fields.value = fields.other_value then 0
-            when fields.value <> 0 then round(10000 * (fields.other_value / fields.value - 1), 4)
-        end as difference_bp
+        {{ difference_bp('fields.value', 'fields.other_value') }} as difference_bp
     from fields
     inner join {{ ref('reconciliation_tolerances') }} as tolerances
         on
@@ -150,39 +147,6 @@ judged as (
         *,
         coalesce(abs(difference_bp) <= tolerance_bp, false) as is_within
     from measured
-),
-
--- Two other sources that agree with each other outvote the preferred one.
-outvoted as (
-    select
-        first_pair.series_id,
-        first_pair.opened_at,
-        first_pair.field,
-        first_pair.source
-    from judged as first_pair
-    inner join judged as second_pair
-        on
-            second_pair.series_id = first_pair.series_id
-            and second_pair.opened_at = first_pair.opened_at
-            and second_pair.field = first_pair.field
-            and second_pair.source = first_pair.source
-            and second_pair.other_source > first_pair.other_source
-    inner join judged as third_pair
-        on
-            third_pair.series_id = first_pair.series_id
-            and third_pair.opened_at = first_pair.opened_at
-            and third_pair.field = first_pair.field
-            and (
-                (third_pair.source = first_pair.other_source and third_pair.other_source = second_pair.other_source)
-                or (third_pair.source = second_pair.other_source and third_pair.other_source = first_pair.other_source)
-            )
-    where
-        first_pair.resampled_from is null
-        and second_pair.resampled_from is null
-        and third_pair.resampled_from is null
-        and not first_pair.is_within
-        and not second_pair.is_within
-        and third_pair.is_within
 ),
 
 final as (
@@ -213,12 +177,12 @@ final as (
         judged.series_id,
         {{ warehouse_now() }} as created_at
     from judged
-    left join outvoted
+    left join {{ ref('int_bars_outvoted') }} as outvoted
         on
             outvoted.series_id = judged.series_id
             and outvoted.opened_at = judged.opened_at
-            and outvoted.field = judged.field
             and outvoted.source = judged.source
+            and {{ place_in_list('judged.field', 'outvoted.outvoted_fields') }} is not null
             and judged.resampled_from is null
 )
 

@@ -1,0 +1,204 @@
+{{
+    config(
+        materialized='incremental',
+        unique_key=['series_id', 'opened_at'],
+        incremental_strategy='merge',
+        indexes=[{'columns': ['series_id', 'opened_at'], 'unique': true}],
+        post_hook=["{{ advance_watermark(['int_bar_revisions']) }}", '{{ analyze() }}']
+    )
+}}
+{%- set since = watermark('int_bars_outvoted') %}
+-- depends_on: {{ ref('int_bar_revisions') }}
+-- depends_on: {{ ref('int_series_rules') }}
+-- depends_on: {{ ref('int_splits') }}
+-- The bars on which two sources agree with each other against the one that supplies the bar, and in which fields. Only
+-- bars on which three sources have a usable word can be such. Bars on which a source said something since are judged
+-- anew, and all bars of a series whose rules or splits changed. One that is outvoted no more stays, without fields.
+with
+
+{% if is_incremental() -%}
+rejudged_series as (
+    select series_id
+    from {{ ref('int_series_rules') }}
+    where changed_in_load > {{ since }}
+
+    union
+
+    select series.series_id
+    from {{ ref('int_series') }} as series
+    inner join {{ ref('int_splits') }} as splits
+        on splits.symbol = series.symbol and splits.asset_class = series.asset_class
+    where splits.changed_in_load > {{ since }}
+),
+
+changed as (
+    select series_id, opened_at
+    from {{ ref('int_bar_revisions') }}
+    where load_no > {{ since }}
+
+    union
+
+    select revisions.series_id, revisions.opened_at
+    from {{ ref('int_bar_revisions') }} as revisions
+    inner join rejudged_series on rejudged_series.series_id = revisions.series_id
+),
+
+told as (
+    select
+        changed.series_id,
+        changed.opened_at,
+        revisions.source
+    from changed
+    inner join {{ ref('int_bar_revisions') }} as revisions
+        on revisions.series_id = changed.series_id and revisions.opened_at = changed.opened_at
+),
+{%- else -%}
+-- Most series have one or two sources: their bars need not be counted one by one.
+sources_of_series as (
+    select distinct series_id, source
+    from {{ ref('int_bar_revisions') }}
+),
+
+crowded_series as (
+    select series_id
+    from sources_of_series
+    group by series_id
+    having count(*) > 2
+),
+
+told as (
+    select
+        revisions.series_id,
+        revisions.opened_at,
+        revisions.source
+    from crowded_series
+    inner join {{ ref('int_bar_revisions') }} as revisions on revisions.series_id = crowded_series.series_id
+),
+{%- endif %}
+
+candidates as (
+    select
+        series_id,
+        opened_at
+    from told
+    group by series_id, opened_at
+    having count(distinct source) > 2
+),
+
+newest as (
+    select
+        words.series_id,
+        words.opened_at,
+        words.source,
+        words.source_place,
+        words.open,
+        words.high,
+        words.low,
+        words.close,
+        words.is_withdrawn or words.failed_checks is not null as is_unusable,
+        row_number() over (
+            partition by words.series_id, words.opened_at, words.source order by words.revision desc
+        ) as age
+    from {{ ref('int_bar_words') }} as words
+    inner join candidates on candidates.series_id = words.series_id and candidates.opened_at = words.opened_at
+),
+
+usable as (
+    select
+        newest.*,
+        series.asset_class,
+        quotes.currency,
+        row_number() over (
+            partition by newest.series_id, newest.opened_at order by newest.source_place
+        ) as place
+    from newest
+    inner join {{ ref('int_series') }} as series on series.series_id = newest.series_id
+    left join {{ ref('int_quote_currencies') }} as quotes
+        on
+            quotes.symbol = series.symbol
+            and quotes.asset_class = series.asset_class
+            and quotes.source = newest.source
+    where newest.age = 1 and not newest.is_unusable
+),
+
+-- The first usable word is the bar's; any two of the others may outvote it, but not who corrected it by hand.
+fields as (
+    {% for field in ['open', 'high', 'low', 'close'] -%}
+    select
+        preferred.series_id,
+        preferred.opened_at,
+        preferred.source,
+        preferred.asset_class,
+        '{{ field }}' as field,
+        {{ difference_bp('preferred.' ~ field, 'one.' ~ field) }} as one_differs_bp,
+        {{ difference_bp('preferred.' ~ field, 'another.' ~ field) }} as another_differs_bp,
+        {{ difference_bp('one.' ~ field, 'another.' ~ field) }} as they_differ_bp,
+        case when preferred.currency = one.currency then 'same currency' else 'other currency' end as one_comparison,
+        case
+            when preferred.currency = another.currency then 'same currency' else 'other currency'
+        end as another_comparison,
+        case when one.currency = another.currency then 'same currency' else 'other currency' end as their_comparison
+    from usable as preferred
+    inner join usable as one
+        on one.series_id = preferred.series_id and one.opened_at = preferred.opened_at and one.place > 1
+    inner join usable as another
+        on another.series_id = one.series_id and another.opened_at = one.opened_at and another.place > one.place
+    where preferred.place = 1 and preferred.source <> 'manual'
+    {% if not loop.last %}union all{% endif %}
+    {% endfor %}
+),
+
+outvoted as (
+    select
+        fields.series_id,
+        fields.opened_at,
+        fields.source,
+        string_agg(distinct fields.field, ', ' order by fields.field) as outvoted_fields
+    from fields
+    {% for pair, comparison in {
+        'one': 'one_comparison', 'another': 'another_comparison', 'their': 'their_comparison'
+    }.items() -%}
+    inner join {{ ref('reconciliation_tolerances') }} as {{ pair }}_tolerance
+        on
+            {{ pair }}_tolerance.comparison = fields.{{ comparison }}
+            and {{ pair }}_tolerance.asset_class = fields.asset_class
+            and {{ pair }}_tolerance.field = fields.field
+    {% endfor -%}
+    where
+        abs(fields.one_differs_bp) > one_tolerance.tolerance_bp
+        and abs(fields.another_differs_bp) > another_tolerance.tolerance_bp
+        and abs(fields.they_differ_bp) <= their_tolerance.tolerance_bp
+    group by fields.series_id, fields.opened_at, fields.source
+),
+
+judged as (
+    select
+        series_id,
+        opened_at,
+        cast(source as varchar(20)) as source,
+        cast(outvoted_fields as text) as outvoted_fields
+    from outvoted
+
+    {% if is_incremental() -%}
+    union all
+
+    select kept.series_id, kept.opened_at, kept.source, null
+    from {{ this }} as kept
+    inner join changed on changed.series_id = kept.series_id and changed.opened_at = kept.opened_at
+    left join outvoted on outvoted.series_id = kept.series_id and outvoted.opened_at = kept.opened_at
+    where outvoted.series_id is null and kept.outvoted_fields is not null
+    {%- endif %}
+),
+
+final as (
+    select
+        judged.*,
+        cast({{ worked_in_by(['int_bar_revisions']) }} as integer) as changed_in_load
+    from judged
+    {% if is_incremental() -%}
+    left join {{ this }} as kept on kept.series_id = judged.series_id and kept.opened_at = judged.opened_at
+    where {{ differs('judged', 'kept', 'series_id', ['source', 'outvoted_fields']) }}
+    {%- endif %}
+)
+
+select * from final

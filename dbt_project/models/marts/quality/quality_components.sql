@@ -1,0 +1,112 @@
+{{ config(materialized='view') }}
+-- The four parts of each bar's quality_score, and what they are counted from. Nothing here is stored twice: the parts
+-- follow from the bar's own row, from when its word was first seen, and from the samples of its asset's futures.
+with
+
+bars as (
+    select
+        market_data.*,
+        series.series_id,
+        series.first_fetched_at
+    from {{ ref('market_data', v=2) }} as market_data
+    inner join {{ ref('int_series') }} as series
+        on
+            series.symbol = market_data.symbol
+            and series.asset_class = market_data.asset_class
+            and series.timeframe = market_data.timeframe
+),
+
+counted as (
+    select
+        bars.id,
+        bars.symbol,
+        bars.asset_class,
+        bars.timeframe,
+        bars.timestamp,
+        bars.session_date,
+        bars.quality_score,
+        bars.is_validated,
+        bars.hlc3 is not null as is_in_windows,
+        5
+        + case when bars.taker_buy_volume is not null then 2 else 0 end
+        + case when bars.funding_rate is not null then 1 else 0 end
+        + case when sampled.is_open_interest_expected then 1 else 0 end as fields_expected,
+        num_nonnulls(
+            bars.open, bars.high, bars.low, bars.close, bars.volume, bars.taker_buy_volume, bars.taker_sell_volume,
+            bars.funding_rate, bars.open_interest
+        ) as fields_present,
+        {{ bar_checks() | length + row_checks() | length }} as checks_made,
+        case when words.failed_checks is null then 0 else {{ bar_checks() | length }} end as bar_checks_failed,
+        {{ row_checks_failed() }} as row_checks_failed,
+        num_nonnulls(
+            bars.return_1h, bars.return_1d, bars.log_return, bars.volatility_20, bars.volatility_50,
+            bars.true_range, bars.atr, bars.hlc3, bars.sma_20, bars.sma_50, bars.vwap_20, bars.trend_direction,
+            bars.market_structure, bars.rolling_volume_20, bars.volume_spike_score, bars.delta, bars.buy_sell_ratio,
+            bars.liquidation_intensity, bars.long_short_ratio, bars.funding_rate_percentile, bars.exchange_inflow,
+            bars.open_interest_change
+        ) as features_present,
+        case when sampled.is_open_interest_expected and bars.open_interest is null then 1 else 0 end
+        + case
+            when sampled.is_long_short_ratio_expected and bars.long_short_ratio is null then 1 else 0
+        end as features_missing,
+        cast(
+            greatest(0, {{ epoch_seconds('words.first_seen_at') }} - {{ epoch_seconds('words.closed_at') }}) as bigint
+        ) as seconds_to_first_sight,
+        words.closed_at <= bars.first_fetched_at as is_backfilled,
+        case
+            when words.closed_at <= bars.first_fetched_at then 1
+            else
+                greatest(0, least(
+                    1,
+                    (sla.stale_seconds - {{ double('extract(epoch from words.first_seen_at - words.closed_at)') }})
+                    / (sla.stale_seconds - sla.target_seconds)
+                ))
+        end as freshness
+    from bars
+    inner join {{ ref('int_bars') }} as words
+        on words.series_id = bars.series_id and words.opened_at = bars.timestamp
+    inner join {{ ref('freshness_sla') }} as sla on sla.asset_class = bars.asset_class
+    -- A sample is expected for two days after the one before it.
+    left join lateral (
+        select
+            {% for measure in ['open_interest', 'long_short_ratio'] -%}
+            exists (
+                select 1
+                from {{ ref('int_futures_samples') }} as samples
+                where
+                    samples.symbol = bars.symbol
+                    and samples.asset_class = bars.asset_class
+                    and samples.measure = '{{ measure }}'
+                    and samples.sampled_at > words.closed_at - interval '2 days'
+                    and samples.sampled_at <= words.closed_at
+            ) as is_{{ measure }}_expected{{ ',' if not loop.last }}
+            {% endfor %}
+    ) as sampled on bars.asset_class = 'crypto'
+),
+
+final as (
+    select
+        id,
+        symbol,
+        asset_class,
+        timeframe,
+        timestamp,
+        session_date,
+        quality_score,
+        is_validated,
+        {{ double('fields_present') }} / fields_expected as fields_share,
+        {{ double('checks_made - bar_checks_failed - row_checks_failed') }} / checks_made as checks_share,
+        -- A feature that fails its check counts as missing; a bar outside the windows has none.
+        {{ double('case when is_in_windows then greatest(features_present - row_checks_failed, 0) else 0 end') }}
+        / greatest(features_present + features_missing, 1) as features_share,
+        {{ double('freshness') }} as freshness_share,
+        cast(fields_expected as integer) as fields_expected,
+        cast(fields_present as integer) as fields_present,
+        cast(features_present as integer) as features_present,
+        cast(features_missing as integer) as features_missing,
+        seconds_to_first_sight,
+        is_backfilled
+    from counted
+)
+
+select * from final
