@@ -538,6 +538,8 @@ def crypto_history(seed: int, warehouses: Sequence[Warehouse]) -> History:
             ("binance", "BTC", "1h"): 120,
             ("binance", "BTC", "1d"): 70,
             ("yahoo", "BTC", "1d"): 40,
+            # Three sources on one bar: two can outvote the third.
+            ("polygon", "BTC", "1d"): 35,
             ("binance", "ETH", "1h"): 300,
             ("yahoo", "ETH", "1h"): 50,
         },

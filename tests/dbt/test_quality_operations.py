@@ -17,7 +17,7 @@ import pytest
 from tests.dbt.test_bars import run_of, stock_bars
 from tests.oracle.bars import Bar, resample
 from tests.oracle.features import STEP
-from tests.warehouse import Answer, MakeWarehouse, Warehouse, bar_answer, crypto, stock
+from tests.warehouse import Answer, BuildFailed, MakeWarehouse, Warehouse, bar_answer, crypto, stock
 
 MARCH = datetime(2025, 3, 3, tzinfo=UTC)
 # A Thursday, 19:00 in New York.
@@ -25,11 +25,11 @@ NOW = datetime(2025, 3, 7, tzinfo=UTC)
 SATURDAY = datetime(2025, 3, 8, 17, tzinfo=UTC)
 MARTS = (
     "+bar_gaps +enrichment_status +data_source_log +feature_computation_log +data_quality_metrics +source_health"
-    " +backfill_state +source_reconciliation"
+    " +backfill_state +source_reconciliation +quality_components"
 )
 WRITTEN = (
     "enrichment_fetch_log", "enrichment_compute_log", "data_quality_metrics", "bar_gaps", "source_reconciliation",
-    "series_quality_by_day", "int_bar_gaps",
+    "series_quality_by_day", "int_bar_gaps", "int_bars_outvoted",
 )  # fmt: skip
 COMPARED = {
     "marts.enrichment_fetch_log": "created_at",
@@ -48,6 +48,8 @@ class Market:
     first_reconciled: Rows = field(default_factory=list)
     first_metrics: Rows = field(default_factory=list)
     first_computed: Rows = field(default_factory=list)
+    first_notes: Rows = field(default_factory=list)
+    failure: str = ""
     without_news: dict[str, str] = field(default_factory=dict)
 
     def rows(self, relation: str, where: str = "true", order: str = "1") -> Rows:
@@ -78,6 +80,11 @@ HOURS = run_of(MARCH, 96, "1h")
 DAYS: list[Bar] = list(resample(HOURS, source_step=timedelta(hours=1), timeframe="1d", calendar="24/7"))
 SESSIONS = stock_bars("1d", date(2025, 2, 3), date(2025, 3, 6))
 FIVE_MINUTES = stock_bars("5m", date(2025, 3, 3), date(2025, 3, 6))
+REFUSE = """
+create function refuse() returns trigger language plpgsql as $$ begin raise exception 'the disk''s full'; end $$;
+create trigger refuse before insert or update on marts.market_data_v2 execute function refuse();
+"""
+NOTED = "symbol = 'THREE' and timeframe = '1d'"
 ASKED_DAYS = (datetime(2025, 1, 30, 5, tzinfo=UTC), datetime(2025, 3, 7, 5, tzinfo=UTC))
 HOLE, HOLIDAY = 8, 12
 
@@ -130,6 +137,7 @@ def market(make_warehouse: MakeWarehouse) -> Market:
     state.first_reconciled = state.rows("marts.source_reconciliation", order="timestamp, other_source, field")
     state.first_metrics = state.rows("marts.data_quality_metrics", order="symbol, metric_date")
     state.first_computed = state.rows("marts.enrichment_compute_log", order="symbol, timeframe")
+    state.first_notes = state.rows("marts.market_data_v2", NOTED, "timestamp")
     state.without_news = warehouse.build(MARTS, without_staging=True)
     # The hole, a part of what was never asked for, and a correction arrive; one bar is amended.
     warehouse.load("polygon", answer("polygon", "AAA", "1d", SESSIONS[7:10], window(SESSIONS[7].timestamp, 72)))
@@ -138,6 +146,15 @@ def market(make_warehouse: MakeWarehouse) -> Market:
         answer("binance", "GAPS", "1h", [replace(HOURS[39], volume=D(7)), *HOURS[40:45]], (at[39], at[45])),
         answer("binance", "THREE", "1d", DAYS[:1], window(at[0], 24)),
     )
+    # One of the two that outvoted the first one takes it back.
+    warehouse.load("polygon", answer("polygon", "THREE", "1d", DAYS[2:3], window(at[48], 24)))
+    # Two builds break off: one ends after it has found out what to compute, one fails to write it.
+    warehouse.build("+int_frontier", without_staging=True)
+    warehouse.execute(REFUSE)
+    with pytest.raises(BuildFailed) as failure:
+        warehouse.build(MARTS, without_staging=True)
+    state.failure = str(failure.value)
+    warehouse.execute("drop function refuse() cascade")
     warehouse.build(MARTS, without_staging=True)
     return state
 
@@ -168,7 +185,7 @@ def test_the_plan_s_name_shows_the_same_requests(market: Market) -> None:
         "select count(*) as n, count(*) filter (where log.id is null) as unknown"
         " from marts.data_source_log as old full join marts.enrichment_fetch_log as log using (id)"
     )
-    assert row["n"] == 15 and row["unknown"] == 0
+    assert row["n"] == 16 and row["unknown"] == 0
 
 
 # ---------------------------------------------------------------- a run without news
@@ -260,7 +277,40 @@ def test_the_compute_log_counts_what_each_build_wrote(market: Market) -> None:
     assert "return_1h" not in first["AAA", "1d"]["missing_fields"], "not defined for days"
 
 
-STATUS = "newest_bar_closed_at, next_bar_closes_at, data_age_seconds, late_seconds, is_stale, sla_level, open_gaps"
+def test_a_build_that_broke_off_is_logged_by_the_next_one(market: Market) -> None:
+    log = market.rows("marts.enrichment_compute_log", order="symbol, timeframe, computation_timestamp")
+    gaps_1h = [row for row in log if (row["symbol"], row["timeframe"]) == ("GAPS", "1h")]
+    first, killed, failed_build, last = gaps_1h
+    assert [row["success"] for row in gaps_1h] == [True, False, False, True]
+    assert killed["error_details"].startswith("the build was killed")
+    assert "market_data" in market.failure and "the disk's full" in market.failure
+    assert "the build failed: market_data: " in failed_build["error_details"]
+    assert "the disk's full" in failed_build["error_details"]
+    assert [row["rows_computed"] for row in gaps_1h][1:3] == [0, 0] and last["rows_computed"] > 0
+    assert first["computation_timestamp"] < killed["computation_timestamp"] < failed_build["computation_timestamp"]
+    assert failed_build["computation_timestamp"] < last["computation_timestamp"]
+    # Only what those builds were about to compute, and once.
+    assert {row["symbol"] for row in log if not row["success"]} == {"GAPS", "THREE", "AAA"}
+    assert len({row["id"] for row in log}) == len(log)
+    assert market.rows("ops.computations") == []
+
+
+# ---------------------------------------------------------------- the score's parts
+
+
+def test_the_parts_of_a_score_make_it(market: Market) -> None:
+    rows = market.rows("marts.quality_components", order="id")
+    (bars,) = market.warehouse.query("select count(*) as n from marts.market_data_v2")
+    assert len(rows) == bars["n"] > 500
+    for row in rows:
+        parts = (
+            0.4 * row["fields_share"] + 0.3 * row["checks_share"] + 0.2 * row["features_share"]
+            + 0.1 * row["freshness_share"]
+        )  # fmt: skip
+        assert abs(float(row["quality_score"]) - parts) <= 0.005 + 1e-12, row
+    late = [row for row in rows if not row["is_backfilled"]]
+    assert {row["freshness_share"] for row in rows if row["is_backfilled"]} == {1}
+    assert all(row["seconds_to_first_sight"] >= 0 for row in late)
 
 
 @pytest.fixture(scope="module")
@@ -373,6 +423,25 @@ def test_each_field_is_compared_and_two_that_agree_outvote_the_third(market: Mar
     assert basis["binance", "polygon"] == "USDT against USD" and basis["polygon", "yahoo"] is None
 
 
+def test_an_outvoted_bar_says_so_until_the_others_differ(market: Market) -> None:
+    notes = [row["validation_notes"] for row in market.first_notes]
+    alone = "outvoted by other sources: "
+    # On the first day the exchange told a wrong close, and nothing else wrong.
+    assert notes == [f"{alone}close", None, f"{alone}close, high, low, open", None]
+    outvoted = market.first_notes[2]
+    assert outvoted["is_validated"] and outvoted["sma_20"] is None and outvoted["hlc3"] is not None, (
+        "noted, not held back"
+    )
+    now = market.rows("marts.market_data_v2", NOTED, "timestamp")
+    assert [row["validation_notes"] for row in now] == [None] * 4
+    assert market.rows("marts.source_reconciliation", "is_outvoted") == []
+    kept = market.rows("intermediate.int_bars_outvoted")
+    assert [row["outvoted_fields"] for row in kept] == [None, None]
+    # Others of the series were computed again, and not written: nothing of them differs.
+    written = {row["timestamp"] for row in now if row["updated_at"] > outvoted["updated_at"]}
+    assert written == {DAYS[0].timestamp, DAYS[1].timestamp, DAYS[2].timestamp}
+
+
 def test_our_own_days_are_held_against_the_exchange_s(market: Market) -> None:
     resampled = {"resampled_from": "1h", "source": "binance"}
     wrong = compared(market.first_reconciled, 0, **resampled)
@@ -395,7 +464,7 @@ def test_currencies_follow_from_the_source_s_name(market: Market) -> None:
 # ---------------------------------------------------------------- last, since it builds all anew
 
 
-def test_increments_give_what_a_full_refresh_gives(market: Market) -> None:
+def test_increments_give_what_a_full_refresh_gives_in_any_time_zone(market: Market) -> None:
     def content() -> dict[str, set[tuple[Any, ...]]]:
         return {
             relation: {
@@ -408,6 +477,10 @@ def test_increments_give_what_a_full_refresh_gives(market: Market) -> None:
                 (row["symbol"], row["timeframe"], row["gap_from"], row["gap_to"], row["verdict"], row["missing_bars"])
                 for row in market.rows("marts.bar_gaps", "repair_state <> 'repaired'")
             },
+            "notes": {
+                tuple(str(value) for name, value in row.items() if name not in ("computed_at", "updated_at"))
+                for row in market.rows("marts.market_data_v2")
+            },
             "days": {
                 tuple(str(value) for name, value in row.items() if name != "changed_in_load")
                 for row in market.rows("marts.series_quality_by_day", "bars > 0")
@@ -417,7 +490,9 @@ def test_increments_give_what_a_full_refresh_gives(market: Market) -> None:
     market.warehouse.now = SATURDAY
     market.warehouse.build(MARTS, without_staging=True)
     incremental = content()
-    market.warehouse.build(MARTS, full_refresh=True)
-    rebuilt = content()
-    for name, rows in incremental.items():
-        assert rows == rebuilt[name], name
+    # Where the process and its database sessions are does not matter either.
+    for zone in ("Asia/Tokyo", "America/Los_Angeles"):
+        market.warehouse.build(MARTS, full_refresh=True, time_zone=zone)
+        rebuilt = content()
+        for name, rows in incremental.items():
+            assert rows == rebuilt[name], (zone, name)
