@@ -141,7 +141,7 @@ final as (
     union all
 
     select
-        id, symbol, asset_class, timeframe, began_at, 0, null, null, false, error_details, current_timestamp, 0, null
+        id, symbol, asset_class, timeframe, began_at, 0, null, null, false, error_details, {{ warehouse_now() }}, 0, null
     from broken_off
 )
 
