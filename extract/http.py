@@ -56,6 +56,10 @@ class Unavailable(Exception):
         self.response = response
 
 
+class Blocked(Exception):
+    """Another thread has meanwhile been told to leave the source alone."""
+
+
 class Deferred(Unavailable):
     """The source wants to be left alone for longer than a worker should sleep."""
 
@@ -75,7 +79,7 @@ class Source:
     def __init__(self, name: str) -> None:
         self.name = name
         self.block = Block(name)
-        self._breaker = breaker.make(name, not_failures=(Deferred, Spent))
+        self._breaker = breaker.make(name, not_failures=(Blocked, Deferred, Spent))
         self._trial = threading.Lock()
         # After a 429 no other thread begins a request before this (monotonic seconds): that is what gets one banned.
         self._quiet_until = 0.0
@@ -98,9 +102,8 @@ class Source:
     def ask(self, send: Callable[[], Response], quota: Callable[[], int | None] = no_quota) -> Answer:
         """Send, with patience, and say what came of it. `send` is called once per attempt, `quota` after the answer."""
         asked_at, state = clock.now(), self.breaker_state
-        if until := self.block.until:
-            wish = f"not asked: {self.name} wants to be left alone until {until:%Y-%m-%d %H:%M:%S} UTC"
-            return Answer(asked_at, asked_at, state, error=wish)
+        if self.block.until:
+            return self._blocked(asked_at, state)
         if (pause := self._quiet_until - time.monotonic()) > 0:
             time.sleep(pause)
         is_trial = state != "CLOSED"
@@ -119,6 +122,9 @@ class Source:
 
         def attempt() -> Response:
             nonlocal asked_at, began
+            # A request that sleeps between two tries must not break a ban.
+            if self.block.until:
+                raise Blocked
             asked_at, began = clock.now(), time.perf_counter()
             return self._checked(send())
 
@@ -129,6 +135,8 @@ class Source:
                 response = _retrying()(attempt)
         except pybreaker.CircuitBreakerError:
             return self._refused(asked_at, state)
+        except Blocked:
+            return self._blocked(asked_at, state)
         except Spent as problem:
             error = f"not asked: {problem}"
             return Answer(asked_at, asked_at, state, quota_remaining=quota(), error=error, is_put_off=True)
@@ -162,6 +170,12 @@ class Source:
             quota_remaining=quota(),
             error=error,
         )
+
+    def _blocked(self, asked_at: datetime, state: str) -> Answer:
+        # The ban may have run out this very moment.
+        until = self.block.until or datetime.now(UTC)
+        error = f"not asked: {self.name} wants to be left alone until {until:%Y-%m-%d %H:%M:%S} UTC"
+        return Answer(asked_at, asked_at, state, error=error)
 
     def _refused(self, asked_at: datetime, state: str) -> Answer:
         error = f"not asked: the circuit breaker of {self.name} is open after repeated failures"

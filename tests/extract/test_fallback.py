@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import pytest
 
-from extract.budget import RequestsPerMinute, Spent
+from extract.budget import RequestsPerMinute, Spent, WeightPerMinute
 from extract.polygon import Polygon
 from tests.extract.conftest import AAPL, BTC, Market
 
@@ -54,6 +55,29 @@ def test_a_spent_budget_hands_a_series_to_the_next_source(market: Market, only_b
         {"state": "closed", "failures": 0}
     ]
     assert len([one for one in market.asked() if one["provider"] == "polygon"]) == 2
+
+
+def test_binances_weight_may_be_spent_too(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine tenths of what Binance allows a minute are ours."""
+    budget = WeightPerMinute("binance_spot", 6000)
+    with monkeypatch.context() as patch:
+        patch.setattr("extract.budget.time", SimpleNamespace(time=lambda: 1_700_000_000.0))
+        budget.wait(2, may_wait=False)
+        budget.observe(5399)
+        with pytest.raises(Spent, match="the weight of 6000 a minute for binance_spot is spent"):
+            budget.wait(2, may_wait=False)
+        budget.wait(1, may_wait=False)
+
+
+def test_a_series_goes_from_binance_to_polygon_when_the_weight_is_spent(
+    market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait(self: WeightPerMinute, weight: int = 1, may_wait: bool = True) -> None:
+        raise Spent("the weight is spent")
+
+    monkeypatch.setattr(WeightPerMinute, "wait", wait)
+    output = market.run("extract")
+    assert "BTC 1h: 482 rows from polygon" in output and not market.asked("klines")
 
 
 def test_without_another_source_a_series_waits(market: Market, spent_budget: list[bool]) -> None:

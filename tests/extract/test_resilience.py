@@ -87,6 +87,17 @@ def test_a_long_retry_after_blocks_the_source_for_all_runs(market: Market, waits
     assert market.query("select blocked_until > now() as yes from ops.source_budget where budget = 'binance'")[0]["yes"]
 
 
+def test_a_request_between_two_tries_does_not_break_a_ban(waits: list[float]) -> None:
+    source = Source("binance")
+
+    def banned_meanwhile() -> Reply:
+        source.block.set(3600)
+        raise TimeoutError
+
+    answer = source.ask(banned_meanwhile)
+    assert "wants to be left alone until" in str(answer.error) and waits == [30]
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 451])
 def test_answers_are_neither_retried_nor_held_against_the_source(waits: list[float], status: int) -> None:
     source = Source("binance")
