@@ -112,7 +112,7 @@ extract: $(RUNTIME) ## load what is new of every enabled asset [SYMBOLS= TIMEFRA
 	@$(BIN)/market extract $(selection) $(window)
 
 .PHONY: run
-run: $(RUNTIME) ## extract, build, alert: the whole pipeline under one lock
+run: $(RUNTIME) ## extract, build, alerts, metrics, site: the whole pipeline under one lock
 	@$(BIN)/market run
 
 .PHONY: schedule

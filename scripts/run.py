@@ -131,9 +131,18 @@ def run(
             record.note()
             record.step("alerts", _alerts)
             record.step("metrics", _metrics)
+            record.step("site", _site)
+            if record.failed_step in ("metrics", "site"):
+                # The alerts had been looked at before.
+                record.note()
+                record.step("alerts of late steps", _alerts)
             # The page shows this very run, as it has gone until here.
             record.note()
             record.step("site", _site)
+            if record.failed_step in ("metrics", "site"):
+                # The alerts had been looked at before.
+                record.note()
+                record.step("alerts of late steps", _alerts)
         except KeyboardInterrupt:
             record.interrupt()
             raise
@@ -215,6 +224,15 @@ def _site() -> Outcome:
     from scripts import site
 
     return DONE, str(site.build())
+
+
+def _site() -> Outcome:
+    from scripts import site
+
+    try:
+        return DONE, str(site.build())
+    except LookupError as problem:
+        raise StepFailed(str(problem)) from None
 
 
 def _execute(statement: str, *values: object) -> None:
