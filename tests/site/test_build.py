@@ -43,6 +43,43 @@ def test_tiles_read_marts_only_and_the_exposure_lists_them() -> None:
     assert read == {name.replace("marts.market_data", "marts.market_data_v2") for name in listed}
 
 
+def test_recent_sessions_tell_what_is_missing_and_what_is_due(built: Warehouse) -> None:
+    rows = built.query(
+        "select * from marts.series_recent_sessions where symbol = 'AAPL' and timeframe = '1d' order by session_date"
+    )
+    assert [row["sessions_ago"] for row in rows] == list(range(30, 0, -1)), "sessions, not days"
+    states = {f"{row['session_date']:%m-%d}": row["state"] for row in rows}
+    assert {day for day, state in states.items() if state == "missing"} == {"02-14", "02-18"}, "a holiday between"
+    assert set(states.values()) == {"missing", "complete"}
+    hours = built.query(
+        "select session_date, expected_bars, bars, state from marts.series_recent_sessions"
+        " where symbol = 'BTC' and timeframe = '1h' and bars < 24 order by session_date"
+    )
+    assert hours == [], "the hour that is missing lies further back"
+    weeks = built.query("select * from marts.series_recent_sessions where symbol = 'BTC' and timeframe = '1w'")
+    assert max(row["session_date"] for row in weeks).isoformat() == "2025-03-03"
+    assert min(weeks, key=lambda row: row["sessions_ago"])["state"] == "awaited", "the week is not over"
+    assert built.query("select * from marts.series_recent_sessions where symbol = 'NEW'") == [], "it never had a bar"
+
+
+def test_hours_and_lateness_are_told_for_later(built: Warehouse) -> None:
+    yahoo = built.query("select * from marts.source_health_by_hour where source = 'yahoo'")
+    assert [(row["requests"], row["failed_requests"], row["worst_breaker_state"]) for row in yahoo] == [(1, 1, "OPEN")]
+    row = built.query("select * from marts.enrichment_status where symbol = 'AAPL' and timeframe = '1d'")[0]
+    assert row["sla_level"] == "on time"
+    assert row["next_bar_closes_at"] <= row["late_from"] < row["critical_from"] < row["stale_from"]
+    none = built.query("select * from marts.enrichment_status where symbol = 'NEW' and timeframe = '1d'")[0]
+    assert none["stale_from"] is None
+
+
+def test_agreement_is_summed_up_per_pair(built: Warehouse) -> None:
+    told = built.query(
+        "select (select count(*) from marts.source_reconciliation) as compared,"
+        " (select coalesce(sum(compared_values), 0) from marts.source_agreement) as summed"
+    )[0]
+    assert told["compared"] == told["summed"]
+
+
 @pytest.mark.parametrize(
     ("change", "wrong"),
     [

@@ -317,7 +317,7 @@ Object.assign(warehouse, (() => {
       return words.map((word, n) => element("tr", {}, element("td", { className: "figures" }, n ? "" : button), element("td", { textContent: name }), element("td", { textContent: word })));
     });
     const head = element("thead", {}, element("tr", {}, ...["Bar", "What", "Details"].map((textContent) => element("th", { scope: "col", textContent }))));
-    const scroll = element("div", { className: "scroll", tabIndex: 0, ariaLabel: "Events" }, element("table", {}, head, element("tbody", {}, ...rows)));
+    const scroll = element("div", { className: "scroll", tabIndex: 0, ariaLabel: "Events, one row each" }, element("table", {}, head, element("tbody", {}, ...rows)));
     scroll.setAttribute("role", "region");
     $("events").replaceChildren(rows.length ? scroll : element("p", { className: "empty", textContent: "None: no correction, no gap, no split." }));
   }
