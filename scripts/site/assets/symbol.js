@@ -161,7 +161,7 @@ Object.assign(warehouse, (() => {
     const range = chart && drawn === key(series) ? chart.timeScale().getVisibleLogicalRange() : null;
     if (chart) chart.remove();
     const [ink, muted, line] = ["--ink", "--muted", "--line"].map(color);
-    chart = L.createChart($("chart"), {
+    chart = L.createChart($("plot"), {
       autoSize: true,
       layout: {
         background: { color: "transparent" }, textColor: muted, fontSize: 11, fontFamily: getComputedStyle(document.body).fontFamily,
@@ -305,7 +305,8 @@ Object.assign(warehouse, (() => {
     $("bar").dataset.time = data.t[i];
   }
 
-  const correction = (one) => `${one.field}: ${amount(one.old)} → ${amount(one.new)} (${one.reason.replaceAll("_", " ")}, ${one.corrected_by}, ${at(one.at)})`;
+  const exact = (value) => (value === null ? "–" : value.toLocaleString("en-US", { maximumSignificantDigits: 12 }));
+  const correction = (one) => `${one.field}: ${exact(one.old)} → ${exact(one.new)} (${one.reason.replaceAll("_", " ")}, ${one.corrected_by}, ${at(one.at)})`;
 
   function events() {
     const rows = marks().reverse().flatMap(({ i, kind, gap, text }) => {
