@@ -131,11 +131,6 @@ def run(
             record.note()
             record.step("alerts", _alerts)
             record.step("metrics", _metrics)
-            record.step("site", _site)
-            if record.failed_step in ("metrics", "site"):
-                # The alerts had been looked at before.
-                record.note()
-                record.step("alerts of late steps", _alerts)
             # The page shows this very run, as it has gone until here.
             record.note()
             record.step("site", _site)
@@ -218,12 +213,6 @@ def _metrics() -> Outcome:
     from scripts import metrics
 
     return DONE, f"written to {metrics.write()}"
-
-
-def _site() -> Outcome:
-    from scripts import site
-
-    return DONE, str(site.build())
 
 
 def _site() -> Outcome:
