@@ -167,9 +167,10 @@ doctor: $(RUNTIME) ## check configuration, keys, database, clock, symbols, lock,
 
 ##### Development
 
+# Two workers: a test waits for its Postgres half of the time. By file, since the fixtures of a file are dear.
 .PHONY: test
 test: $(EVERYTHING) ## set-up and the whole test suite [PG=15: on Debian's PostgreSQL 15]
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: lint
 lint: $(EVERYTHING) ## ruff, mypy, sqlfluff
