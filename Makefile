@@ -61,9 +61,11 @@ $(VENV)/.project: pyproject.toml scripts/environment.py $(VENV)/.requirements
 ifneq ($(strip $(UV)),)
 venv = [ -x $(BIN)/python ] || $(UV) venv --quiet --clear --python $(PYTHON) $(VENV)
 pip = $(UV) pip install --quiet --python $(BIN)/python
+fit = $(UV) pip check --quiet --python $(BIN)/python
 else
 venv = $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 pip = $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile
+fit = $(BIN)/python -m pip check --quiet
 endif
 
 # The lock is complete, so nothing is resolved (--no-deps): faster, and older versions of pip cannot stumble over extras.
@@ -172,8 +174,17 @@ doctor: $(RUNTIME) ## check configuration, keys, database, clock, symbols, lock,
 test: $(EVERYTHING) ## set-up and the whole test suite [PG=15: on Debian's PostgreSQL 15]
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
+# What looks like a secret and is none: the tests' canaries and the simulator's keys, and one path.
+FAKE_SECRETS := ^(simulator|secret-key|wrong-key|.*-(1234|4711)|canary-.*|\{CANARY\}.*|a b\#c|spot/daily/.*)$$
+
+.PHONY: secrets
+secrets: $(EVERYTHING) ## look for secrets in all files that git knows, and for packages that do not fit together
+	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --no-verify \
+		--exclude-files '\.lock$$|package-lock\.json$$' --exclude-secrets '$(FAKE_SECRETS)'
+	@$(fit)
+
 .PHONY: lint
-lint: $(EVERYTHING) ## ruff, mypy, sqlfluff
+lint: $(EVERYTHING) secrets ## ruff, mypy, sqlfluff, secrets
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -193,5 +204,5 @@ bench: $(EVERYTHING) ## the benchmarks, as ratios of one run (takes most of an h
 clean: ## stop the embedded Postgres and remove everything generated, its data and .venv included
 	@[ ! -x $(BIN)/python ] || $(BIN)/python -m scripts.postgres down
 	@rm -rf $(dir $(CHARTS)) .warehouse $(VENV) target logs site .dlt *.egg-info .coverage bench.json .user.yml
-	@rm -rf .hypothesis .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf .hypothesis .schemathesis .pytest_cache .mypy_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

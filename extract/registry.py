@@ -79,7 +79,9 @@ def load(path: Path | None = None) -> list[Asset]:
             try:
                 assets.append(_parse(row))
             except ValueError as error:
-                problems.append(f"line {reader.line_num} ({row.get('symbol') or 'no symbol'}): {error}")
+                symbol = row.get("symbol") or "no symbol"
+                shown = symbol if symbol.isprintable() else repr(symbol)
+                problems.append(f"line {reader.line_num} ({shown}): {error}")
     problems += _overlaps(assets)
     if problems:
         raise ConfigurationError(f"{path}:\n  " + "\n  ".join(problems))

@@ -2,8 +2,9 @@
 
 - market_extract owns raw_* and ops: extract, backfill, alerts. It reads marts (gaps are asked for again, alerts judged)
   and the alerts' rules.
-- market_transform owns what dbt builds: staging to marts. It reads raw_* and ops, and keeps its watermarks and notes in ops.
-- market_read reads marts: analysts, the API, the site. Its views read what is behind them with their owner's rights.
+- market_transform owns what dbt builds: staging to marts. It reads raw_* and ops, and keeps its notes in ops.
+- market_read reads marts and their history: analysts, the API, the site. Views read what is behind them with their
+  owner's rights.
 
 They cannot log in: give them to users. A user's password stays between that user and the server.
 """
@@ -33,7 +34,8 @@ roles market_extract, market_transform and market_read are in place. Give each u
 
 then in psql: \\password loader, and so on. PGUSER=loader for `market extract`, PGUSER=builder for `dbt build`,
 PGUSER=analyst for `market serve`. The user of `market run` does both: put it in market_extract and market_transform, and
-run `market roles` once more; do so, too, after an upgrade."""
+run `market roles` once more; do so, too, after an upgrade. A server that is to trigger runs needs that user, as the run
+has the server's settings; its own connections take market_read all the same."""
 
 _RELATIONS = """
 select relations.relkind, namespaces.nspname, relations.relname
@@ -70,20 +72,21 @@ _KINDS = {"r": "table", "p": "table", "v": "view", "m": "materialized view", "S"
 def create() -> None:
     """Make the roles, hand over what they own, grant what they read; all of it or nothing.
 
-    Raises ConfigurationError if the user may not create roles.
+    Raises ConfigurationError if the user may not create roles, reading.Unreadable if the database does not answer.
     """
-    try:
-        database.create_ops_tables()
-        with psycopg.connect(database.url(), application_name="market roles") as connection:
-            _create(connection)
-    except InsufficientPrivilege as error:
-        message = str(error).splitlines()[0]
-        raise ConfigurationError(f"{message}: run `market roles` as an administrator of the database") from None
+    with reading.plain_errors():
+        try:
+            with psycopg.connect(database.url(), application_name="market roles") as connection:
+                _create(connection)
+        except InsufficientPrivilege as error:
+            message = str(error).splitlines()[0]
+            raise ConfigurationError(f"{message}: run `market roles` as an administrator of the database") from None
 
 
 def _create(connection: psycopg.Connection) -> None:
     # Two at once would both try to create.
     connection.execute("select pg_advisory_xact_lock(%s)", (database.RUN_LOCK + 2,))
+    connection.execute(database.OPS_TABLES)
     for role in ROLES:
         if not connection.execute("select 1 from pg_roles where rolname = %s", (role,)).fetchone():
             _run(connection, "create role {} nologin", role)
@@ -106,9 +109,11 @@ def _create(connection: psycopg.Connection) -> None:
     for schema in RAW:
         _may_read(connection, schema, EXTRACT, TRANSFORM)
     _run(connection, "grant create on schema ops to {}", TRANSFORM)
-    _may_read(connection, "marts", TRANSFORM, READ)
-    # marts.market_data_as_of reads the history in the reader's own name, or it could not use an index.
-    _may_read(connection, "snapshots", TRANSFORM, READ)
+    # dbt makes a schema when a model says that it is in one.
+    _run(connection, "grant create on database {} to {}", connection.info.dbname, TRANSFORM)
+    # snapshots: marts.market_data_as_of reads the history in the reader's own name, or it could not use an index.
+    for schema in ("marts", "snapshots"):
+        _may_read(connection, schema, TRANSFORM, READ)
     _run(connection, "grant execute on all functions in schema marts to {}", READ)
     _run(connection, "grant {} to {}", READ, EXTRACT)
 

@@ -101,12 +101,24 @@ class Computation(Answer):
     failed_series: int
 
 
+class Run(Answer):
+    run_id: str
+    started_by: Literal["command", "schedule", "api"]
+    started_at: datetime
+    ended_at: datetime | None
+    status: Literal["running", "succeeded", "partly", "failed"]
+    exit_code: int | None
+    failed_step: str | None
+
+
 class Metrics(Fresh):
     """The age is that of the newest series of all; stale if an enabled series is."""
 
     sources: list[SourceMetrics]
     asset_classes: list[ClassMetrics]
     computation: Computation
+    runs: list[Run] = Field(description="the newest ten")
+    alerts_firing: int
 
 
 class QualitySummary(Answer):

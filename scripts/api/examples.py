@@ -45,6 +45,14 @@ EXAMPLES: dict[str, Any] = {
             "computed_at": "2013-03-02T02:00:00+00:00", "rows_computed": 4361, "feature_computation_time_ms": 1530,
             "rows_per_second": 2850, "failed_series": 0,
         },
+        "runs": [
+            {
+                "run_id": "0f9fb9a5a2a14c5ab7e0a1f1c0a9b0de", "started_by": "api",
+                "started_at": "2013-03-02T02:00:00+00:00", "ended_at": "2013-03-02T02:00:41+00:00",
+                "status": "succeeded", "exit_code": 0, "failed_step": None,
+            }
+        ],
+        "alerts_firing": 0,
     },
     "trigger": {"run_id": "0f9fb9a5a2a14c5ab7e0a1f1c0a9b0de", "status": "started"},
     "quality": {

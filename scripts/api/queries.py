@@ -139,7 +139,17 @@ select cast(json_build_object(
             left join quality on quality.asset_class = freshness.asset_class
         ) as classes
     ),
-    'computation', (select row_to_json(computed) from computed)
+    'computation', (select row_to_json(computed) from computed),
+    'runs', (
+        select coalesce(json_agg(newest order by newest.started_at desc), '[]')
+        from (
+            select run_id, started_by, started_at, ended_at, status, exit_code, failed_step
+            from marts.pipeline_runs
+            order by started_at desc
+            limit 10
+        ) as newest
+    ),
+    'alerts_firing', (select count(*) from marts.alerts where resolved_at is null)
 ) as text)
 """
 

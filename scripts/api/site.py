@@ -6,6 +6,7 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, PackageLoader, select_autoescape
+from starlette.routing import Match
 
 from extract import settings
 
@@ -25,12 +26,15 @@ def add_to(app: FastAPI) -> None:
     # A route, not a mount: a mount would answer to every method of every path of the API, too.
     @app.api_route("/{path:path}", methods=["GET", "HEAD"], include_in_schema=False)
     async def page(request: Request, path: str) -> Response:
+        # This route takes every GET, so also those to addresses that know other methods only.
+        allowed = [route for route in app.routes if route.matches(request.scope)[0] is Match.PARTIAL]
+        if allowed:
+            methods = sorted({method for route in allowed for method in getattr(route, "methods", ())})
+            raise HTTPException(405, "this address takes no GET", {"Allow": ", ".join(methods)})
         if path.startswith("api/"):
             raise HTTPException(404, "there is no such address; /docs lists all")
         if not directory.is_dir():
             if path:
                 raise HTTPException(404, "there is no such address; /docs lists all")
             return HTMLResponse(_templates.get_template("no_site.html").render(), 404)
-        if path and not path.endswith("/") and (directory / path).is_dir() and directory in (directory / path).parents:
-            return Response(status_code=307, headers={"Location": f"/{path}/"})
         return await files.get_response(path or ".", request.scope)

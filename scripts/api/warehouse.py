@@ -96,5 +96,7 @@ class _as_http:
             raise HTTPException(503, str(error), BUSY) from None
         if isinstance(error, psycopg.Error):
             message = reading.in_plain_words(error)
+            if isinstance(error, psycopg.errors.UndefinedFunction):
+                raise HTTPException(404, message) from None
             if message is not None:
                 raise HTTPException(503, message, BUSY) from None

@@ -18,6 +18,7 @@ import pytest
 import requests
 from psycopg import sql
 
+from extract import settings
 from scripts import roles
 from scripts.postgres import Server
 from tests.dbt.test_bars import run_of, stock_bars
@@ -28,12 +29,14 @@ ROOT = Path(__file__).resolve().parents[2]
 MARCH = datetime(2025, 3, 3, tzinfo=UTC)
 # A Thursday evening in New York.
 NOW = datetime(2025, 3, 14, 0, 30, tzinfo=UTC)
+BEFORE_THE_AMENDMENT = NOW - timedelta(minutes=20)
 HOURS = run_of(MARCH, 264, "1h")
 SESSIONS = stock_bars("1d", date(2025, 1, 2), date(2025, 3, 13))
 # What dbt would take, though the registry's own check does not: quotes, an end of statement, markup, a placeholder.
 HOSTILE = "x'\";drop--<b>&..%s"
 TOKEN = "canary-token-5f1c"
-BUILDER, READER, PASSWORD = "test_builder", "test_reader", "canary-password-9a2e"
+BUILDER, READER = "test_builder", "test_reader"
+PASSWORD = "canary-password-9a2e"
 
 
 @dataclass
@@ -53,7 +56,7 @@ def built(postgres: Server, projects: Callable[[str], Project]) -> Iterator[Ware
     """Two symbols and a hostile one, a failed answer, a gap, an amended bar. Read it only."""
     warehouse = Warehouse(Database(postgres, "readers"), projects("readers"))
     warehouse.reset()
-    warehouse.now = NOW
+    warehouse.now = BEFORE_THE_AMENDMENT
     warehouse.assets(
         [crypto("BTC", "1h", binance_futures=""), stock("AAPL", "1d"), crypto(HOSTILE, "1h", binance_futures="")]
     )
@@ -61,7 +64,7 @@ def built(postgres: Server, projects: Callable[[str], Project]) -> Iterator[Ware
     hours = [bar for number, bar in enumerate(HOURS) if number not in (100, 101)]
     warehouse.load(
         "binance",
-        bar_answer("binance", "BTC", "1h", hours, window=week, fetched_at=NOW - timedelta(minutes=5)),
+        bar_answer("binance", "BTC", "1h", hours, window=week, fetched_at=BEFORE_THE_AMENDMENT),
         bar_answer("binance", HOSTILE, "1h", HOURS[-5:], window=week),
         Answer(
             "bars", "BTC", None, "1h", week, status="failed",
@@ -84,13 +87,14 @@ def built(postgres: Server, projects: Callable[[str], Project]) -> Iterator[Ware
         f"create role {READER} login password '{PASSWORD}' in role market_read"
     )
     warehouse.environment = {"PGUSER": BUILDER, "PGPASSWORD": PASSWORD}
+    warehouse.now = NOW
     amended = replace(HOURS[50], close=HOURS[50].close + Decimal("0.01"), high=HOURS[50].high + 1)
     warehouse.load_bars("binance", "BTC", "1h", [amended])
     warehouse.build(without_staging=True)
     yield warehouse
     warehouse.database.drop()
     with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as connection:
-        for role in (BUILDER, READER, *roles.ROLES):
+        for role in (BUILDER, READER):
             connection.execute(sql.SQL("drop role {}").format(sql.Identifier(role)))
 
 
@@ -104,13 +108,17 @@ def served(built: Warehouse, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @contextmanager
-def serving(database: Database, directory: Path, **settings: str) -> Iterator[Served]:
+def serving(database: Database, directory: Path, **more: str) -> Iterator[Served]:
     """`market serve` on a free port until the end of the block."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    # A project of its own: the checkout may hold a site.
+    registry = directory / settings.ASSETS
+    registry.parent.mkdir(parents=True, exist_ok=True)
+    registry.touch()
     log = directory / "serve.log"
-    environment = {**os.environ, **database.environment, "PYTHONPATH": str(ROOT), **settings}
+    environment = {**os.environ, **database.environment, "PYTHONPATH": str(ROOT), **more}
     command = [sys.executable, "-m", "scripts.cli", "serve", "--port", str(port)]
     with log.open("wb") as file:
         process = subprocess.Popen(command, cwd=directory, env=environment, stdout=file, stderr=file)

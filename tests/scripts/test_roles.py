@@ -28,6 +28,7 @@ ALLOWED = {
         "select payload from raw_binance.responses",
         "select * from ops.pipeline_runs",
         "update ops.watermarks set load_no = load_no",
+        "create schema made",
         "create table intermediate.made (a int)",
         "delete from marts.market_data_v2",
         "drop view marts.source_health cascade",
@@ -55,7 +56,7 @@ FORBIDDEN = {
         "create table raw_binance.made (a int)",
         "drop table raw_binance.responses",
         "update ops.pipeline_runs set status = 'succeeded'",
-        "create schema made",
+        "drop schema ops cascade",
         "set role market_extract",
     ],
     "market_read": [
