@@ -21,8 +21,9 @@ SYMBOLS ?=
 TIMEFRAMES ?=
 SOURCE ?=
 SELECT ?=
-HOST ?=
-PORT ?=
+# Not from the environment: shells set HOST, and a server that listens to everybody must be asked for.
+HOST :=
+PORT :=
 EVERY ?=
 # By the environment, because it keeps quotes and line ends as they are.
 export SQL PG
