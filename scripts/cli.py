@@ -88,6 +88,22 @@ def schedule(
 
 
 @app.command()
+def prune(
+    older_than: Annotated[int, typer.Option("--older-than", min=0, help="days since the answer came")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would go, and how many bytes")] = False,
+) -> None:
+    """Drop raw payloads that told nothing new; no revision and no result changes, also in a full refresh."""
+    with _reporting():
+        from scripts import retention
+
+        pruned = retention.prune(timedelta(days=older_than), dry_run)
+        for one in pruned:
+            typer.echo(str(one))
+        payloads, size = sum(one.payloads for one in pruned), sum(one.bytes for one in pruned)
+        typer.echo(f"{'would drop' if dry_run else 'dropped'} {payloads} payloads, {size:,} bytes")
+
+
+@app.command()
 def alerts(
     send: Annotated[
         bool, typer.Option("--send", help="look anew, and tell ALERT_URLS what is new or has ended")

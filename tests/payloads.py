@@ -53,6 +53,15 @@ def polygon_splits(splits: Mapping[date, tuple[int, int]], ticker: str = "T") ->
     return {"results": rows, "status": "OK"}
 
 
+def polygon_dividends(dividends: Mapping[date, Decimal]) -> Payload:
+    """ex-date -> cash per share as traded."""
+    rows = [
+        {"id": f"E{day}", "ex_dividend_date": day.isoformat(), "cash_amount": amount, "currency": "USD", "ticker": "T"}
+        for day, amount in dividends.items()
+    ]
+    return {"results": rows, "status": "OK"}
+
+
 def binance_klines(bars: Iterable[Bar], timeframe: str) -> Payload:
     """A klines answer: 12 fields a row, numbers as text of 8 decimals."""
     step = STEP[timeframe]
@@ -86,8 +95,10 @@ def yahoo_chart(
     time_zone: str = "America/New_York",
     splits: Mapping[date, tuple[int, int]] | None = None,
     day_starts_at: timedelta = timedelta(hours=9, minutes=30),
+    dividends: Mapping[date, Decimal] | None = None,
 ) -> Payload:
-    """A chart answer. `bars` carry Yahoo's own (split-adjusted) prices; days are stamped at the exchange's open."""
+    """A chart answer. `bars` carry Yahoo's own (split-adjusted) prices, `dividends` its adjusted amounts; days are
+    stamped at the exchange's open."""
     shift = day_starts_at if timeframe in ("1d", "1w") and time_zone != "UTC" else timedelta(0)
     quote = {field: [getattr(bar, field) for bar in bars] for field in ("open", "high", "low", "close", "volume")}
     events = {
@@ -99,10 +110,15 @@ def yahoo_chart(
         }
         for day, (new, old) in (splits or {}).items()
     }
+    paid = {
+        str(_split_stamp(day)): {"date": _split_stamp(day), "amount": amount}
+        for day, amount in (dividends or {}).items()
+    }
+    told = ({"splits": events} if events else {}) | ({"dividends": paid} if paid else {})
     result = {
         "meta": {"exchangeTimezoneName": time_zone, "dataGranularity": timeframe},
         "timestamp": [int((bar.timestamp + shift).timestamp()) for bar in bars],
-        **({"events": {"splits": events}} if events else {}),
+        **({"events": told} if told else {}),
         "indicators": {"quote": [quote]},
     }
     return {"chart": {"result": [result], "error": None}}

@@ -320,13 +320,15 @@ class Warehouse:
 
 
 def bar_answer(provider: str, symbol: str, timeframe: str, bars: Sequence[Bar], **answer: Any) -> Answer:
-    """One bar answer in the provider's form. Keywords of yahoo_chart(): splits, price_time_zone."""
+    """One bar answer in the provider's form. Keywords of yahoo_chart(): splits, dividends, time_zone."""
     window = answer.pop("window", None)
     if window is None and bars:
         window = (bars[0].timestamp, bars[-1].timestamp + STEP[timeframe])
     payload: payloads.Payload
     if provider == "yahoo":
-        chart = {name: answer.pop(name) for name in ("splits", "time_zone", "day_starts_at") if name in answer}
+        chart = {
+            name: answer.pop(name) for name in ("splits", "dividends", "time_zone", "day_starts_at") if name in answer
+        }
         payload = payloads.yahoo_chart(bars, timeframe, **chart)
         answer.setdefault("origin", "chart")
     elif provider == "polygon":

@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 Manifest = dict[str, Any]
 Rule = Callable[[Manifest], Iterator[str]]
 
-PROVIDERS = ("polygon", "binance", "yahoo", "coinmetrics", "ops")
+PROVIDERS = ("polygon", "binance", "yahoo", "coinmetrics", "ops", "legacy")
 # What engines spell differently, or what our style leaves out; only the portability macros may.
 UNPORTABLE = {
     "`::`": re.compile(r"::"),

@@ -1,3 +1,4 @@
+{{ config(post_hook='{{ write_old_table() }}') }}
 -- The daily bars under the names and types of the old market_data table, for readers that have not moved yet.
 with
 
