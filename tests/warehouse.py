@@ -298,6 +298,18 @@ class Warehouse:
             raise BuildFailed("\n".join(failed))
         return {relation: str(result.message) for relation, result in relations}
 
+    def operate(self, macro: str) -> None:
+        """`dbt run-operation` in this process. BuildFailed if it failed."""
+        from dbt.cli.main import dbtRunner
+
+        directory = str(self.project.directory)
+        arguments = ["run-operation", macro, "--quiet", "--project-dir", directory, "--profiles-dir", directory]
+        arguments += ["--target-path", f"{directory}/target", "--log-path", f"{directory}/logs"]
+        with _process_environment({**self.database.environment, **self.environment, **self._clock()}, None):
+            outcome = dbtRunner().invoke(arguments)
+        if not outcome.success:
+            raise BuildFailed(str(outcome.exception or outcome.result))
+
     def _clock(self) -> dict[str, str]:
         return {"WAREHOUSE_NOW": self.now.isoformat()}
 

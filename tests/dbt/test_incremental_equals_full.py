@@ -59,14 +59,14 @@ def rows_of(warehouse: Warehouse, relation: str) -> Rows:
     return Counter(tuple(row.items()) for row in warehouse.query(f"select {texts} from {relation}"))
 
 
-def build_anew(warehouse: Warehouse) -> None:
+def build_anew(warehouse: Warehouse, select: str = SELECTED) -> None:
     """Drop all that dbt made, its watermarks too, and build from the raw rows and the corrections by hand."""
     warehouse.execute(f"drop schema if exists {', '.join(BUILT_SCHEMAS)} cascade")
     notes = warehouse.query("select tablename from pg_tables where schemaname = 'ops'")
     for note in notes:
         if note["tablename"] != "manual_corrections":
             warehouse.execute(f"drop table ops.{note['tablename']} cascade")
-    warehouse.build(SELECTED)
+    warehouse.build(select)
 
 
 def assert_equal(incremental: Warehouse, full: Warehouse, history: History) -> None:

@@ -65,8 +65,7 @@ placed as (
             and revisions.source = 'yahoo'
     where
         (revisions.source = 'manual' or {{ place_in_list('revisions.source', 'series.sources_in_order') }} is not null)
-        and (series.active_from is null or slots.slot_date >= series.active_from)
-        and (series.active_to is null or slots.slot_date <= series.active_to)
+        and {{ is_listed_on('slots.slot_date') }}
 ),
 
 as_traded as (

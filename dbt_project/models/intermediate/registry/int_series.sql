@@ -32,6 +32,14 @@ fetched as (
         max(assets.calendar) as calendar,
         min(assets.active_from) as active_from,
         case when count(assets.active_to) = count(*) then max(assets.active_to) end as active_to,
+        -- Between two rows of a symbol it may have been listed nowhere.
+        sum(coalesce(assets.active_to, date '9999-12-31') - coalesce(assets.active_from, date '0001-01-01') + 1)
+        < max(coalesce(assets.active_to, date '9999-12-31')) - min(coalesce(assets.active_from, date '0001-01-01')) + 1
+            as has_pause,
+        string_agg(
+            concat_ws('..', assets.active_from, assets.active_to), ' '
+            order by coalesce(assets.active_from, date '0001-01-01')
+        ) as listed_spans,
         max(assets.sources_in_order) as sources_in_order,
         max(assets.binance_futures) as futures_symbol,
         max(assets.coinmetrics) as coinmetrics_symbol,
@@ -104,6 +112,8 @@ series as (
         end as grid,
         based.active_from,
         based.active_to,
+        based.has_pause,
+        based.listed_spans,
         based.sources_in_order,
         based.futures_symbol,
         based.coinmetrics_symbol,
@@ -127,7 +137,10 @@ final as (
     select
         *,
         -- What decides which bars belong to the series: when this changes, the series is selected anew.
-        md5(concat_ws('|', calendar, grid, fetched_minutes, sources_in_order, active_from, active_to)) as rules
+        md5(concat_ws(
+            '|', calendar, grid, fetched_minutes, sources_in_order, active_from, active_to,
+            case when has_pause then listed_spans end
+        )) as rules
     from series
 )
 

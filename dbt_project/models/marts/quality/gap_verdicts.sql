@@ -202,8 +202,7 @@ sessions as (
             and slots.grid = series.grid
             and slots.slot_date >= stretches.first_session
             and slots.slot_date <= stretches.last_session
-            and (series.active_from is null or slots.slot_date >= series.active_from)
-            and (series.active_to is null or slots.slot_date <= series.active_to)
+            and {{ is_listed_on('slots.slot_date') }}
 ),
 
 timed as (
