@@ -21,6 +21,8 @@ SYMBOLS ?=
 TIMEFRAMES ?=
 SOURCE ?=
 SELECT ?=
+OLDER_THAN ?=
+DRY_RUN ?=
 # Not from the environment: shells set HOST, and a server that listens to everybody must be asked for.
 HOST :=
 PORT :=
@@ -132,6 +134,16 @@ rebuild: $(RUNTIME) ## after a formula was corrected: SELECT="atr vwap_20" compu
 	@$(if $(SELECT),,echo 'name the features whose formula changed: make rebuild SELECT="atr"' >&2; exit 78)
 	@$(BIN)/python -m scripts.postgres up
 	@$(BIN)/dbt build --vars '{rebuild: "$(SELECT)"}'
+
+.PHONY: prune
+prune: $(RUNTIME) ## drop raw payloads that told nothing new: OLDER_THAN=90 (days) [DRY_RUN=1: only say which]
+	@$(if $(OLDER_THAN),,echo 'say how many days old: make prune OLDER_THAN=90' >&2; exit 78)
+	@$(BIN)/market prune --older-than $(OLDER_THAN) $(if $(DRY_RUN),--dry-run)
+
+.PHONY: restore-legacy
+restore-legacy: $(RUNTIME) ## fill the old table market_data with every daily bar it lacks: the way back to the old system
+	@$(BIN)/python -m scripts.postgres up
+	@$(BIN)/dbt run-operation restore_old_table
 
 .PHONY: backfill
 backfill: $(RUNTIME) ## load history: START=2024-01-01 END=2024-12-31 [SYMBOLS="BTC AAPL" TIMEFRAMES="1h 1d"]

@@ -378,18 +378,18 @@ def _restore(warehouse: Warehouse) -> None:
 
 def test_a_split_touches_nothing_before_its_ex_date(years: Warehouse) -> None:
     """And one that is moved or retracted leaves no trace at its old ex-date: SYN is, to the bit, what it was before."""
-    values = "select * from marts.market_data_v2 where symbol = 'SYN' order by timestamp"
 
-    def rows() -> dict[datetime, dict[str, Any]]:
-        return {row["timestamp"]: row for row in years.query(values)}
+    def rows() -> dict[int, dict[str, Any]]:
+        return {row["id"]: row for row in years.query("select * from marts.market_data_v2 where symbol = 'SYN'")}
 
     untouched = rows()
     years.now = NOW + timedelta(hours=1)
     years.load("polygon", told_splits({EX_DATE: (2, 1)}, years.now))
     years.build(SELECTED, without_staging=True)
     split = rows()
-    touched = [at for at in split if split[at] != untouched[at]]
-    before = [at for at in touched if split[at]["session_date"] < EX_DATE and split[at]["timeframe"] == "1d"]
+    touched = [row for key, row in split.items() if row != untouched[key]]
+    days = {"1d": timedelta(0), "1w": timedelta(days=6)}
+    before = [row for row in touched if row["session_date"] + days[row["timeframe"]] < EX_DATE]
     print(
         f"a split injected mid-history: {len(touched)} of {len(split)} rows touched, {len(before)} before its ex-date"
     )
@@ -423,9 +423,9 @@ def test_a_split_touches_nothing_before_its_ex_date(years: Warehouse) -> None:
     ]
     changing = EXCLUDED_COLUMNS | {"revision", "amended_from"}
     restored = rows()
-    for at, row in untouched.items():
-        differing = {name for name in row if row[name] != restored[at][name]} - changing
-        assert not differing, (at, differing)
+    for key, row in untouched.items():
+        differing = {name for name in row if row[name] != restored[key][name]} - changing
+        assert not differing, (row["timeframe"], row["timestamp"], differing)
 
 
 # ---------------------------------------------------------------- pruned

@@ -30,7 +30,8 @@ fetched as (
         timeframes.timeframe,
         timeframes.step_minutes,
         max(assets.calendar) as calendar,
-        min(assets.active_from) as active_from,
+        -- An empty date is no bound: a rename whose first row has none goes back to the beginning.
+        case when count(assets.active_from) = count(*) then min(assets.active_from) end as active_from,
         case when count(assets.active_to) = count(*) then max(assets.active_to) end as active_to,
         -- Between two rows of a symbol it may have been listed nowhere.
         sum(coalesce(assets.active_to, date '9999-12-31') - coalesce(assets.active_from, date '0001-01-01') + 1)

@@ -1,5 +1,6 @@
 {{ config(materialized='view') }}
--- Which symbols are below the quality that is wanted, over the days of each rule's window.
+-- Which symbols are below the quality that is wanted, over the days of each rule's window; and whose prices and splits
+-- contradict each other.
 with
 
 rules as (
@@ -54,6 +55,25 @@ final as (
         || cast(round(value, 2) as text) || ', wanted are ' || cast(wanted as text) as message
     from scored
     where value < wanted
+
+    union all
+
+    select
+        rules.rule,
+        suspicions.asset_class || ' ' || suspicions.symbol,
+        cast(count(*) as numeric(20, 4)),
+        cast(rules.threshold as numeric(20, 4)),
+        'prices and splits contradict each other: ' || max(suspicions.suspicion) || ' on '
+        || cast(max(suspicions.session_date) as text)
+    from {{ ref('split_suspicions') }} as suspicions
+    inner join rules
+        on
+            rules.rule = 'split_suspicion'
+            and suspicions.session_date > {{ local_date(
+                warehouse_now() ~ ' - ' ~ minutes('60 * rules.window_hours'), "'UTC'"
+            ) }}
+    group by rules.rule, rules.threshold, suspicions.asset_class, suspicions.symbol
+    having count(*) > rules.threshold
 )
 
 select * from final
