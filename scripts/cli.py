@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -63,7 +63,9 @@ def extract(
 @app.command("run")
 def run_all(
     run_id: Annotated[str | None, typer.Option("--run-id", help="the run's name; made up by default")] = None,
-    started_by: Annotated[str, typer.Option("--started-by", help="command, schedule or api")] = "command",
+    started_by: Annotated[
+        Literal["command", "schedule", "api"], typer.Option("--started-by", help="who asks for it, for the record")
+    ] = "command",
 ) -> None:
     """Extract, build, alert: the whole pipeline once, under one lock (exit code 75: another run holds it)."""
     with _reporting():
