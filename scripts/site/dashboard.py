@@ -24,7 +24,7 @@ from scripts.site.queries import read
 HERE = Path(__file__).parent
 CHARTS = HERE / "node_modules" / "lightweight-charts"
 CHARTS_SCRIPT = CHARTS / "dist" / "lightweight-charts.standalone.production.js"
-RUNBOOK = Path("dbt_project/docs/runbook.md")
+GUIDES = Path("dbt_project/docs")
 DAY = 86_400
 # Bars of a series that its page can draw; a longer past is a query away.
 BARS = 800
@@ -74,7 +74,7 @@ def build(
         # Ages are those of the marts' own time where that stands still (demo, replays), else of the reader's clock.
         "frozen_now": state["clock"],
         "documents": [name for name in ("docs", "lineage") if (target / name / "index.html").exists()],
-        "has_runbook": write_runbook(target),
+        "has_runbook": write_guides(target),
         "has_dictionary": (target / "features.html").exists(),
         "has_charts": has_charts,
     }
@@ -119,14 +119,14 @@ def copy_assets(target: Path) -> bool:
     return True
 
 
-def write_runbook(target: Path) -> bool:
-    """The runbook as a page, so that an alert can lead to its line; whether there is one."""
-    runbook = settings.project_directory() / RUNBOOK
-    if not runbook.exists():
-        return False
-    page = environment().get_template("runbook.html.j2")
-    write(target / "runbook.html", page.render(text=markdown(runbook.read_text())))
-    return True
+def write_guides(target: Path) -> bool:
+    """The guides of the project as pages, so that an alert can lead to its line of the runbook; whether there is one."""
+    guides = target / "guides"
+    guides.mkdir(exist_ok=True)
+    page = environment().get_template("guide.html.j2")
+    for path in sorted((settings.project_directory() / GUIDES).glob("*.md")):
+        write(guides / f"{path.stem}.html", page.render(title=path.stem, text=markdown(path.read_text())))
+    return (guides / "runbook.html").exists()
 
 
 # ---------------------------------------------------------------- what the dashboard shows

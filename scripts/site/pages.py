@@ -78,8 +78,11 @@ def inline(text: str) -> Markup:
 
 
 def markdown(text: str) -> Markup:
-    """A whole text; its headings can be linked to by what they say."""
+    """A whole text; its headings can be linked to by what they say, and links to its neighbours lead to their pages."""
     tokens = _markdown.parse(text)
+    for child in (child for token in tokens for child in token.children or ()):
+        if child.type == "link_open":
+            child.attrSet("href", re.sub(r"^([\w-]+)\.md(?=#|$)", r"\1.html", str(child.attrGet("href"))))
     for heading, content in pairwise(tokens):
         if heading.type == "heading_open":
             heading.attrSet("id", re.sub(r"[^a-z0-9_]+", "-", content.content.lower()).strip("-"))

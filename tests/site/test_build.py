@@ -221,3 +221,16 @@ def test_figures_are_told_as_people_read_them() -> None:
 def test_the_clock_of_the_marts_is_on_the_page(built: Warehouse, tmp_path: Path) -> None:
     site.build(tmp_path, url=built.database.dsn)
     assert f'data-now="{NOW.timestamp():.0f}"' in (tmp_path / "index.html").read_text()
+
+
+def test_alerts_lead_to_their_line_of_the_runbook(
+    built: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    site.build(tmp_path, url=built.database.dsn)
+    assert 'href="guides/runbook.html#run_failed"' in (tmp_path / "index.html").read_text()
+    runbook = (tmp_path / "guides" / "runbook.html").read_text()
+    assert 'id="run_failed"' in runbook
+    for name in re.findall(r'href="([\w-]+\.html)', runbook):
+        assert (tmp_path / "guides" / name).exists(), name
+    assert markdown("[a](b.md#c) [d](https://e.f/g.md)").count(".html") == 1
