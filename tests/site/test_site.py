@@ -188,7 +188,7 @@ def test_ages_and_states_are_those_of_the_reader_s_moment(
     fresh, _ = open_page("index.html", tmp_path.as_uri(), clock=built_at + 60)
     assert state(fresh, "AAPL") == ("3 h", "on time")
     assert fresh.is_hidden("#stale-page")
-    assert fresh.inner_text("#stale-count") == "1", "NEW has no bar"
+    assert fresh.inner_text("#stale-count") == "3", "BTC was last asked nine hours ago, 1h and 4h; NEW has no bar"
     week, _ = open_page("index.html", tmp_path.as_uri(), clock=built_at + 7 * 86_400)
     assert state(week, "AAPL") == ("7 d", "stale")
     assert week.is_visible("#stale-page")

@@ -14,9 +14,10 @@
       const closed_at = number(row.dataset.closed);
       const found = level({
         closed_at, late_from: number(row.dataset.late), critical_from: number(row.dataset.critical),
-        stale_from: number(row.dataset.stale), is_expected: row.dataset.expected === "1",
+        stale_from: number(row.dataset.stale),
       });
-      counts[found] += 1;
+      // A series that is resampled has no bars because its base has none: that one counts.
+      if (found !== "no data" || row.dataset.expected === "1") counts[found] += 1;
       const age = row.querySelector("[data-age]");
       age.textContent = closed_at ? duration(now() - closed_at) : "–";
       age.dataset.value = closed_at ? now() - closed_at : "";

@@ -17,7 +17,7 @@ const warehouse = (() => {
 
   // What a series is at this instant, judged by the instants that the warehouse gave it.
   function level(series) {
-    if (!series.closed_at) return series.is_expected === false ? "on time" : "no data";
+    if (!series.closed_at) return "no data";
     for (const name of ["stale", "critical", "late"]) {
       const from = series[`${name}_from`];
       if (from && now() > from) return name;
