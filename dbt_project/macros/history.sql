@@ -218,6 +218,13 @@
     {%- endif %}
 {% endmacro %}
 
+{# Post-hook of the history: statistics of the new table, which the same run reads; autovacuum keeps them up to date. #}
+{% macro analyze_once() %}
+    {%- if execute and run_query("select 1 from pg_class where oid = to_regclass('" ~ this ~ "') and reltuples < 0").rows %}
+    analyze {{ this }}
+    {%- endif %}
+{% endmacro %}
+
 {# Post-hook of data_corrections: what is recorded of a bar goes with it (the history keeps it; should the bar come back,
    so does this). Then nobody needs the list of deleted bars any more. #}
 {% macro forget_corrections_of_deleted_bars() %}
