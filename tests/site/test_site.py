@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -67,7 +68,7 @@ def open_page(browser: Browser, pages: Path) -> Iterator[OpenPage]:
         page.on("pageerror", lambda error: seen.errors.append(str(error)))
         page.on("request", lambda request: seen.outside.append(request.url) if is_outside(request.url, base) else None)
         if clock:
-            page.clock.set_fixed_time(clock * 1000)
+            page.clock.set_fixed_time(datetime.fromtimestamp(clock, UTC))
         page.goto(f"{base}/{address}")
         page.wait_for_selector(READY.get(address) or f"body[data-ready='{address.partition('#')[2]}']")
         return page, seen
