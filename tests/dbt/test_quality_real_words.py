@@ -148,7 +148,9 @@ def test_our_days_of_minutes_beside_the_tape_s(recorded: Recorded) -> None:
     compared = {(row["symbol"], row["timeframe"], row["field"]): row for row in rows}
     for field in ("open", "high", "low", "close"):
         assert compared["AAPL", "1d", field]["bars"] == 3
-        assert compared["MSFT", "1h", field]["bars"] > 200
+        assert compared["AAPL", "1d", field]["within"] == 3
+        hours = compared["MSFT", "1h", field]
+        assert hours["bars"] == hours["within"] == 274 and hours["most"] == 0
 
 
 def test_no_gap_where_the_clocks_change(recorded: Recorded) -> None:
