@@ -60,8 +60,10 @@ def csv_bars(path: Path, since: date) -> list[Bar]:
         stamp = datetime.fromisoformat(row["date"])
         if stamp.date() >= since:
             zone = NEW_YORK if len(row["date"]) == 10 else UTC
-            values = (Decimal(row[name]) for name in ("open", "high", "low", "close", "volume"))
-            bars.append(Bar(stamp.replace(tzinfo=zone).astimezone(UTC), *values))
+            opened, high, low, close, volume = (
+                Decimal(row[name]) for name in ("open", "high", "low", "close", "volume")
+            )
+            bars.append(Bar(stamp.replace(tzinfo=zone).astimezone(UTC), opened, high, low, close, volume))
     return bars
 
 
@@ -70,8 +72,8 @@ def yfinance_days(path: Path) -> dict[date, Bar]:
     for row in csv.DictReader(path.open()):
         day = date.fromisoformat(row["Date"][:10])
         stamp = datetime.combine(day, time(), NEW_YORK).astimezone(UTC)
-        values = (Decimal(row[name]) for name in ("Open", "High", "Low", "Close", "Volume"))
-        bars[day] = Bar(stamp, *values)
+        opened, high, low, close, volume = (Decimal(row[name]) for name in ("Open", "High", "Low", "Close", "Volume"))
+        bars[day] = Bar(stamp, opened, high, low, close, volume)
     return dict(sorted(bars.items()))
 
 
