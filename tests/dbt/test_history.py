@@ -23,11 +23,15 @@ from extract.settings import ConfigurationError
 from scripts import leakage, manual_corrections
 from tests.conftest import ROOT
 from tests.dbt.histories import History
+from tests.dbt.test_bars import run_of
 from tests.dbt.test_incremental_equals_full import row_versions
+from tests.oracle.features import STEP
 from tests.warehouse import BuildFailed, MakeWarehouse, Warehouse, crypto
 
 BUILT = "+data_corrections feature_rewrites"
 HISTORY = "snapshots.market_data_history"
+HONEST = "cast(sma_20 as numeric(19, 10)) as sma_20"
+LOOKS_AHEAD = "cast(lead(close) over (partition by series_id order by opened_at) as numeric(19, 10)) as sma_20"
 
 
 @dataclass
@@ -364,6 +368,26 @@ def test_nothing_stored_bar_by_bar_had_looked_ahead(told: Told) -> None:
     assert {"bar corrected", "bar came late"} <= certificate.explained.keys()
     assert certificate.rewritten > 1000
     assert '"clean": true' in certificate.as_json()
+
+
+def test_a_feature_that_looks_ahead_is_found(make_warehouse: MakeWarehouse) -> None:
+    """An average that is the next close: NULL while the bar is the last one, known when all is computed anew."""
+    warehouse = make_warehouse("leaky")
+    mart = warehouse.project.directory / "dbt_project/models/marts/market_data/market_data_v2.sql"
+    good = mart.read_text()
+    assert HONEST in good
+    mart.write_text(good.replace(HONEST, LOOKS_AHEAD))
+    bars = run_of(datetime(2025, 1, 1, tzinfo=UTC), 61, "1h")
+    warehouse.assets([crypto("BTC", "1h")])
+    for loaded in (bars[:60], bars[60:]):
+        warehouse.now = loaded[-1].timestamp + STEP["1h"]
+        warehouse.load_bars("binance", "BTC", "1h", loaded)
+        warehouse.build(BUILT)
+    warehouse.build("int_frontier+,+market_data_v2 market_data_history", full_refresh=True, without_staging=True)
+    certificate = leakage.check(warehouse.database.dsn)
+    assert not certificate.is_clean
+    found = {(row["timestamp"], row["feature"]) for row in certificate.examples if row["timeframe"] == "1h"}
+    assert found == {(bars[59].timestamp, "sma_20")}
 
 
 def test_a_value_written_by_hand_is_found(told: Told) -> None:
