@@ -182,6 +182,23 @@ class History:
         for series, count in self.initial_bars.items():
             self._list(series, count)
 
+    def disagree(self) -> None:
+        """The source that supplies a bar tells it 3 % off, where two others have it too: they outvote it."""
+        pick = random.Random(f"{self.seed} disagree")
+        for symbol, timeframe in sorted({series[1:] for series in self.bars}):
+            told = [series for series in self.bars if series[1:] == (symbol, timeframe)]
+            if len(told) < 3:
+                continue
+            series = (self.registry[symbol][-1]["source_priority"].split()[0], symbol, timeframe)
+            common = sorted(set.intersection(*(set(self.bars[one]) - self.held_back[one] for one in told)))
+            for opened in pick.sample(common, k=min(3, len(common))):
+                old, k = self.bars[series][opened], Decimal("1.03")
+                new = replace(old, open=old.open * k, high=old.high * k, low=old.low * k, close=old.close * k)
+                self.bars[series][opened] = new
+                for warehouse in self.warehouses:
+                    warehouse.load_bars(*series, [new])
+                self._say(f"{series} alone at {opened:%Y-%m-%d %H:%M}")
+
     def _list(self, series: Series, count: int) -> None:
         """Make the series' last `count` final bars and load them in a few answers."""
         span = count * STEP[series[2]] * (1 if self.calendar(series[1]) == "24/7" else 9)

@@ -127,6 +127,7 @@ def row_versions(warehouse: Warehouse) -> dict[str, list[tuple[str, str, str]]]:
 
 def run(history: History, incremental: Warehouse, full: Warehouse, steps: int, breaks_off: bool = False) -> None:
     history.begin()
+    history.disagree()
     incremental.build(SELECTED)
     chance = random.Random(history.seed)
     outvoted: set[tuple[int, datetime]] = set()
@@ -160,7 +161,6 @@ def run(history: History, incremental: Warehouse, full: Warehouse, steps: int, b
     rows = len(rows_of(incremental, "intermediate.int_bars"))
     assert rows > 800, "the history is too small to prove anything"
     print(f"{len(outvoted)} bars were outvoted at some time")
-    assert outvoted or all(key[1] != "BTC" for key in history.bars), "the history outvotes no bar"
 
 
 @pytest.mark.parametrize("make_history", [crypto_history, stock_history], ids=["crypto", "stocks"])
