@@ -62,7 +62,7 @@ answers as (
         answers.source, answers.kind, answers.ticker, answers.told_after, answers.told_before,
         coalesce(answers.timeframe, '') as timeframe, answers.window_start, answers.fetched_at, loads.load_no
     from {{ ref('stg_' ~ provider ~ '__action_answers') }} as answers
-    inner join loads on loads.provider = answers.source and loads.load_id = answers.load_id
+    inner join loads on loads.provider = answers.source and loads.load_id = answers.load_id -- noqa: AL04
     where {{ is_new_load('int_action_words', 'answers.load_id') }}
     {% if not loop.last %}union all{% endif %}
     {% endfor %}

@@ -21,7 +21,9 @@ adjusted as (
         bars.close,
         bars.volume,
         bars.split_factor / adjustments.split_factor_today as split_adjustment,
-        case when bars.session_date >= adjustments.dividends_known_from then adjustments.dividend_factor end as dividend_adjustment,
+        case
+            when bars.session_date >= adjustments.dividends_known_from then adjustments.dividend_factor
+        end as dividend_adjustment,
         bars.source,
         bars.is_validated,
         bars.revision,

@@ -30,7 +30,9 @@ new_bars as (
         cast(bars.low as numeric(19, 8)) as low,
         cast(bars.close as numeric(19, 8)) as close,
         cast(round(bars.volume) as bigint) as volume,
-        row_number() over (partition by bars.symbol, {{ local_date('bars.timestamp', "'UTC'") }} order by bars.timestamp) as bar_no
+        row_number() over (
+            partition by bars.symbol, {{ local_date('bars.timestamp', "'UTC'") }} order by bars.timestamp
+        ) as bar_no
     from {{ ref('market_data', v=2) }} as bars
     inner join reaches on reaches.symbol = bars.symbol
     where bars.timeframe = '1d' and {{ local_date('bars.timestamp', "'UTC'") }} >= reaches.first_day
@@ -53,15 +55,19 @@ paired as (
             case when old_bars.time <> new_bars.time then 'time' end,
             {%- for price in ['open', 'high', 'low', 'close'] %}
             case
-                when abs(old_bars.{{ price }} - new_bars.{{ price }}) > {{ var('legacy_tolerance_bp') }} * 0.0001 * new_bars.{{ price }}
-                    or (old_bars.{{ price }} is null) <> (new_bars.{{ price }} is null)
+                when (old_bars.{{ price }} is null) <> (new_bars.{{ price }} is null) then '{{ price }}'
+                when
+                    abs(old_bars.{{ price }} - new_bars.{{ price }})
+                    > {{ var('legacy_tolerance_bp') }} * 0.0001 * new_bars.{{ price }}
                     then '{{ price }}'
             end,
             {%- endfor %}
             -- The old column cut fractions off, ours rounds them.
             case
-                when abs(old_bars.volume - new_bars.volume) > greatest(1, {{ var('legacy_tolerance_bp') }} * 0.0001 * new_bars.volume)
-                    or (old_bars.volume is null) <> (new_bars.volume is null)
+                when (old_bars.volume is null) <> (new_bars.volume is null) then 'volume'
+                when
+                    abs(old_bars.volume - new_bars.volume)
+                    > greatest(1, {{ var('legacy_tolerance_bp') }} * 0.0001 * new_bars.volume)
                     then 'volume'
             end
         ) as differing

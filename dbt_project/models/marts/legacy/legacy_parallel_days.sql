@@ -9,9 +9,10 @@ bars as (
 ),
 
 reached as (
-    select least(
-        max(case when time_old is not null then day end), max(case when time_new is not null then day end)
-    ) as last_day
+    select
+        least(
+            max(case when time_old is not null then day end), max(case when time_new is not null then day end)
+        ) as last_day
     from bars
 ),
 

@@ -1,5 +1,5 @@
--- Every load that dlt has committed, and each correction by hand as a load of its own. A load that was killed half-way never gets its line in _dlt_loads, so reading
--- through this view is what makes the raw layer exactly-once.
+-- Every load that dlt has committed, and each correction by hand as a load of its own. A load that was killed half-way
+-- never gets its line in _dlt_loads, so reading through this view is what makes the raw layer exactly-once.
 with
 
 loads as (

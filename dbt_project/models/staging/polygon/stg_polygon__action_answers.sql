@@ -17,9 +17,11 @@ final as (
             -- The answer goes on in another page: it tells nothing after its last event.
             when {{ json_text('answers.payload', 'next_url') }} is not null
                 then (
-                    select max(cast(coalesce(
-                        {{ json_text('rows.item', 'execution_date') }}, {{ json_text('rows.item', 'ex_dividend_date') }}
-                    ) as date))
+                    select
+                        max(cast(coalesce(
+                            {{ json_text('rows.item', 'execution_date') }},
+                            {{ json_text('rows.item', 'ex_dividend_date') }}
+                        ) as date))
                     from {{ json_items(json_member('answers.payload', 'results')) }} as rows (item, position)
                 )
             else {{ local_date('answers.window_end', "'UTC'") }}
