@@ -57,7 +57,7 @@ told as (
 judged as (
     select
         told.*,
-        exists (
+        exists ( -- noqa: LT01, LT06
             select 1
             from told as better
             where

@@ -67,10 +67,11 @@ counted as (
         on words.series_id = bars.series_id and words.opened_at = bars.timestamp
     inner join {{ ref('freshness_sla') }} as sla on sla.asset_class = bars.asset_class
     -- A sample is expected for two days after the one before it.
+    -- noqa: disable=LT02
     left join lateral (
         select
             {% for measure in ['open_interest', 'long_short_ratio'] -%}
-            exists (
+            exists ( -- noqa: LT01, LT06
                 select 1
                 from {{ ref('int_futures_samples') }} as samples
                 where
@@ -82,6 +83,7 @@ counted as (
             ) as is_{{ measure }}_expected{{ ',' if not loop.last }}
             {% endfor %}
     ) as sampled on bars.asset_class = 'crypto'
+    -- noqa: enable=LT02
 ),
 
 final as (
