@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -56,8 +57,11 @@ def walk(seed: int, jumps: Mapping[date, Decimal] | None = None) -> list[Bar]:
         divisor *= (jumps or {}).get(day, Decimal(1))
         first, price = price, price * float(np.exp(chance.normal(0, 0.01)))
         low, high = min(first, price) * 0.99, max(first, price) * 1.01
-        values = [(Decimal(str(value)) / divisor).quantize(Decimal("0.0001")) for value in (first, high, low, price)]
-        bars.append(Bar(midnight(day), *values, Decimal(int(chance.integers(1000, 9000))) * 100))
+        opened, top, bottom, closed = (
+            (Decimal(str(value)) / divisor).quantize(Decimal("0.0001")) for value in (first, high, low, price)
+        )
+        volume = Decimal(int(chance.integers(1000, 9000))) * 100
+        bars.append(Bar(midnight(day), opened, top, bottom, closed, volume))
     return bars
 
 
@@ -76,10 +80,10 @@ def adjusted_as_yahoo(bars: list[Bar], splits: Mapping[date, int]) -> list[Bar]:
     for bar in bars:
         day = bar.timestamp.astimezone(NEW_YORK).date()
         factor = int(np.prod([ratio for ex_date, ratio in splits.items() if ex_date > day], initial=1))
-        prices = [
+        opened, high, low, close = (
             Decimal(repr(float(np.float32(price / factor)))) for price in (bar.open, bar.high, bar.low, bar.close)
-        ]
-        out.append(Bar(bar.timestamp, *prices, bar.volume * factor))
+        )
+        out.append(Bar(bar.timestamp, opened, high, low, close, bar.volume * factor))
     return out
 
 
@@ -120,7 +124,7 @@ def years(make_warehouse: MakeWarehouse) -> Warehouse:
     for symbol, bars in (("SYN", SYN), ("JMP", JMP), ("DIV", DIV), ("REN", SYN)):
         warehouse.load_bars("polygon", symbol, "1d", bars, window=window)
     # The window goes on as the runs do: most of what comes is known, and one bar was amended in between.
-    amended = [*SYN[:-3], Bar(*(*vars(SYN[-3]).values(),)[:5], SYN[-3].volume + 1), *SYN[-2:]]
+    amended = [*SYN[:-3], replace(SYN[-3], volume=SYN[-3].volume + 1), *SYN[-2:]]
     for later, bars in ((1, SYN), (2, amended), (3, amended)):
         again = bars[-20 - later :]
         at = NOW + timedelta(minutes=later)

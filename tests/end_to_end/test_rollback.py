@@ -53,7 +53,7 @@ def test_a_bad_load_is_taken_out_and_a_dump_of_raw_and_ops_is_enough(
     other.database.drop()
 
 
-def market(warehouse: Warehouse) -> dict[str, object]:
+def market(warehouse: Warehouse) -> dict[frozenset[tuple[str, str]], None]:
     """market_data_v2, without when it was computed and which revision this build counts it as."""
     return dict.fromkeys(
         frozenset(pair for pair in row if pair[0] not in ("revision", "amended_from"))
