@@ -6,6 +6,7 @@ an error, not in a failing test, is tried once more with `dbt retry`, which buil
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from collections import Counter
@@ -50,7 +51,7 @@ def _invoke(command: str, *arguments: str) -> Built:
     directory = settings.project_directory()
     places = ["--project-dir", str(directory), "--profiles-dir", str(directory)]
     places += ["--target-path", str(directory / "target"), "--log-path", str(directory / "logs")]
-    with _environment():
+    with _environment(), without_collector():
         outcome = dbtRunner().invoke([command, "--quiet", "--no-use-colors", *arguments, *places])
     if outcome.exception is not None and outcome.result is None:
         return Built({}, (f"dbt {command}: {outcome.exception}",))
@@ -64,6 +65,16 @@ def _summary(results: Sequence[Any]) -> Built:
         tuple(f"{result.node.name}: {' '.join(str(result.message).split())}" for result in failed),
         any(result.status != "fail" for result in failed),
     )
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Python's collector of cycles walks dbt's whole manifest again and again, for a quarter of a build's CPU."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 @contextmanager
