@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 
 from scripts.postgres import Server, temporary_postgres
-from tests.warehouse import Database, Project, Warehouse
+from tests.warehouse import Database, MakeProject, MakeWarehouse, Project, Warehouse
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -82,25 +82,25 @@ def _database(postgres: Server, name: str) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="session")
-def projects(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Project]:
+def projects(tmp_path_factory: pytest.TempPathFactory) -> MakeProject:
     """Copies of the dbt project by name. One is used again by later tests: dbt then parses only what changed in it."""
     made: dict[str, Project] = {}
 
-    def project(name: str) -> Project:
+    def project(name: str, *, described: bool = False) -> Project:
         if name not in made:
-            made[name] = Project.copy(ROOT, tmp_path_factory.mktemp(f"project_{name}"))
+            made[name] = Project.copy(ROOT, tmp_path_factory.mktemp(f"project_{name}"), described=described)
         return made[name]
 
     return project
 
 
 @pytest.fixture(scope="module")
-def make_warehouse(postgres: Server, projects: Callable[[str], Project]) -> Iterator[Callable[[str], Warehouse]]:
+def make_warehouse(postgres: Server, projects: MakeProject) -> Iterator[MakeWarehouse]:
     """Warehouses by name: each an empty database with its own copy of the dbt project; made anew, it is empty."""
     made: list[Warehouse] = []
 
-    def make(name: str) -> Warehouse:
-        warehouse = Warehouse(Database(postgres, name), projects(name))
+    def make(name: str, *, described: bool = False) -> Warehouse:
+        warehouse = Warehouse(Database(postgres, name), projects(name, described=described))
         warehouse.reset()
         made.append(warehouse)
         return warehouse
@@ -111,6 +111,6 @@ def make_warehouse(postgres: Server, projects: Callable[[str], Project]) -> Iter
 
 
 @pytest.fixture
-def warehouse(make_warehouse: Callable[[str], Warehouse]) -> Warehouse:
+def warehouse(make_warehouse: MakeWarehouse) -> Warehouse:
     """One empty warehouse."""
     return make_warehouse("warehouse")

@@ -43,7 +43,6 @@ class History:
     uncommitted: list[tuple[str, str]] = field(default_factory=list)
     older_answers: list[tuple[str, Answer]] = field(default_factory=list)
     corrected: list[tuple[str, str, datetime]] = field(default_factory=list)
-    changed_registry: bool = True
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
@@ -498,7 +497,6 @@ class History:
 
     def step(self) -> list[str]:
         """A few random actions; what happened."""
-        self.changed_registry = False
         before = len(self.journal)
         actions: list[tuple[Callable[[], None], int]] = [
             (self.append, 6), (self.amend, 3), (self.spoil, 2), (self.withdraw, 2), (self.repeat, 1),
@@ -533,7 +531,6 @@ class History:
             warehouse.now = self.now
 
     def _write_registry(self) -> None:
-        self.changed_registry = True
         rows = [row for rows in self.registry.values() for row in rows]
         for warehouse in self.warehouses:
             warehouse.assets(rows)

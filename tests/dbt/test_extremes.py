@@ -71,7 +71,7 @@ THROUGH_DOUBLES = {"log_return": 8, "volume_spike_score": 8, "atr": 10}
 
 @pytest.fixture(scope="module")
 def warehouse(make_warehouse: MakeWarehouse) -> Warehouse:
-    warehouse = make_warehouse("extremes")
+    warehouse = make_warehouse("warehouse")
     warehouse.assets(
         [crypto(coin, "5m", binance="", yahoo="", binance_futures="", coinmetrics="") for coin in [*COINS, "OVER"]]
     )

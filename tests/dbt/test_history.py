@@ -81,7 +81,7 @@ def count(warehouse: Warehouse, relation: str, where: str = "true") -> int:
 
 @pytest.fixture(scope="module")
 def told(make_warehouse: MakeWarehouse) -> Told:
-    warehouse = make_warehouse("history")
+    warehouse = make_warehouse("warehouse")
     history = History(
         7,
         [warehouse],
@@ -190,9 +190,8 @@ def test_pasts_differ(told: Told) -> None:
 
 
 def test_nothing_is_written_without_a_changed_value(told: Told) -> None:
-    told.warehouse.build(BUILT, without_staging=True)
     before = row_versions(told.warehouse)[HISTORY]
-    told.warehouse.build(BUILT, without_staging=True)
+    told.warehouse.build(BUILT)
     assert row_versions(told.warehouse)[HISTORY] == before, "a run without news wrote into the history"
     told.warehouse.build("int_frontier+,+market_data_v2 market_data_history", full_refresh=True, without_staging=True)
     assert row_versions(told.warehouse)[HISTORY] == before, "a rebuild wrote equal values into the history"
@@ -204,7 +203,6 @@ def test_nothing_is_written_without_a_changed_value(told: Told) -> None:
 
 
 def test_an_empty_run_is_no_deletion(told: Told) -> None:
-    told.warehouse.build(BUILT, without_staging=True)
     before, stamp = row_versions(told.warehouse)[HISTORY], told.stamp()
     told.warehouse.build("market_data_history", empty=True)
     assert row_versions(told.warehouse)[HISTORY] == before
@@ -213,7 +211,6 @@ def test_an_empty_run_is_no_deletion(told: Told) -> None:
 
 
 def test_two_versions_at_once_are_found(told: Told) -> None:
-    told.warehouse.build(BUILT, without_staging=True)
     with psycopg.connect(told.warehouse.database.dsn, autocommit=True) as connection:
         twice = (
             f"insert into {HISTORY} select * from (select (jsonb_populate_record(null::{HISTORY}, to_jsonb(history)"

@@ -103,7 +103,7 @@ def recorded_chart(name: str) -> str:
 @pytest.fixture(scope="module")
 def years(make_warehouse: MakeWarehouse) -> Warehouse:
     """Loaded and built once; SYN's 2:1 split on EX_DATE is not told yet."""
-    warehouse = make_warehouse("years")
+    warehouse = make_warehouse("warehouse")
     warehouse.now = NOW
     warehouse.assets(
         [

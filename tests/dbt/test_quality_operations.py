@@ -95,7 +95,7 @@ def without(bars: Sequence[Bar], *missing: int) -> list[Bar]:
 
 @pytest.fixture(scope="module")
 def market(make_warehouse: MakeWarehouse) -> Market:
-    warehouse = make_warehouse("quality")
+    warehouse = make_warehouse("warehouse")
     warehouse.now = NOW
     warehouse.assets(
         [

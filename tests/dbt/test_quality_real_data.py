@@ -35,7 +35,7 @@ def yahoo_answer(shared_data: Path) -> Answer:
 
 @pytest.fixture(scope="module")
 def warehouse(make_warehouse: MakeWarehouse, shared_data: Path) -> Warehouse:
-    warehouse = make_warehouse("real_quality")
+    warehouse = make_warehouse("warehouse")
     warehouse.now = NOW
     warehouse.assets(
         [stock("SPY", "1h", yahoo=""), stock("AAPL", "1d", source_priority="polygon yahoo"), crypto("BTC", "5m 1d")]

@@ -85,7 +85,7 @@ class Recorded:
 
 @pytest.fixture(scope="module")
 def recorded(make_warehouse: MakeWarehouse, shared_data: Path) -> Recorded:
-    warehouse = make_warehouse("real_quality")
+    warehouse = make_warehouse("warehouse")
     warehouse.now = FETCHED
     warehouse.assets(
         [

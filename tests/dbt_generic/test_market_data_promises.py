@@ -61,7 +61,7 @@ LEGACY_COLUMNS = [
 
 @pytest.fixture(scope="module")
 def built(make_warehouse: MakeWarehouse) -> Warehouse:
-    warehouse = make_warehouse("promises")
+    warehouse = make_warehouse("promises", described=True)
     warehouse.assets([crypto("BTC", "1h"), stock("AAPL", "1d")])
     warehouse.load_bars("binance", "BTC", "1h", run_of(datetime(2024, 3, 1, tzinfo=UTC), 80, "1h"))
     warehouse.load_bars("polygon", "AAPL", "1d", stock_bars("1d", date(2024, 1, 2), date(2024, 4, 30)))

@@ -25,7 +25,7 @@ from extract.windows import merged
 from tests.extract.conftest import BTC, Market, environment
 from tests.oracle.bars import Bar
 from tests.simulator.derivatives import force_order
-from tests.warehouse import Project, Warehouse, crypto
+from tests.warehouse import MakeProject, Warehouse, crypto
 
 COIN = {**BTC, "binance_futures": "BTCUSDT"}
 ETH = {**COIN, "symbol": "ETH", "binance": "ETHUSDT", "binance_futures": "ETHUSDT"}
@@ -252,9 +252,7 @@ def test_without_a_futures_symbol_there_is_nothing_to_watch(market: Market) -> N
     market.run("collect-liquidations", expect=78)
 
 
-def test_bars_know_what_was_liquidated_where_the_stream_was_watched(
-    stream: Market, projects: Callable[[str], Project]
-) -> None:
+def test_bars_know_what_was_liquidated_where_the_stream_was_watched(stream: Market, projects: MakeProject) -> None:
     asset = {**crypto("BTC", "5m"), "source_priority": "binance"}
     stream.assets(asset)
     stream.set(WAREHOUSE_NOW="2013-03-02T02:02:00Z")

@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -23,7 +23,7 @@ from scripts import roles
 from scripts.postgres import Server
 from tests.dbt.test_bars import run_of, stock_bars
 from tests.extract.conftest import forget
-from tests.warehouse import Answer, Database, Project, Warehouse, bar_answer, crypto, stock
+from tests.warehouse import Answer, Database, MakeProject, Warehouse, bar_answer, crypto, stock
 
 ROOT = Path(__file__).resolve().parents[2]
 MARCH = datetime(2025, 3, 3, tzinfo=UTC)
@@ -52,7 +52,7 @@ class Served:
 
 
 @pytest.fixture(scope="session")
-def built(postgres: Server, projects: Callable[[str], Project]) -> Iterator[Warehouse]:
+def built(postgres: Server, projects: MakeProject) -> Iterator[Warehouse]:
     """Two symbols and a hostile one, a failed answer, a gap, an amended bar. Read it only."""
     warehouse = Warehouse(Database(postgres, "readers"), projects("readers"))
     warehouse.reset()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -25,7 +25,7 @@ from tests import payloads
 from tests.conftest import ROOT
 from tests.dbt.test_bars import run_of, stock_bars
 from tests.oracle.bars import Bar
-from tests.warehouse import Answer, Database, Project, Warehouse, bar_answer, crypto, stock
+from tests.warehouse import Answer, Database, MakeProject, Warehouse, bar_answer, crypto, stock
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -50,8 +50,8 @@ def in_old_shares(bars: list[Bar]) -> list[Bar]:
 
 
 @pytest.fixture(scope="session")
-def built(postgres: Server, projects: Callable[[str], Project]) -> Iterator[Warehouse]:
-    warehouse = Warehouse(Database(postgres, "site"), projects("site"))
+def built(postgres: Server, projects: MakeProject) -> Iterator[Warehouse]:
+    warehouse = Warehouse(Database(postgres, "site"), projects("site", described=True))
     warehouse.reset()
     warehouse.now = NOW
     warehouse.assets([stock("AAPL", "1d"), crypto("BTC", "1h"), stock("NEW", "1d")])
