@@ -182,10 +182,10 @@ doctor: $(RUNTIME) ## check configuration, keys, database, clock, symbols, lock,
 
 ##### Development
 
-# Two workers: a test waits for its Postgres half of the time. By file, since the fixtures of a file are dear.
+# Two workers: a test waits for its Postgres half of the time. tests/conftest.py says which files go together, and first.
 .PHONY: test
 test: $(EVERYTHING) ## set-up and the whole test suite [PG=15: on Debian's PostgreSQL 15]
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2
 
 # What looks like a secret and is none: the tests' canaries and the simulator's keys, and one path.
 FAKE_SECRETS := ^(simulator|secret-key|wrong-key|.*-(1234|4711)|canary-.*|\{CANARY\}.*|a b\#c|spot/daily/.*)$$

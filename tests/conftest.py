@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -25,6 +26,45 @@ OWN_SETTINGS = (
     "API_TOKEN", "ALERT_URLS", "HEALTHCHECK_URL",
 )  # fmt: skip
 SUITE_SETTINGS = {"PG", "PG_BIN"}
+
+# Files of a minute or more, the dearest first: with one of these last, one of two workers would wait for it alone.
+DEAR = (
+    "end_to_end/test_week.py", "dbt/test_history.py", "dbt/test_incremental_equals_full.py", "scripts/test_demo.py",
+    "site/test_build.py", "site/test_site.py", "dbt/test_quality_operations.py", "end_to_end/test_real_markets.py",
+    "dbt/test_over_the_years.py", "scripts/test_api.py", "end_to_end/test_rollback.py", "dbt/test_features_oracle.py",
+    "extract/test_extract.py", "dbt/test_bars.py",
+)  # fmt: skip
+# Files that read one built warehouse (session fixture `built` of their folder), and so belong to one worker.
+SHARING = {
+    "site": ("site/test_build.py", "site/test_site.py"),
+    "readers": tuple(
+        f"scripts/test_{name}.py" for name in ("api", "api_reference", "metrics", "reports", "roles", "security")
+    ),
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        file = item.path.relative_to(ROOT / "tests").as_posix()
+        return DEAR.index(file) if file in DEAR else len(DEAR)
+
+    items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A worker takes a file at a time, or all files that share a warehouse, in the order of collection."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    config.option.loadscopereorder = False
+    scheduler = LoadScopeScheduling(config, log)
+    scheduler._split_scope = _unit_of_work
+    return scheduler
+
+
+def _unit_of_work(nodeid: str) -> str:
+    file = nodeid.partition("::")[0].removeprefix("tests/")
+    return next((name for name, files in SHARING.items() if file in files), file)
 
 
 @pytest.fixture(scope="session", autouse=True)
