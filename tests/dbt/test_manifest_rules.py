@@ -166,6 +166,23 @@ def staging_is_views_of_known_sources(manifest: Manifest) -> Iterator[str]:
                 yield f"{node['name']} lies in no source's folder"
 
 
+def marts_outlive_a_build(manifest: Manifest) -> Iterator[str]:
+    """A table that dbt makes anew takes all views on it away, until they are built again."""
+
+    def tables_behind(node: dict[str, Any]) -> Iterator[str]:
+        for name in node["depends_on"]["nodes"]:
+            other = manifest["nodes"].get(name)
+            if other and other["config"]["materialized"] == "view":
+                yield from tables_behind(other)
+            elif other and other["config"]["materialized"] == "table":
+                yield other["name"]
+
+    for node in nodes(manifest, "model"):
+        if layer(node) == "marts" and node["config"]["materialized"] == "view":
+            for table in tables_behind(node):
+                yield f"{node['name']} is a view on {table}, a table that is made anew: make that table_in_place"
+
+
 RULES: list[Rule] = [
     every_thing_is_described,
     every_column_is_described,
@@ -179,6 +196,7 @@ RULES: list[Rule] = [
     no_time_is_a_watermark,
     models_are_named_by_their_layer,
     staging_is_views_of_known_sources,
+    marts_outlive_a_build,
 ]
 
 
@@ -251,6 +269,12 @@ BAD: dict[str, dict[str, Any]] = {
     "models_are_named_by_their_layer": model("bars", "intermediate/bars"),
     "staging_is_views_of_known_sources": model(
         "stg_yahoo__bars", "staging/yahoo", config={"materialized": "table", "contract": {"enforced": False}}
+    ),
+    "marts_outlive_a_build": model(
+        "prices",
+        "marts/x",
+        config={"materialized": "view", "contract": {"enforced": True}},
+        depends_on={"nodes": ["model.market_warehouse.int_bars"]},
     ),
 }
 

@@ -1,4 +1,4 @@
-{{ config(post_hook=['{{ analyze() }}']) }}
+{{ config(materialized='table_in_place', post_hook=['{{ analyze() }}']) }}
 -- What each source says now on the splits and dividends of our assets: its latest word on each event. A ticker is an
 -- asset's while the registry says so, so an event of the company that had it before is not ours.
 with

@@ -1,4 +1,4 @@
-{{ config(post_hook=['{{ analyze() }}']) }}
+{{ config(materialized='table_in_place', post_hook=['{{ analyze() }}']) }}
 -- By how much each used dividend lowers the price on its ex-date: 1 - amount / close before. The close is that of the last
 -- valid day before the ex-date, as traded; the amount is brought to its shares where a split has the same ex-date.
 with

@@ -1,4 +1,4 @@
-{{ config(post_hook=['{{ analyze() }}']) }}
+{{ config(materialized='table_in_place', post_hook=['{{ analyze() }}']) }}
 -- What each source tells of each cash dividend, per share as traded on its ex-date: Yahoo adjusts its amounts for every
 -- split up to its answer, undone here. One of them is used: that of the first source in the asset's order; what another
 -- one dates a few days off and tells alike is the same dividend.

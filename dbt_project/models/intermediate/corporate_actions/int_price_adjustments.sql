@@ -1,5 +1,6 @@
 {{
     config(
+        materialized='table_in_place',
         indexes=[{'columns': ['symbol', 'asset_class', 'first_session'], 'unique': true}],
         post_hook=['{{ analyze() }}']
     )

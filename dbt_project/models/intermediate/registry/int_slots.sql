@@ -1,5 +1,6 @@
 {{
     config(
+        materialized='table_in_place',
         indexes=[{'columns': ['calendar', 'timeframe', 'grid', 'slot_date'], 'unique': true}],
         post_hook=['{{ analyze() }}']
     )

@@ -1,0 +1,129 @@
+{#-
+  Relations that readers hold on to are kept, not made anew: Postgres drops a view with the relation that it reads, and
+  dbt makes views and tables anew in each build. enrichment_status was away for two thirds of a build.
+-#}
+
+{# A view: left alone when its definition is unchanged, replaced in place when its columns are. One with other columns
+   (an upgrade) is dropped with all that hang on it, which the same build makes again. #}
+{% materialization view, adapter='postgres' %}
+    {%- set existing = load_cached_relation(this) -%}
+    {%- if existing is none or not existing.is_view -%}
+        {{ return(materialization_view_default()) }}
+    {%- endif -%}
+    {%- set target = this.incorporate(type='view') -%}
+    {%- set fresh = make_intermediate_relation(target) -%}
+
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
+    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+
+    {% call statement('main') -%}
+        {{ get_create_view_as_sql(fresh, sql) }}
+    {%- endcall %}
+    {%- if not has_same_columns(fresh, target) %}
+        {% do adapter.drop_relation(existing) %}
+        {% do adapter.rename_relation(fresh, target) %}
+    {%- else %}
+        {%- if not has_same_definition(fresh, target) %}
+            {% call statement('replace') -%}
+                create or replace view {{ target }} as ({{ sql }})
+            {%- endcall %}
+        {%- endif %}
+        {% call statement('tidy') -%}
+            drop view {{ fresh }}
+        {%- endcall %}
+    {%- endif %}
+
+    {% do apply_grants(target, config.get('grants'), should_revoke=should_revoke(existing, full_refresh_mode=True)) %}
+    {% do persist_docs(target, model) %}
+    {{ run_hooks(post_hooks, inside_transaction=True) }}
+    {{ adapter.commit() }}
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
+
+    {{ return({'relations': [target]}) }}
+{% endmaterialization %}
+
+{# A table of few rows that views of marts read: rows that differ are written in one transaction, so that readers see the
+   old ones until the new ones are there, and nobody waits. #}
+{% materialization table_in_place, adapter='postgres' %}
+    {%- set existing = load_cached_relation(this) -%}
+    {%- if existing is none or not existing.is_table or should_full_refresh() -%}
+        {{ return(materialization_table_default()) }}
+    {%- endif -%}
+    {%- set target = this.incorporate(type='table') -%}
+    {%- set fresh = make_temp_relation(target) -%}
+
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
+    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+
+    {% call statement('main') -%}
+        {{ get_create_table_as_sql(True, fresh, sql) }}
+    {%- endcall %}
+    {%- if not has_same_columns(fresh, target) %}
+        {% do adapter.drop_relation(existing) %}
+        {% call statement('make') -%}
+            create table {{ target }} (like {{ fresh }})
+        {%- endcall %}
+        {% do create_indexes(target) %}
+    {%- endif %}
+    {%- if not has_same_rows(fresh, target) %}
+        {% call statement('write') -%}
+            delete from {{ target }};
+            insert into {{ target }} select * from {{ fresh }}
+        {%- endcall %}
+    {%- endif %}
+    {% call statement('tidy') -%}
+        drop table {{ fresh }}
+    {%- endcall %}
+
+    {% do apply_grants(target, config.get('grants'), should_revoke=should_revoke(existing, full_refresh_mode=True)) %}
+    {% do persist_docs(target, model) %}
+    {{ run_hooks(post_hooks, inside_transaction=True) }}
+    {{ adapter.commit() }}
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
+
+    {{ return({'relations': [target]}) }}
+{% endmaterialization %}
+
+{# Other engines: a table. #}
+{% materialization table_in_place, default %}
+    {{ return(materialization_table_default()) }}
+{% endmaterialization %}
+
+{# Whether two tables of the same columns hold the same rows, each as often. #}
+{% macro has_same_rows(one, other) %}
+    {%- set found = run_query(
+        'select (select count(*) from ' ~ one ~ ') = (select count(*) from ' ~ other ~ ')'
+        ~ ' and not exists (select * from ' ~ one ~ ' except all select * from ' ~ other ~ ')'
+    ) -%}
+    {{ return(found.rows[0][0]) }}
+{% endmacro %}
+
+{# Whether two relations have the same columns: names, types and order. #}
+{% macro has_same_columns(one, other) %}
+    {%- set found = run_query(
+        'select ' ~ columns_in_catalog(one) ~ ' is not distinct from ' ~ columns_in_catalog(other)
+    ) -%}
+    {{ return(found.rows[0][0]) }}
+{% endmacro %}
+
+{# SQL: the columns of a relation, in order, with their types. #}
+{% macro columns_in_catalog(relation) -%}
+    (
+        select array_agg(attname || ' ' || format_type(atttypid, atttypmod) || ' ' || attcollation order by attnum)
+        from pg_attribute
+        where attrelid = {{ in_catalog(relation) }} and attnum > 0 and not attisdropped
+    )
+{%- endmacro %}
+
+{# Whether two views are defined alike, as Postgres understood them. #}
+{% macro has_same_definition(one, other) %}
+    {%- set found = run_query(
+        'select pg_get_viewdef(' ~ in_catalog(one) ~ ') = pg_get_viewdef(' ~ in_catalog(other) ~ ')'
+    ) -%}
+    {{ return(found.rows[0][0]) }}
+{% endmacro %}
+
+{# SQL: the number of a relation in Postgres's catalogs. #}
+{% macro in_catalog(relation) -%}
+    cast('{{ relation.include(database=false) }}' as regclass)
+{%- endmacro %}

@@ -1,0 +1,130 @@
+"""Views and tables in place keep readers going through a build: none finds a relation gone, none is made to wait.
+
+Data flow: for each change a table, a view on it and a view on that -> built, changed, built once more.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from scripts.postgres import Server
+from tests.conftest import ROOT
+from tests.warehouse import Database
+
+MODELS = {
+    "series": (
+        "{{ config(materialized='table_in_place', indexes=[{'columns': ['series_id'], 'unique': true}]) }}"
+        " select 1 as series_id, cast('BTC' as varchar(8)) as symbol"
+    ),
+    "status": "{{ config(materialized='view') }} select series_id, symbol from {{ ref('series') }}",
+    "conditions": "{{ config(materialized='view') }} select symbol, 'fine' as word from {{ ref('status') }}",
+}
+# Name -> (model, old text, new text, what is made anew by it).
+CHANGES: dict[str, tuple[str, str, str, set[str]]] = {
+    "rows": ("series", "BTC", "ETH", set()),
+    "definition": ("conditions", "fine", "late", set()),
+    "columns_of_a_mart": ("conditions", "symbol,", "1 as more, symbol,", {"conditions"}),
+    "columns_of_a_view": ("status", "symbol from", "symbol, 2 as more from", {"status", "conditions"}),
+    "columns_of_a_table": ("series", "select 1", "select 1 as more, 1", {"series", "status", "conditions"}),
+    "a_length": ("series", "varchar(8)", "varchar(9)", {"series", "status", "conditions"}),
+    "its_kind": ("series", "table_in_place", "table", {"series", "status", "conditions"}),
+}
+
+
+class Built:
+    """The dbt project, and the database that it is built in."""
+
+    def __init__(self, directory: Path, database: Database) -> None:
+        self.directory, self.database = directory, database
+        (directory / "macros").mkdir()
+        shutil.copy(ROOT / "dbt_project" / "macros" / "materializations.sql", directory / "macros")
+        shutil.copy(ROOT / "profiles.yml", directory)
+        (directory / "dbt_project.yml").write_text(json.dumps({"name": "in_place", "profile": "market_warehouse"}))
+        (directory / "models").mkdir()
+        for case in CHANGES:
+            for model, text in MODELS.items():
+                self.write(case, model, text)
+
+    def write(self, case: str, model: str, text: str) -> None:
+        text = text.replace("ref('", f"ref('{case}_")
+        (self.directory / "models" / f"{case}_{model}.sql").write_text(text)
+
+    def build(self, *options: str) -> None:
+        from dbt.cli.main import dbtRunner
+
+        place = str(self.directory)
+        places = ["--project-dir", place, "--profiles-dir", place, "--target-path", f"{place}/target"]
+        outcome = dbtRunner().invoke(["build", "--quiet", "--log-level-file", "none", *options, *places])
+        results: Any = outcome.result
+        assert outcome.success, outcome.exception or [result.message for result in results]
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.database.dsn) as connection:
+            return connection.execute(statement.encode()).fetchall()
+
+    def numbers(self) -> dict[str, int]:
+        """The number of each relation in Postgres's catalogs: one that is made anew gets another."""
+        return dict(self.query("select relname, oid from pg_class where relnamespace = 'marts'::regnamespace"))
+
+    def relations(self) -> set[str]:
+        """All that are there but indexes."""
+        return {
+            name
+            for (name,) in self.query("select table_name from information_schema.tables where table_schema = 'marts'")
+        }
+
+
+@pytest.fixture(scope="module")
+def built(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
+    database = Database(postgres, "materializations")
+    database.create()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in database.environment.items():
+            patch.setenv(name, value)
+        yield Built(tmp_path_factory.mktemp("in_place"), database)
+    database.drop()
+
+
+def test_a_change_makes_anew_only_what_gets_other_columns(built: Built) -> None:
+    built.build()
+    before, there = built.numbers(), built.relations()
+    for case, (model, old, new, _) in CHANGES.items():
+        assert old in MODELS[model]
+        built.write(case, model, MODELS[model].replace(old, new))
+    built.build()
+    after = built.numbers()
+    for case, (_, _, _, anew) in CHANGES.items():
+        assert {model for model in MODELS if before[f"{case}_{model}"] != after[f"{case}_{model}"]} == anew, case
+        expected = {"rows": ("ETH", "fine"), "definition": ("BTC", "late")}.get(case, ("BTC", "fine"))
+        assert built.query(f"select symbol, word from marts.{case}_conditions") == [expected], case
+        indexes = built.query(f"select indexdef from pg_indexes where tablename = '{case}_series'")
+        assert len(indexes) == 1 and "UNIQUE" in indexes[0][0], case
+    assert built.relations() == there, "a build leaves nothing else behind"
+
+
+def test_a_build_waits_for_no_reader_and_hides_nothing_from_it(built: Built) -> None:
+    before = built.numbers()
+    read = b"select * from marts.rows_conditions"
+    with psycopg.connect(built.database.dsn) as reader:
+        reader.execute("set transaction isolation level repeatable read")
+        seen = reader.execute(read).fetchall()
+        # It holds its locks until its end: a build that had to wait for it would not come to one.
+        built.write("rows", "series", MODELS["series"].replace("BTC", "SOL"))
+        built.build("--select", "+rows_conditions")
+        assert reader.execute(read).fetchall() == seen
+    assert built.query(read.decode()) == [("SOL", "fine")] and built.numbers() == before
+
+
+def test_a_full_refresh_makes_the_table_anew_and_its_views_with_it(built: Built) -> None:
+    before, there = built.numbers(), built.relations()
+    built.build("--select", "+rows_conditions", "--full-refresh")
+    after = built.numbers()
+    assert all(before[f"rows_{model}"] != after[f"rows_{model}"] for model in MODELS)
+    assert built.relations() == there and len(built.query("select * from marts.rows_conditions")) == 1
