@@ -69,7 +69,8 @@ def _unit_of_work(nodeid: str) -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def hermetic_environment() -> Iterator[None]:
-    """No setting of the caller's shell or `.env` reaches a test, and nothing reports home."""
+    """No setting of the caller's shell or `.env` reaches a test, and nothing reports home. `PG=15` in the environment
+    (`make test PG=15`) makes every server of the suite one of Debian's PostgreSQL 15."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.startswith(OWN_SETTINGS) and name not in SUITE_SETTINGS:
@@ -77,24 +78,23 @@ def hermetic_environment() -> Iterator[None]:
         patch.setenv("DBT_SEND_ANONYMOUS_USAGE_STATS", "false")
         patch.setenv("DO_NOT_TRACK", "1")
         patch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
-        yield
-
-
-@pytest.fixture(scope="session")
-def postgres(hermetic_environment: None) -> Iterator[Server]:
-    """A throw-away server. `PG=15` in the environment (`make test PG=15`) runs it on Debian's PostgreSQL 15."""
-    with pytest.MonkeyPatch.context() as patch:
         if version := os.environ.get("PG"):
             binaries = Path(f"/usr/lib/postgresql/{version}/bin")
             if not (binaries / "initdb").exists():
                 pytest.exit(f"PG={version}: there is no PostgreSQL in {binaries}", returncode=2)
             patch.setenv("PG_BIN", str(binaries))
-        with temporary_postgres() as server:
-            with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
-                for name, value in TEST_SERVER_SETTINGS.items():
-                    connection.execute(sql.SQL("alter system set {} = {}").format(sql.Identifier(name), value))
-                connection.execute("select pg_reload_conf()")
-            yield server
+        yield
+
+
+@pytest.fixture(scope="session")
+def postgres(hermetic_environment: None) -> Iterator[Server]:
+    """A throw-away server."""
+    with temporary_postgres() as server:
+        with psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
+            for name, value in TEST_SERVER_SETTINGS.items():
+                connection.execute(sql.SQL("alter system set {} = {}").format(sql.Identifier(name), value))
+            connection.execute("select pg_reload_conf()")
+        yield server
 
 
 @pytest.fixture(scope="session")
