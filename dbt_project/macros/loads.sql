@@ -155,6 +155,34 @@
     {%- endif -%}
 {%- endmacro %}
 
+{# The bars to look at again since a load: those on which a source said something, and all bars of a series whose rules or
+   splits changed (is_reselected 1); a bar may be there more than once. #}
+{% macro bars_with_news(since) -%}
+    (
+        select series_id, opened_at, 0 as is_reselected
+        from {{ ref('int_bar_revisions') }}
+        where load_no > {{ since }}
+
+        union all
+
+        select revisions.series_id, revisions.opened_at, 1 as is_reselected
+        from {{ ref('int_bar_revisions') }} as revisions
+        inner join (
+            select series_id
+            from {{ ref('int_series_rules') }}
+            where changed_in_load > {{ since }}
+
+            union
+
+            select series.series_id
+            from {{ ref('int_series') }} as series
+            inner join {{ ref('int_splits') }} as splits
+                on splits.symbol = series.symbol and splits.asset_class = series.asset_class
+            where splits.changed_in_load > {{ since }}
+        ) as changed_series on changed_series.series_id = revisions.series_id
+    ) as news
+{%- endmacro %}
+
 {# Post-hook for a table whose rows a later model of the same run joins: without statistics Postgres chose a merge join
    that threw 38 million rows away (22.6 s instead of 2.5 s). #}
 {% macro analyze() %}

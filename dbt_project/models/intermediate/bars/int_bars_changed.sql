@@ -20,44 +20,12 @@ where false
 {%- else %}
 with
 
-reselected_series as (
-    select series_id
-    from {{ ref('int_series_rules') }}
-    where changed_in_load > {{ since }}
-
-    union
-
-    select series.series_id
-    from {{ ref('int_series') }} as series
-    inner join {{ ref('int_splits') }} as splits
-        on splits.symbol = series.symbol and splits.asset_class = series.asset_class
-    where splits.changed_in_load > {{ since }}
-),
-
-changed as (
-    select
-        series_id,
-        opened_at,
-        0 as is_reselected
-    from {{ ref('int_bar_revisions') }}
-    where load_no > {{ since }}
-
-    union all
-
-    select
-        revisions.series_id,
-        revisions.opened_at,
-        1 as is_reselected
-    from {{ ref('int_bar_revisions') }} as revisions
-    inner join reselected_series on reselected_series.series_id = revisions.series_id
-),
-
 final as (
     select
         series_id,
         opened_at,
         max(is_reselected) = 1 as is_reselected
-    from changed
+    from {{ bars_with_news(since) }}
     group by series_id, opened_at
 )
 

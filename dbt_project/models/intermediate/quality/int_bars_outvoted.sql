@@ -17,30 +17,9 @@
 with
 
 {% if is_incremental() -%}
-rejudged_series as (
-    select series_id
-    from {{ ref('int_series_rules') }}
-    where changed_in_load > {{ since }}
-
-    union
-
-    select series.series_id
-    from {{ ref('int_series') }} as series
-    inner join {{ ref('int_splits') }} as splits
-        on splits.symbol = series.symbol and splits.asset_class = series.asset_class
-    where splits.changed_in_load > {{ since }}
-),
-
 changed as (
-    select series_id, opened_at
-    from {{ ref('int_bar_revisions') }}
-    where load_no > {{ since }}
-
-    union
-
-    select revisions.series_id, revisions.opened_at
-    from {{ ref('int_bar_revisions') }} as revisions
-    inner join rejudged_series on rejudged_series.series_id = revisions.series_id
+    select distinct series_id, opened_at
+    from {{ bars_with_news(since) }}
 ),
 
 told as (

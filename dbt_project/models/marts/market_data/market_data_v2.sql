@@ -47,37 +47,7 @@ scored as (
         bars.*,
         {{ row_checks_failed() }} as row_checks_failed,
         coalesce(abs(bars.volume_spike_score) > 5, false) as volume_anomaly,
-        -- Fields: OHLCV for all; taker volumes where the source tells them; funding and open interest once they began.
-        5
-        + case when bars.taker_buy_volume is not null then 2 else 0 end
-        + case when bars.funding_rate is not null then 1 else 0 end
-        + case when bars.is_open_interest_expected then 1 else 0 end as fields_expected,
-        num_nonnulls(
-            bars.open, bars.high, bars.low, bars.close, bars.volume, bars.taker_buy_volume, bars.taker_sell_volume,
-            bars.funding_rate, bars.open_interest
-        ) as fields_present,
-        num_nonnulls(
-            bars.return_1h, bars.return_1d, bars.log_return, bars.volatility_20, bars.volatility_50,
-            bars.true_range, bars.atr, bars.hlc3, bars.sma_20, bars.sma_50, bars.vwap_20, bars.trend_direction,
-            bars.market_structure, bars.rolling_volume_20, bars.volume_spike_score, bars.delta, bars.buy_sell_ratio,
-            bars.liquidation_intensity, bars.long_short_ratio, bars.funding_rate_percentile, bars.exchange_inflow,
-            bars.open_interest_change
-        ) as features_present,
-        -- A feature that is not defined yet or here is not expected; one whose samples have begun and stopped is.
-        (
-            case when bars.is_open_interest_expected and bars.open_interest is null then 1 else 0 end
-            + case when bars.is_long_short_ratio_expected and bars.long_short_ratio is null then 1 else 0 end
-        ) as features_missing,
-        -- Only a bar that closed while the series was already being loaded can be late.
-        case
-            when bars.closed_at <= bars.first_fetched_at then 1
-            else
-                greatest(0, least(
-                    1,
-                    (sla.stale_seconds - {{ double('extract(epoch from bars.first_seen_at - bars.closed_at)') }})
-                    / (sla.stale_seconds - sla.target_seconds)
-                ))
-        end as freshness
+        {{ score_terms('bars', 'bars') }}
     from bars
     inner join {{ ref('freshness_sla') }} as sla on sla.asset_class = bars.asset_class
     {{ compute_once() }}

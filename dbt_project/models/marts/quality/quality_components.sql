@@ -27,41 +27,14 @@ counted as (
         bars.quality_score,
         bars.is_validated,
         bars.hlc3 is not null as is_in_windows,
-        5
-        + case when bars.taker_buy_volume is not null then 2 else 0 end
-        + case when bars.funding_rate is not null then 1 else 0 end
-        + case when sampled.is_open_interest_expected then 1 else 0 end as fields_expected,
-        num_nonnulls(
-            bars.open, bars.high, bars.low, bars.close, bars.volume, bars.taker_buy_volume, bars.taker_sell_volume,
-            bars.funding_rate, bars.open_interest
-        ) as fields_present,
         {{ bar_checks() | length + row_checks() | length }} as checks_made,
         case when words.failed_checks is null then 0 else {{ bar_checks() | length }} end as bar_checks_failed,
         {{ row_checks_failed() }} as row_checks_failed,
-        num_nonnulls(
-            bars.return_1h, bars.return_1d, bars.log_return, bars.volatility_20, bars.volatility_50,
-            bars.true_range, bars.atr, bars.hlc3, bars.sma_20, bars.sma_50, bars.vwap_20, bars.trend_direction,
-            bars.market_structure, bars.rolling_volume_20, bars.volume_spike_score, bars.delta, bars.buy_sell_ratio,
-            bars.liquidation_intensity, bars.long_short_ratio, bars.funding_rate_percentile, bars.exchange_inflow,
-            bars.open_interest_change
-        ) as features_present,
-        case when sampled.is_open_interest_expected and bars.open_interest is null then 1 else 0 end
-        + case
-            when sampled.is_long_short_ratio_expected and bars.long_short_ratio is null then 1 else 0
-        end as features_missing,
         cast(
             greatest(0, {{ epoch_seconds('words.first_seen_at') }} - {{ epoch_seconds('words.closed_at') }}) as bigint
         ) as seconds_to_first_sight,
         words.closed_at <= bars.first_fetched_at as is_backfilled,
-        case
-            when words.closed_at <= bars.first_fetched_at then 1
-            else
-                greatest(0, least(
-                    1,
-                    (sla.stale_seconds - {{ double('extract(epoch from words.first_seen_at - words.closed_at)') }})
-                    / (sla.stale_seconds - sla.target_seconds)
-                ))
-        end as freshness
+        {{ score_terms('words', 'sampled') }}
     from bars
     inner join {{ ref('int_bars') }} as words
         on words.series_id = bars.series_id and words.opened_at = bars.timestamp
