@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import datetime
@@ -61,7 +62,8 @@ def _run(job: Job) -> Report:
     assets = [asset for asset in registry.load() if asset.symbol in {symbol for symbol, _ in chosen}]
     timeframes = list(dict.fromkeys(timeframe for _, timeframe in job.series))
     with ExitStack() as stack:
-        run = Run(open_providers(stack, job.source))
+        run_id = uuid.uuid4().hex
+        run = Run(open_providers(stack, job.source, run_id=run_id), run_id)
         # History keeps: better an hour for the best source's than the second best's at once.
         run.is_patient = True
         run.is_stopped = lambda: jobs.state_of(job) == "paused"

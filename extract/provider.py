@@ -90,6 +90,10 @@ class Provider(ABC):
         """Check once per run that the source can be asked at all; the reason if not."""
         return None
 
+    def refusal(self) -> Fetched | None:
+        """The answer by which prepare() learnt that it cannot, for the record; None if nothing was asked."""
+        return None
+
     def close(self) -> None:  # noqa: B027 - a provider without connections need not say so
         """Release connections."""
 

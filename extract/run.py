@@ -201,9 +201,10 @@ def extract(
     that length on. Raises LockHeld and ConfigurationError.
     """
     assets = registry.select(registry.load(), symbols)
+    run_id = within or uuid.uuid4().hex
     with nullcontext() if within else database.run_lock("extract"), ExitStack() as stack:
         prepare_warehouse()
-        run = Run(open_providers(stack, source), within)
+        run = Run(open_providers(stack, source, run_id=run_id), run_id)
         wanted = planner.series_of(assets, run.providers, timeframes, source)
         if shorter_than:
             wanted = [series for series in wanted if STEPS[series.timeframe] < shorter_than]
@@ -241,8 +242,11 @@ def prepare_warehouse() -> None:
     pipeline.create_raw_tables()
 
 
-def open_providers(stack: ExitStack, only: str | None = None, check: bool = True) -> dict[str, Provider]:
-    """The sources that can be asked. One that cannot is named loudly; POLYGON_REQUIRED makes that an error."""
+def open_providers(
+    stack: ExitStack, only: str | None = None, check: bool = True, run_id: str | None = None
+) -> dict[str, Provider]:
+    """The sources that can be asked. One that cannot is named loudly, and on record if this is a run; POLYGON_REQUIRED
+    makes it an error."""
     demo_mark.refuse_mixing()
     opened: dict[str, Provider] = {}
     for name, make in PROVIDERS.items():
@@ -253,10 +257,14 @@ def open_providers(stack: ExitStack, only: str | None = None, check: bool = True
         problem = provider.prepare() if check else None
         if problem is None:
             opened[name] = provider
-        elif settings.load().polygon_required and name == "polygon":
+            continue
+        if run_id and (refusal := provider.refusal()):
+            # Nothing else would tell the fetch log, the source's health and the alerts.
+            row = make_row(run_id, refusal.task, refusal.answer, refusal.parsed, None, refusal.error)
+            pipeline.load(pipeline.make(name), [refusal.task], lambda task, row=row: iter([row]))
+        if settings.load().polygon_required and name == "polygon":
             raise ConfigurationError(f"{problem}, and POLYGON_REQUIRED=true")
-        else:
-            log.warning("%s is UNAVAILABLE in this run: %s. The other sources are asked instead.", name, problem)
+        log.warning("%s is UNAVAILABLE in this run: %s. The other sources are asked instead.", name, problem)
     return opened
 
 

@@ -66,9 +66,18 @@ class Polygon(Provider):
         status = self._ask(STATUS_PATH, may_wait=False)
         # A budget that other runs have just spent says enough of the key; the status is asked for later.
         self._status = None if status.is_put_off else status
-        if status.http_status == 401:
-            return "POLYGON_API_KEY is refused (HTTP 401): check the key"
+        # Every plan may ask for the market's status: a 403 is no matter of the plan here.
+        if status.http_status in (401, 403):
+            problem = f"POLYGON_API_KEY is refused (HTTP {status.http_status}): put a valid key into .env"
+            self._status = replace(status, error=f"{problem} ({status.error})")
+            return problem
         return None
+
+    def refusal(self) -> Fetched | None:
+        if self._status is None:
+            return None
+        moment = self._status.requested_at
+        return examined(Task(self.NAME, "market_status", moment, moment), self._status, helpers.market_status)
 
     def close(self) -> None:
         self._session.close()

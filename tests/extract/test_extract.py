@@ -9,6 +9,7 @@ import pytest
 
 from extract.pipeline import DLT_SETTINGS
 from tests.extract.conftest import AAPL, BTC, Market
+from tests.simulator import API_KEY
 
 
 def at(text: str) -> datetime:
@@ -307,12 +308,29 @@ def test_without_a_key_polygon_is_loudly_left_out(market: Market) -> None:
     assert "AAPL 1d: 503 rows from yahoo" in output
 
 
-def test_a_refused_key_is_loud_and_required_makes_it_an_error(market: Market) -> None:
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_key_is_loud_on_record_and_where_required_an_error(market: Market, status: int) -> None:
     market.assets(AAPL)
     market.set(POLYGON_API_KEY="wrong-key")
-    assert "POLYGON_API_KEY is refused (HTTP 401)" in market.run("extract")
+    if status == 403:
+        market.simulator.add_fault(kind="status", status=403, provider="polygon")
+    words = f"POLYGON_API_KEY is refused (HTTP {status}): put a valid key into .env"
+    output = market.run("extract")
+    assert words in output and "AAPL 1d: 503 rows from yahoo" in output
     market.set(POLYGON_REQUIRED="true")
-    assert "wrong-key" not in market.run("extract", expect=78)
+    output += market.run("extract", expect=78)
+    refusals = market.rows("polygon")
+    assert [(row["endpoint"], row["status"], row["http_status"]) for row in refusals] == [
+        ("market_status", "failed", status)
+    ] * 2
+    assert all(words in row["error"] for row in refusals)
+    assert "wrong-key" not in output + str(refusals)
+    (run_id,) = {row["run_id"] for row in market.rows("yahoo")}
+    assert [row["run_id"] for row in refusals].count(run_id) == 1
+    market.simulator.clear_faults()
+    market.set(POLYGON_API_KEY=API_KEY)
+    market.run("extract")
+    assert market.rows("polygon", "endpoint = 'market_status' and status = 'ok'")
 
 
 def test_a_stock_keeps_to_one_grid_of_hours(market: Market) -> None:

@@ -1,6 +1,6 @@
 {{ config(materialized='view') }}
--- What is wrong with a source, now: it does not answer, it answers something else than its API documents, or rows of its
--- answers cannot become bars.
+-- What is wrong with a source, now: it does not answer, it refuses our key, it answers something else than its API
+-- documents, or rows of its answers cannot become bars.
 with
 
 rules as (
@@ -31,13 +31,36 @@ outages as (
     from {{ ref('source_health') }} as health
 ),
 
+-- A run begins with a question that every key may ask: the market's status. Where it is refused, nothing else is asked.
+checks as (
+    select
+        answers.source,
+        answers.http_status,
+        answers.error_details,
+        row_number() over (partition by answers.source order by answers.fetch_timestamp desc, answers.id desc) as place
+    from {{ ref('enrichment_fetch_log') }} as answers
+    inner join rules on rules.rule = 'key_refused'
+    where
+        answers.endpoint = 'market_status'
+        and answers.fetch_timestamp > {{ warehouse_now() }} - {{ minutes('60 * rules.window_hours') }}
+),
+
+refused as (
+    select
+        source,
+        error_details
+    from checks
+    where place = 1 and http_status in (401, 403)
+),
+
 unavailable as (
     select
         source,
         last_error,
         ({{ epoch_seconds(warehouse_now()) }} - {{ epoch_seconds('failing_since') }}) / 60 as minutes
     from outages
-    where failing_since is not null
+    -- A refused key is told at once, by its own name.
+    where failing_since is not null and source not in (select refused.source from refused)
 ),
 
 -- The newest word on each thing that is asked for.
@@ -91,6 +114,18 @@ final as (
     from unavailable
     inner join rules on rules.rule = 'source_unavailable'
     where unavailable.minutes > rules.threshold
+
+    union all
+
+    select
+        rules.rule,
+        cast(refused.source as text),
+        cast(1 as numeric(20, 4)),
+        rules.threshold,
+        coalesce(refused.error_details, 'no message')
+    from refused
+    inner join rules on rules.rule = 'key_refused'
+    where rules.threshold < 1
 
     union all
 
