@@ -64,6 +64,9 @@
         primary key (build_id, series_id)
     );
     {%- endif %}
+    {%- for table in ['circuit_breaker', 'source_budget', 'backfill_jobs', 'backfill_series', 'pipeline_runs', 'pipeline_steps', 'alerts'] if is_missing('ops', table) %}
+    {{- ops_tables() if loop.first }}
+    {%- endfor %}
 {% endmacro %}
 
 {# Whether a relation is not there. While the project is parsed, all are. #}

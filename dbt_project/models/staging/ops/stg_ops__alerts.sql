@@ -1,4 +1,3 @@
-{{ config(pre_hook="{{ create_ops_tables(['alerts']) }}") }}
 -- What the alert rules have found so far, with what is not told yet because it has not lasted long enough.
 select
     alert_id,

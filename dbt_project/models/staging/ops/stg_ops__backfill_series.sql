@@ -1,4 +1,3 @@
-{{ config(pre_hook="{{ create_ops_tables(['backfill_jobs']) }}") }}
 -- The series of every backfill that was asked for, with the window wished for.
 select
     jobs.job_id,

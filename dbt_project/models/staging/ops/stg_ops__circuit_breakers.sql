@@ -1,4 +1,3 @@
-{{ config(pre_hook="{{ create_ops_tables(['circuit_breaker']) }}") }}
 -- The circuit breaker of each source, as the last run of extract left it.
 select
     source,

@@ -1,4 +1,3 @@
-{{ config(pre_hook="{{ create_ops_tables(['pipeline_runs']) }}") }}
 -- One row per run of the whole pipeline. Until a run has built, it has no exit code.
 select
     run_id,

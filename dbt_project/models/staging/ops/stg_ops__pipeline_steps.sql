@@ -1,4 +1,3 @@
-{{ config(pre_hook="{{ create_ops_tables(['pipeline_steps']) }}") }}
 -- One row per step of each run of the pipeline.
 select
     run_id,

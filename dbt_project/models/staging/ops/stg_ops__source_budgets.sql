@@ -1,4 +1,3 @@
-{{ config(pre_hook="{{ create_ops_tables(['source_budget']) }}") }}
 -- What is used of each request budget, and until when a source has banned us. The name starts with the source's.
 select
     budget,
