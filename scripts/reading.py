@@ -17,7 +17,8 @@ READ_ROLE = "market_read"
 STATEMENT_TIMEOUT_MS = 5000
 
 NOT_BUILT = (
-    "the warehouse is not built yet: run `make extract build`, or `make demo` to see it with data that need no key"
+    "the warehouse is not built yet: run `make extract build`, or `make demo` to see it with data that need no key; while"
+    " a full refresh is running, wait for its end"
 )
 
 

@@ -247,12 +247,15 @@ def page(
 ) -> sql.Composed:
     """One page, column-wise: count, whether there are more, first and last timestamp, then each column as JSON.
 
-    Aggregates take the rows in the subquery's order. Trailing zeros are not sent: numbers stay exact all the same.
+    Aggregates take the rows in the subquery's order. Trailing zeros are not sent: numbers stay exact all the same. They
+    are put together as text: json_agg takes half as long again.
     """
     arrays = [
-        sql.SQL("cast(coalesce(json_agg({}), '[]') as text)").format(
-            sql.SQL("trim_scale({})" if column in NUMBERS else "{}").format(sql.Identifier(column))
-        )
+        sql.SQL(
+            "'[' || coalesce(string_agg(coalesce(cast(trim_scale({}) as text), 'null'), ','), '') || ']'"
+            if column in NUMBERS
+            else "cast(coalesce(json_agg({}), '[]') as text)"
+        ).format(sql.Identifier(column))
         for column in columns
     ]
     # One more than asked for tells whether there is a next page.

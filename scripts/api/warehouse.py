@@ -35,9 +35,14 @@ class Warehouse:
         """The first row of a select."""
         with _as_http():
             pool = await self._opened()
-            async with pool.connection() as connection:
-                cursor = await connection.execute(statement, values, prepare=True)
-                return await cursor.fetchone()
+            try:
+                return await _first(pool, statement, values)
+            except psycopg.OperationalError as error:
+                if isinstance(error, PoolTimeout | psycopg.errors.QueryCanceled):
+                    raise
+                # The server was restarted: none of the connections that wait in the pool is any good.
+                await pool.check()
+                return await _first(pool, statement, values)
 
     @asynccontextmanager
     async def copy(self, statement: sql.Composed, values: Mapping[str, Any]) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -75,13 +80,17 @@ class Warehouse:
                     max_size=CONNECTIONS,
                     timeout=POOL_TIMEOUT,
                     open=False,
-                    # A connection that a restarted server has closed is found before a request meets it.
-                    check=AsyncConnectionPool.check_connection,
                     kwargs={"options": chosen, "autocommit": True, "application_name": "market serve"},
                 )
                 await pool.open()
                 self._pool = pool
         return self._pool
+
+
+async def _first(pool: AsyncConnectionPool, statement: Any, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    async with pool.connection() as connection:
+        cursor = await connection.execute(statement, values, prepare=True)
+        return await cursor.fetchone()
 
 
 class _as_http:

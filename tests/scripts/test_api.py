@@ -322,6 +322,25 @@ def raw(url: str, path: str) -> requests.Response:
     return requests.Session().send(request, timeout=30)
 
 
+def test_connections_that_a_restarted_server_has_closed_cost_no_answer(served: Served, built: Warehouse) -> None:
+    def ask() -> None:
+        statuses.append(served.get(f"{STATUS}/BTC").status_code)
+
+    for _ in range(2):
+        statuses: list[int] = []
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert statuses == [200] * 8
+        ended = built.query(
+            "select pg_terminate_backend(pid) as ended from pg_stat_activity"
+            " where datname = current_database() and application_name = 'market serve'"
+        )
+        assert ended and all(row["ended"] for row in ended)
+
+
 # ------------------------------------------------------------ trigger
 
 
