@@ -78,6 +78,8 @@ def hermetic_environment() -> Iterator[None]:
         patch.setenv("DBT_SEND_ANONYMOUS_USAGE_STATS", "false")
         patch.setenv("DO_NOT_TRACK", "1")
         patch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
+        # A build of a few bars is bound by Python: more threads wait for each other, for a fifth more CPU.
+        patch.setenv("FEATURE_COMPUTATION_WORKERS", "2")
         if version := os.environ.get("PG"):
             binaries = Path(f"/usr/lib/postgresql/{version}/bin")
             if not (binaries / "initdb").exists():

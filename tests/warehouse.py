@@ -57,8 +57,6 @@ create table if not exists raw_{provider}._dlt_loads (
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 # Results are values here. A level of its own, not --quiet: that still words every message (a tenth of a build's CPU).
 QUIET = ("--log-level", "none", "--log-level-file", "none")
-# A build is bound by Python: more threads wait for each other, for a fifth more CPU.
-THREADS = {"FEATURE_COMPUTATION_WORKERS": "2"}
 
 
 @dataclass(frozen=True)
@@ -94,8 +92,8 @@ class Project:
     directory: Path
 
     @classmethod
-    def copy(cls, source: Path, directory: Path, *, described: bool = False) -> Project:
-        """described: builds write the descriptions into the database, too, for a tenth of their time."""
+    def copy(cls, source: Path, directory: Path, *, described: bool = True) -> Project:
+        """described: builds write the descriptions into the database, too, which takes a tenth of their time."""
         shutil.copytree(source / "dbt_project", directory / "dbt_project")
         for name in PROJECT_FILES:
             if (source / name).exists():
@@ -305,7 +303,7 @@ class Warehouse:
             arguments += ["--exclude-resource-type", *excluded]
         if without_staging:
             arguments += ["--exclude", "market_warehouse.staging"]
-        variables = {**THREADS, **self.database.environment, **self.environment, **self._clock()}
+        variables = {**self.database.environment, **self.environment, **self._clock()}
         with _process_environment(variables, time_zone), without_collector():
             outcome = dbtRunner().invoke(arguments)
         if outcome.exception is not None:
