@@ -149,7 +149,11 @@ def _state(connection: psycopg.Connection[Any]) -> dict[str, Any]:
     hours = defaultdict(list)
     for row in state.pop("source_hours"):
         hours[row["source"]].append(row)
-    is_demo = connection.execute("select to_regclass('ops.demo') is not null").fetchone() == (True,)
+    # A user of market_read may not look into ops; only `make demo`, whose user owns all, has that table.
+    is_demo = connection.execute(
+        "select exists (select from pg_tables where schemaname = 'ops' and tablename = 'demo'"
+        " and has_schema_privilege(schemaname, 'usage'))"
+    ).fetchone() == (True,)
     return {
         **state,
         "hours": hours,

@@ -23,6 +23,10 @@ ALLOWED = {
         "insert into ops.pipeline_runs (run_id, started_by, started_at) values ('x', 'api', now())",
         "select * from marts.bar_gaps",
         "select * from seeds.alert_rules",
+        "insert into ops.pipeline_steps (run_id, step, started_at) values ('x', 'build', now())",
+        "insert into ops.alert_silences (rule, silenced_until) values ('x', now())",
+        "update ops.alerts set notified_at = now()",
+        "select * from marts.source_conditions",
     ],
     "market_transform": [
         "select payload from raw_binance.responses",
@@ -32,6 +36,7 @@ ALLOWED = {
         "create table intermediate.made (a int)",
         "delete from marts.market_data_v2",
         "drop view marts.source_health cascade",
+        "insert into snapshots.market_data_history select * from snapshots.market_data_history limit 0",
     ],
     "market_read": [
         "select * from marts.market_data_v2",
@@ -39,6 +44,11 @@ ALLOWED = {
         "select * from marts.source_health",
         "select * from marts.alerts",
         "select * from marts.pipeline_runs",
+        "select * from marts.pipeline_steps",
+        "select * from marts.backfill_state",
+        "select * from marts.market_data_adjusted",
+        "select * from snapshots.market_data_history",
+        "select * from marts.market_data_as_of(now()) where symbol = 'BTC'",
     ],
 }
 FORBIDDEN = {
@@ -94,6 +104,30 @@ def test_a_role_may_do_its_part(built: Warehouse, role: str, statement: str) -> 
 def test_a_role_may_do_nothing_else(built: Warehouse, role: str, statement: str) -> None:
     with undone(built, role) as connection, pytest.raises(InsufficientPrivilege):
         connection.execute(statement.encode())
+
+
+@pytest.mark.parametrize(
+    ("maker", "made", "reader"),
+    [
+        ("market_transform", "marts.made", "market_read"),
+        ("market_transform", "snapshots.made", "market_read"),
+        # `market roles` may come before the first build, which makes the rules of the alerts.
+        ("market_transform", "seeds.made", "market_extract"),
+        ("market_extract", "raw_binance.made", "market_transform"),
+        ("market_extract", "ops.made", "market_transform"),
+    ],
+)
+def test_what_is_made_later_may_be_read_too(built: Warehouse, maker: str, made: str, reader: str) -> None:
+    with undone(built, maker) as connection:
+        connection.execute(f"create table {made} (a int)".encode())
+        connection.execute(sql.SQL("set session authorization {}").format(sql.Identifier(reader)))
+        connection.execute(f"select * from {made}".encode())
+
+
+def test_a_reader_may_look_at_metrics_and_make_the_site(built: Warehouse, tmp_path: Path) -> None:
+    reader = {"PGUSER": READER, "PGPASSWORD": PASSWORD}
+    assert "market_newest_bar" in market(built.database, tmp_path, "metrics", **reader)
+    assert "site/index.html" in market(built.database, tmp_path, "site", **reader)
 
 
 def test_the_command_may_be_repeated_and_shows_no_secret(built: Warehouse, tmp_path: Path) -> None:
