@@ -80,6 +80,8 @@ def hermetic_environment() -> Iterator[None]:
         patch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
         # A build of a few bars is bound by Python: more threads wait for each other, for a fifth more CPU.
         patch.setenv("FEATURE_COMPUTATION_WORKERS", "2")
+        # Its log says every statement, and nobody reads it.
+        patch.setenv("DBT_LOG_LEVEL_FILE", "none")
         if version := os.environ.get("PG"):
             binaries = Path(f"/usr/lib/postgresql/{version}/bin")
             if not (binaries / "initdb").exists():

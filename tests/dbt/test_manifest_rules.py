@@ -206,9 +206,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
     target = tmp_path_factory.mktemp("manifest")
     places = ["--project-dir", str(ROOT), "--profiles-dir", str(ROOT), "--target-path", str(target)]
-    parsed = dbtRunner().invoke(
-        ["parse", "--quiet", "--no-partial-parse", "--log-level-file", "none", "--log-path", str(target), *places]
-    )
+    parsed = dbtRunner().invoke(["parse", "--quiet", "--no-partial-parse", "--log-path", str(target), *places])
     assert parsed.success, parsed.exception
     return json.loads((target / "manifest.json").read_text())
 

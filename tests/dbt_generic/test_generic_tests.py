@@ -106,7 +106,7 @@ def outcomes(database: Database, tmp_path_factory: pytest.TempPathFactory) -> di
     before = dict(os.environ)
     os.environ.update(database.environment)
     try:
-        outcome = dbtRunner().invoke(["build", "--quiet", "--log-level-file", "none", *places])
+        outcome = dbtRunner().invoke(["build", "--quiet", *places])
     finally:
         os.environ.clear()
         os.environ.update(before)

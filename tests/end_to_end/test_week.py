@@ -132,7 +132,6 @@ def week(make_warehouse: MakeWarehouse) -> Iterator[Week]:
             patch.setenv(name, value)
         patch.setenv("ALERT_URLS", receiver.url("json", f"/{SECRET}").replace("//", f"//user:{SECRET}@"))
         patch.setenv("HEALTHCHECK_URL", receiver.url(path=f"/{SECRET}"))
-        patch.setenv("DBT_LOG_LEVEL_FILE", "none")
         patch.setattr(PATIENCE, "backoff", (0.0, 0.0, 0.0))
         for timeframe, days in {"30m": 12, "1h": 12, "1d": 120}.items():
             patch.setitem(FIRST_REACH, timeframe, timedelta(days=days))
