@@ -437,7 +437,8 @@ def _reporting() -> Iterator[None]:
     except Unreadable as error:
         typer.echo(redact(str(error)), err=True)
         raise typer.Exit(EXIT_FAILED) from None
-    except typer.Exit:
+    except (typer.Exit, BrokenPipeError):
+        # Who reads us has seen enough (`market status | head`): Typer ends in silence.
         raise
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None

@@ -94,6 +94,16 @@ def test_reading_imports_neither_dlt_nor_dbt(built: Warehouse, tmp_path: Path) -
     assert result.stderr.strip() == "", result.stderr
 
 
+def test_a_reader_that_has_seen_enough_is_no_error(built: Warehouse, tmp_path: Path) -> None:
+    environment = {**os.environ, **built.database.environment, "PYTHONPATH": str(ROOT)}
+    ours, theirs = os.pipe()
+    os.close(ours)
+    command = [sys.executable, "-m", "scripts.cli", "status"]
+    result = subprocess.run(command, cwd=tmp_path, env=environment, stdout=theirs, stderr=subprocess.PIPE, text=True)
+    os.close(theirs)
+    assert result.stderr == ""
+
+
 def test_cells_are_for_people() -> None:
     assert reports._cell("data_age_seconds", 7300) == "2 h"
     assert reports._cell("last_error", "broken\x1b[31m\npipe") == "broken [31m pipe"
