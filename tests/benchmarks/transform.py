@@ -6,11 +6,9 @@
   own way, pandas in between and an upsert into a table with all the plan's indexes (goal >= 5x faster); and against the
   write floor, the same rows copied into a table with the same indexes (goal <= 1.5).
 - `symbols`: the same models for 1, 10, 50 and 200 symbols: microseconds a bar.
-- `slope`: one day of 5m bars of 50 symbols, and 1 % amended bars, into 1M and into 5M rows (goal <= 1.2x); and a build
-  without news: no row, dbt's own time only. Takes minutes; `--small` for a tenth of it.
-
-- `history`: what the history and data_corrections cost for the same amended bars in 1M and in 5M rows (goal: the same), and
-  the past of one series (goal < 1 s for 100k bars).
+- `slope`: what a build costs in a warehouse of 1M and in one of 5M bars of 50 symbols, taking turns: one day of new
+  bars, 1 % of a day amended (both goals <= 1.2x), nothing new; in it the history and data_corrections (goal: the same);
+  1 % of all bars amended; and the past of one series (goal < 1 s for 100k bars). Takes an hour; `--small` a tenth of it.
 
 Bars are synthetic. Every figure is a median of alternating rounds. Results go to bench.json under `transform`, and as a
 table to the terminal.
@@ -24,7 +22,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -33,7 +31,7 @@ import numpy as np
 import pandas as pd
 import psycopg
 
-from scripts.postgres import temporary_postgres
+from scripts.postgres import Server, temporary_postgres
 from tests.benchmarks.results import BENCH, record
 from tests.warehouse import Answer, Database, Project, Warehouse, crypto
 
@@ -41,7 +39,11 @@ ROOT = Path(__file__).resolve().parents[2]
 START = datetime(2024, 1, 1, tzinfo=UTC)
 STEP = timedelta(minutes=5)
 BARS_AN_ANSWER = 1000
-MART_MODELS = ("int_frontier", "int_futures_as_of", "int_liquidations_by_bar", "market_data_v2")
+DAY = 288
+# Every reader of the news: one that is left out has all of it read again each time.
+EVERY_DAY = "+data_corrections int_bars_unfinished rejected_bars"
+MART_MODELS = ("int_frontier", "int_bars_to_compute", "int_futures_as_of", "int_liquidations_by_bar", "market_data_v2")
+HISTORY_MODELS = {"mart": "market_data_v2", "history": "market_data_history", "corrections": "data_corrections"}
 PLAN_INDEXES = (
     "create unique index on plan (symbol, asset_class, timeframe, timestamp)",
     "create index on plan (symbol, timeframe, timestamp desc)",
@@ -124,14 +126,16 @@ def load(warehouse: Warehouse, symbols: int, first: int, count: int) -> None:
 
 
 @contextmanager
-def filled(symbols: int, bars: int) -> Iterator[Warehouse]:
+def filled(
+    symbols: int, bars: int, server: Server, name: str = "bench", models: str = "+market_data_v2"
+) -> Iterator[Warehouse]:
     """A warehouse that holds so many 5m bars of so many coins, built once."""
-    with temporary_postgres() as server, tempfile.TemporaryDirectory() as directory:
-        warehouse = Warehouse(Database(server, "bench"), Project.copy(ROOT, Path(directory) / "project"))
+    with tempfile.TemporaryDirectory() as directory:
+        warehouse = Warehouse(Database(server, name), Project.copy(ROOT, Path(directory) / "project"))
         warehouse.reset()
         warehouse.assets([crypto(symbol(n), "5m", polygon="", yahoo="", coinmetrics="") for n in range(symbols)])
         load(warehouse, symbols, 0, bars)
-        warehouse.build("+market_data_v2")
+        warehouse.build(models)
         warehouse.execute("vacuum analyze")
         yield warehouse
 
@@ -276,7 +280,7 @@ def compute(rounds: int, scale: float) -> dict[str, float]:
     import polars as pl
 
     bars = int(100_000 * scale)
-    with filled(1, bars) as warehouse:
+    with temporary_postgres() as server, filled(1, bars, server) as warehouse:
         frame = read_bars(warehouse)
         polars_frame = pl.from_pandas(frame)
         duck = duckdb.connect()
@@ -299,7 +303,7 @@ def compute(rounds: int, scale: float) -> dict[str, float]:
 
 
 def through(rounds: int, scale: float) -> dict[str, float]:
-    with filled(10, int(20_000 * scale)) as warehouse:
+    with temporary_postgres() as server, filled(10, int(20_000 * scale), server) as warehouse:
         found_timeframes = warehouse.query("select distinct timeframe from marts.market_data_v2")
         # The mart's own indexes, under names of Postgres' choice.
         indexes = warehouse.query(
@@ -339,7 +343,7 @@ def through(rounds: int, scale: float) -> dict[str, float]:
 def symbols(rounds: int, scale: float) -> dict[str, float]:
     out = {}
     for count in (1, 10, 50, 200):
-        with filled(count, int(2_000 * scale)) as warehouse:
+        with temporary_postgres() as server, filled(count, int(2_000 * scale), server) as warehouse:
             rows = warehouse.query("select count(*) as n from marts.market_data_v2")[0]["n"]
             found = alternating(
                 rounds, {"ours": lambda: model_seconds(warehouse, "int_frontier+,+market_data_v2", full_refresh=True)}
@@ -349,68 +353,67 @@ def symbols(rounds: int, scale: float) -> dict[str, float]:
 
 
 def slope(rounds: int, scale: float) -> dict[str, float]:
-    day = 288
-    out: dict[str, float] = {}
-    for name, bars in {"1m": int(20_000 * scale), "5m": int(100_000 * scale)}.items():
-        with filled(50, bars) as warehouse:
-            loaded = bars
-            times: dict[str, list[float]] = {"day": [], "amended": [], "no_news": []}
-            for _ in range(rounds):
-                load(warehouse, 50, loaded, day)
-                loaded += day
-                times["day"].append(seconds(lambda: warehouse.build("+market_data_v2", without_staging=True)))
-                _amend(warehouse, loaded)
-                times["amended"].append(seconds(lambda: warehouse.build("+market_data_v2", without_staging=True)))
-                times["no_news"].append(seconds(lambda: warehouse.build("+market_data_v2", without_staging=True)))
-            out |= {f"{what}_into_{name}_s": statistics.median(found) for what, found in times.items()}
-    return out | {
-        "day_5m_over_1m": out["day_into_5m_s"] / out["day_into_1m_s"],
-        "amended_5m_over_1m": out["amended_into_5m_s"] / out["amended_into_1m_s"],
+    # Six more timeframes are resampled: 1.0M and 5.1M rows in the mart.
+    sizes = {"1m": int(12_500 * scale), "5m": int(62_500 * scale)}
+    series = "symbol = 'SYM000' and asset_class = 'crypto' and timeframe = '5m'"
+    found: dict[str, list[float]] = {}
+
+    with temporary_postgres() as server, ExitStack() as open_warehouses:
+        warehouses = {
+            name: open_warehouses.enter_context(filled(50, bars, server, f"bench_{name}", EVERY_DAY))
+            for name, bars in sizes.items()
+        }
+
+        def build(name: str, what: str) -> None:
+            taken = seconds(lambda: warehouses[name].build(EVERY_DAY, without_staging=True))
+            found.setdefault(f"{what}_into_{name}_s", []).append(taken)
+            for part, model in HISTORY_MODELS.items():
+                found.setdefault(f"{what}_{part}_into_{name}_s", []).append(warehouses[name].seconds[model])
+
+        for name, warehouse in warehouses.items():
+            found[f"first_history_of_{name}_s"] = [warehouse.seconds["market_data_history"]]
+        for number in range(rounds):
+            for name, warehouse in warehouses.items():
+                load(warehouse, 50, sizes[name] + number * DAY, DAY)
+                build(name, "day")
+            for name, warehouse in warehouses.items():
+                amend(warehouse, 50, sizes[name] + number * DAY, DAY, 100)
+                build(name, "amended")
+            for name in warehouses:
+                build(name, "no_news")
+            for name, warehouse in warehouses.items():
+                past = f"select * from marts.market_data_as_of(now()) where {series}"
+                found.setdefault(f"as_of_{name}_s", []).append(sql_seconds(warehouse, past))
+        for name, warehouse in warehouses.items():
+            amend(warehouse, 50, 0, sizes[name], 100)
+            build(name, "hundredth_of_all")
+            changed = warehouse.query(
+                "select count(*) as n from snapshots.market_data_history"
+                " where dbt_valid_from = (select max(dbt_valid_from) from snapshots.market_data_history)"
+            )
+            found[f"hundredth_of_all_versions_{name}"] = [changed[0]["n"]]
+            rows = warehouse.query("select count(*) as n from marts.market_data_v2")
+            found[f"rows_{name}"] = [rows[0]["n"]]
+    medians = {name: statistics.median(values) for name, values in found.items()}
+    alike = ["day", "amended", *(f"amended_{part}" for part in HISTORY_MODELS)]
+    return medians | {
+        f"{what}_5m_over_1m": medians[f"{what}_into_5m_s"] / medians[f"{what}_into_1m_s"] for what in alike
     }
 
 
-def _amend(warehouse: Warehouse, bars: int) -> None:
-    """144 single bars of the newest 20k of the first symbols: 1 % of the bars of one day and 50 symbols."""
+def amend(warehouse: Warehouse, symbols: int, first: int, count: int, step: int) -> None:
+    """Another volume for every `step`-th of `count` bars from `first` on, of each symbol; answers as a source sends them."""
     answers = []
-    for number in range(48):
-        for row in klines(number, bars - 400, 400)[::134]:
+    for number in range(symbols):
+        # Not the same bars of each symbol: a real provider's amendments do not fall together.
+        for row in klines(number, first, count)[number % step :: step]:
             opened = datetime.fromtimestamp(row[0] / 1000, UTC)
             amended = [*row[:5], f"{float(row[5]) + 1:.8f}", *row[6:]]
             answers.append(Answer("bars", symbol(number), [amended], "5m", (opened, opened + STEP)))
     warehouse.load("binance", *answers)
 
 
-def history(rounds: int, scale: float) -> dict[str, float]:
-    nodes = {"mart": "market_data_v2", "history": "market_data_history", "corrections": "data_corrections"}
-    series = "symbol = 'SYM000' and asset_class = 'crypto' and timeframe = '5m'"
-    out: dict[str, float] = {}
-    for name, bars in {"1m": int(20_000 * scale), "5m": int(100_000 * scale)}.items():
-        with filled(50, bars) as warehouse:
-            warehouse.build("market_data_history data_corrections")
-            out |= {f"first_{part}_of_{name}_s": warehouse.seconds[nodes[part]] for part in ("history", "corrections")}
-            warehouse.execute("vacuum analyze")
-            times: dict[str, list[float]] = {part: [] for part in (*nodes, "as_of")}
-            for number in range(rounds):
-                # Each round other bars: the same ones would be no amendment any more.
-                _amend(warehouse, bars - number)
-                warehouse.build("+data_corrections", without_staging=True)
-                for part, node in nodes.items():
-                    times[part].append(warehouse.seconds[node])
-                times["as_of"].append(
-                    sql_seconds(warehouse, f"select * from marts.market_data_as_of(now()) where {series}")
-                )
-            out |= {f"{part}_into_{name}_s": statistics.median(found) for part, found in times.items()}
-            changed = warehouse.query(
-                "select count(*) as n from snapshots.market_data_history"
-                " where dbt_valid_from = (select max(dbt_valid_from) from snapshots.market_data_history)"
-            )
-            out[f"versions_a_round_into_{name}"] = changed[0]["n"]
-            kept = warehouse.query("select count(*) as n from marts.market_data_as_of(now()) where " + series)
-            out[f"as_of_bars_{name}"] = kept[0]["n"]
-    return out | {f"{part}_5m_over_1m": out[f"{part}_into_5m_s"] / out[f"{part}_into_1m_s"] for part in nodes}
-
-
-PARTS = {"compute": compute, "through": through, "symbols": symbols, "slope": slope, "history": history}
+PARTS = {"compute": compute, "through": through, "symbols": symbols, "slope": slope}
 
 
 def main() -> None:

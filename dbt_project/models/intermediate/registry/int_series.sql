@@ -1,4 +1,10 @@
-{{ config(materialized='table_in_place', post_hook=['{{ analyze() }}']) }}
+{{
+    config(
+        materialized='table_in_place',
+        indexes=[{'columns': ['symbol', 'asset_class', 'timeframe'], 'unique': true}],
+        post_hook=['{{ analyze() }}']
+    )
+}}
 -- One row per series: (symbol, asset class, timeframe). A symbol with several registry rows over time (a rename) is one
 -- series. Timeframes that are not fetched are resampled from the finest one that is.
 with

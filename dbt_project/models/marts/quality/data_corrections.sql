@@ -25,13 +25,18 @@ history as (
     select * from {{ ref('market_data_history') }}
 ),
 
--- Most bars of a run are new and have one version.
+-- An amended volume rewrites the features of fifty bars: only those whose own values differ go on (5,000 of 346,000
+-- versions when 1 % of the bars are amended; with all of them the model took twenty times as long).
 amended_bars as (
     select distinct later.id
     from {{ ref('market_data_history') }} as later
     inner join {{ ref('market_data_history') }} as earlier
         on earlier.id = later.id and earlier.dbt_valid_from < later.dbt_valid_from
-    where later.dbt_valid_from > {{ read_up_to('data_corrections') }} and earlier.dbt_valid_to is not null
+    left join ops.rebuilds as rebuilds on rebuilds.written_at = later.dbt_valid_from
+    where
+        later.dbt_valid_from > {{ read_up_to('data_corrections') }}
+        and earlier.dbt_valid_to is not null
+        and (rebuilds.written_at is not null or {{ differs('later', 'earlier', 'id', prices + samples) }})
 ),
 
 versions as (
