@@ -2,73 +2,12 @@
 -- Each word of each source on each bar (a row of int_bar_revisions), as its series takes it: placed on its slot, ranked
 -- by its source, brought to as-traded prices, checked. Words of sources that the series does not list, or off its grid,
 -- are left out.
-with
-
-series as (
-    select * from {{ ref('int_series') }}
-),
-
-revisions as (
-    select * from {{ ref('int_bar_revisions') }}
-),
-
-placed as (
-    select
-        revisions.*,
-        series.asset_class,
-        series.step_minutes,
-        slots.slot_date as session_date,
-        case
-            when series.step_minutes >= 1440 then slots.closes_at
-            else least(revisions.opened_at + {{ minutes('series.step_minutes') }}, slots.closes_at)
-        end as closed_at,
-        slots.slots_before + cast(
-            ({{ epoch_seconds('revisions.opened_at') }} - {{ epoch_seconds('slots.first_slot_at') }})
-            / (series.step_minutes * 60) as integer
-        ) as slot_no,
-        -- A correction by hand comes before every source.
-        case
-            when revisions.source = 'manual' then 0
-            else {{ place_in_list('revisions.source', 'series.sources_in_order') }}
-        end as source_place,
-        cast(coalesce(factors.split_factor, 1) as numeric(20, 10)) as split_factor,
-        -- Yahoo adjusts for every split up to its answer: undone by the splits between the session and the answer.
-        case
-            when revisions.source = 'yahoo'
-                then coalesce(answered.split_factor, 1) / coalesce(factors.split_factor, 1)
-            else 1
-        end as adjustment
-    from revisions
-    inner join series on series.series_id = revisions.series_id
-    inner join {{ ref('int_slots') }} as slots
-        on
-            slots.calendar = series.calendar
-            and slots.timeframe = series.timeframe
-            and slots.grid = series.grid
-            and slots.slot_date = {{ local_date('revisions.opened_at', 'series.time_zone') }}
-            and mod(
-                {{ epoch_seconds('revisions.opened_at') }} - {{ epoch_seconds('slots.first_slot_at') }},
-                series.step_minutes * 60
-            ) = 0
-    left join {{ ref('int_split_factors') }} as factors
-        on
-            factors.symbol = series.symbol
-            and factors.asset_class = series.asset_class
-            and factors.first_session <= slots.slot_date
-            and factors.next_first_session > slots.slot_date
-    left join {{ ref('int_split_factors') }} as answered
-        on
-            answered.symbol = series.symbol
-            and answered.asset_class = series.asset_class
-            and answered.first_session <= {{ local_date('revisions.fetched_at', 'series.time_zone') }}
-            and answered.next_first_session > {{ local_date('revisions.fetched_at', 'series.time_zone') }}
-            and revisions.source = 'yahoo'
-    where
-        (revisions.source = 'manual' or {{ place_in_list('revisions.source', 'series.sources_in_order') }} is not null)
-        and {{ is_listed_on('slots.slot_date') }}
-),
-
-as_traded as (
+-- Subqueries instead of CTEs: Postgres plans a view with a CTE on its own, and each of the three readers would make the
+-- words of all bars to join a few (5 s per 1M bars, in each run).
+select
+    *,
+    case when not is_withdrawn then {{ failed_bar_checks() }} end as failed_checks
+from (
     select
         series_id,
         opened_at,
@@ -89,14 +28,65 @@ as_traded as (
         {{ as_traded_price('close') }} as close,
         case when adjustment = 1 then volume else round(volume / adjustment, 0) end as volume,
         taker_buy_volume
-    from placed
-),
-
-final as (
-    select
-        *,
-        case when not is_withdrawn then {{ failed_bar_checks() }} end as failed_checks
-    from as_traded
-)
-
-select * from final
+    from (
+        select
+            revisions.*,
+            series.asset_class,
+            series.step_minutes,
+            slots.slot_date as session_date,
+            case
+                when series.step_minutes >= 1440 then slots.closes_at
+                else least(revisions.opened_at + {{ minutes('series.step_minutes') }}, slots.closes_at)
+            end as closed_at,
+            slots.slots_before + cast(
+                ({{ epoch_seconds('revisions.opened_at') }} - {{ epoch_seconds('slots.first_slot_at') }})
+                / (series.step_minutes * 60) as integer
+            ) as slot_no,
+            -- A correction by hand comes before every source.
+            case
+                when revisions.source = 'manual' then 0
+                else {{ place_in_list('revisions.source', 'series.sources_in_order') }}
+            end as source_place,
+            cast(coalesce(factors.split_factor, 1) as numeric(20, 10)) as split_factor,
+            -- Yahoo adjusts for every split up to its answer: undone by the splits between the session and the answer.
+            case
+                when revisions.source = 'yahoo'
+                    then coalesce(answered.split_factor, 1) / coalesce(factors.split_factor, 1)
+                else 1
+            end as adjustment
+        from {{ ref('int_bar_revisions') }} as revisions
+        inner join {{ ref('int_series') }} as series on series.series_id = revisions.series_id
+        inner join {{ ref('int_slots') }} as slots
+            on
+                slots.calendar = series.calendar
+                and slots.timeframe = series.timeframe
+                and slots.grid = series.grid
+                and slots.slot_date = {{ local_date('revisions.opened_at', 'series.time_zone') }}
+                -- A case, because Postgres takes an equation of two expressions to hold once in 200 rows: it then joined
+                -- the words of a run with each other in loops (40 s for 5,000 amended bars).
+                and case
+                    when
+                        mod(
+                            {{ epoch_seconds('revisions.opened_at') }} - {{ epoch_seconds('slots.first_slot_at') }},
+                            series.step_minutes * 60
+                        ) = 0
+                        then true
+                end
+        left join {{ ref('int_split_factors') }} as factors
+            on
+                factors.symbol = series.symbol
+                and factors.asset_class = series.asset_class
+                and factors.first_session <= slots.slot_date
+                and factors.next_first_session > slots.slot_date
+        left join {{ ref('int_split_factors') }} as answered
+            on
+                answered.symbol = series.symbol
+                and answered.asset_class = series.asset_class
+                and answered.first_session <= {{ local_date('revisions.fetched_at', 'series.time_zone') }}
+                and answered.next_first_session > {{ local_date('revisions.fetched_at', 'series.time_zone') }}
+                and revisions.source = 'yahoo'
+        where
+            (revisions.source = 'manual' or {{ place_in_list('revisions.source', 'series.sources_in_order') }} is not null)
+            and {{ is_listed_on('slots.slot_date') }}
+    ) as placed
+) as as_traded

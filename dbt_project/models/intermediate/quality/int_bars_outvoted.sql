@@ -100,29 +100,41 @@ usable as (
     where newest.age = 1 and not newest.is_unusable
 ),
 
--- The first usable word is the bar's; any two of the others may outvote it, but not who corrected it by hand.
+-- One row per bar, its words side by side. Three providers: at most two against the first, whose word is the bar's unless
+-- somebody corrected it by hand.
+bars as (
+    select
+        series_id,
+        opened_at,
+        max(asset_class) as asset_class,
+        max(case when place = 1 then source end) as source,
+        {% for place in [1, 2, 3] -%}
+        max(case when place = {{ place }} then currency end) as currency_{{ place }},
+        {% for field in ['open', 'high', 'low', 'close'] -%}
+        max(case when place = {{ place }} then {{ field }} end) as {{ field }}_{{ place }}{{ ',' if not loop.last }}
+        {% endfor -%}
+        {{ ',' if not loop.last }}
+        {% endfor -%}
+    from usable
+    group by series_id, opened_at
+    having max(place) >= 3 and max(case when place = 1 then source end) <> 'manual'
+),
+
 fields as (
     {% for field in ['open', 'high', 'low', 'close'] -%}
     select
-        preferred.series_id,
-        preferred.opened_at,
-        preferred.source,
-        preferred.asset_class,
+        series_id,
+        opened_at,
+        source,
+        asset_class,
         '{{ field }}' as field,
-        {{ difference_bp('preferred.' ~ field, 'one.' ~ field) }} as one_differs_bp,
-        {{ difference_bp('preferred.' ~ field, 'another.' ~ field) }} as another_differs_bp,
-        {{ difference_bp('one.' ~ field, 'another.' ~ field) }} as they_differ_bp,
-        case when preferred.currency = one.currency then 'same currency' else 'other currency' end as one_comparison,
-        case
-            when preferred.currency = another.currency then 'same currency' else 'other currency'
-        end as another_comparison,
-        case when one.currency = another.currency then 'same currency' else 'other currency' end as their_comparison
-    from usable as preferred
-    inner join usable as one
-        on one.series_id = preferred.series_id and one.opened_at = preferred.opened_at and one.place > 1
-    inner join usable as another
-        on another.series_id = one.series_id and another.opened_at = one.opened_at and another.place > one.place
-    where preferred.place = 1 and preferred.source <> 'manual'
+        {{ difference_bp(field ~ '_1', field ~ '_2') }} as one_differs_bp,
+        {{ difference_bp(field ~ '_1', field ~ '_3') }} as another_differs_bp,
+        {{ difference_bp(field ~ '_2', field ~ '_3') }} as they_differ_bp,
+        case when currency_1 = currency_2 then 'same currency' else 'other currency' end as one_comparison,
+        case when currency_1 = currency_3 then 'same currency' else 'other currency' end as another_comparison,
+        case when currency_2 = currency_3 then 'same currency' else 'other currency' end as their_comparison
+    from bars
     {% if not loop.last %}union all{% endif %}
     {% endfor %}
 ),
