@@ -33,7 +33,7 @@ class Built:
 
 
 def build(without_tests: bool = False) -> Built:
-    """Build all models; a failed node is in the result, not an exception."""
+    """Build all models; a failed node is in the result, not an exception. Raises KeyboardInterrupt if it is stopped."""
     excluded = ["unit_test", *(["test"] if without_tests else [])]
     built = _invoke("build", "--exclude-resource-type", *excluded)
     if built.has_errors:
@@ -53,6 +53,9 @@ def _invoke(command: str, *arguments: str) -> Built:
     places += ["--target-path", str(directory / "target"), "--log-path", str(directory / "logs")]
     with _environment(), without_collector():
         outcome = dbtRunner().invoke([command, "--quiet", "--no-use-colors", *arguments, *places])
+    if isinstance(outcome.exception, KeyboardInterrupt):
+        # dbt hands it over as a value: the run would go on with its next step and call the build failed, for no reason.
+        raise KeyboardInterrupt
     if outcome.exception is not None and outcome.result is None:
         return Built({}, (f"dbt {command}: {outcome.exception}",))
     return _summary(getattr(outcome.result, "results", []))

@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from dbt.cli.main import dbtRunner, dbtRunnerResult
 from psycopg.rows import dict_row
 from typer.testing import CliRunner
 
@@ -28,6 +29,7 @@ class Bench:
     def __init__(self, database: Database, patch: pytest.MonkeyPatch) -> None:
         self.database, self.patch = database, patch
         self.done: list[str] = []
+        self.real_build = run._build
         for name in STEPS:
             self.step(name)
 
@@ -119,6 +121,18 @@ def test_an_interrupted_run_says_so(bench: Bench) -> None:
     bench.fail("build", KeyboardInterrupt())
     assert bench.market_run() == 130
     assert bench.done == ["extract", "build"] and bench.last() == ("failed", 130, "build", "interrupted")
+
+
+def test_a_run_that_is_stopped_while_dbt_builds_ends_there(bench: Bench) -> None:
+    bench.patch.setattr(run, "_build", bench.real_build)
+
+    def stopped(*_: object) -> dbtRunnerResult:
+        # What dbt makes of the KeyboardInterrupt.
+        return dbtRunnerResult(success=False, exception=KeyboardInterrupt())
+
+    bench.patch.setattr(dbtRunner, "invoke", stopped)
+    assert bench.market_run() == 130
+    assert bench.done == ["extract"] and bench.last() == ("failed", 130, "build", "interrupted")
 
 
 def test_a_stop_is_obeyed_between_two_steps(bench: Bench) -> None:

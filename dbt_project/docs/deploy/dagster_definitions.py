@@ -12,7 +12,13 @@ from dagster import Definitions, Failure, OpExecutionContext, RetryPolicy, Sched
 def market_run(context: OpExecutionContext) -> None:
     # A retry is a run of its own.
     name = f"{context.run_id}-{context.retry_number}"
-    code = subprocess.run([".venv/bin/market", "run", "--run-id", name, "--started-by", "schedule"]).returncode
+    run = subprocess.Popen([".venv/bin/market", "run", "--run-id", name, "--started-by", "schedule"])
+    try:
+        code = run.wait()
+    finally:
+        # A run that is stopped in Dagster gets to write down that it was; subprocess.run would kill it.
+        run.terminate()
+        run.wait()
     if code not in (0, 3, 75):
         raise Failure(f"market run ended with exit code {code}: see marts.pipeline_steps, run {name}")
 
