@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,9 @@ import typer
 
 if TYPE_CHECKING:
     from extract.run import Report
+
+# Of a library of dlt's, about a faster part that it no longer uses: two lines above what doctor, extract and run say.
+warnings.filterwarnings("ignore", message=r"sqlglot\[rs\]")
 
 EXIT_FAILED, EXIT_UNEXPECTED, EXIT_LOCKED, EXIT_CONFIGURATION, EXIT_INTERRUPTED = 1, 2, 75, 78, 130
 
