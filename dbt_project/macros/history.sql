@@ -66,7 +66,7 @@
     delete from {{ this }} as mart
     using ops.deleted_bars as listed
     where listed.id = mart.id and listed.deleted_at = {{ written_at() }}
-    {%- elif history is not none and not flags.EMPTY %}
+    {%- elif history is not none %}
     -- Built anew: what was there before and is not any more.
     merge into ops.deleted_bars as listed
     using (
@@ -127,8 +127,7 @@
             -- It may have come back meanwhile.
             and not exists (
                 select 1
-                -- Whole, whatever the run shows dbt of it.
-                from {{ ref('market_data', v=2).render() }} as mart
+                from {{ ref('market_data', v=2) }} as mart
                 where mart.id = listed.id
             )
     )
@@ -180,9 +179,7 @@
 
 {# Post-hook of the history: notes up to where it has read the mart. #}
 {% macro advance_history() %}
-    {%- if not flags.EMPTY %}
     {{ advance_watermark(['market_data_v2'], stamp=last_written_at()) }}
-    {%- endif %}
 {% endmacro %}
 
 {# Post-hook of the history: the function marts.market_data_as_of. It names its columns instead of the mart's row type, so

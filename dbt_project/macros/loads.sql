@@ -139,7 +139,7 @@
 {# Pre-hook of a model whose news another model prepares: built anew from a part of the news it would keep that part
    only. #}
 {% macro require_whole(preparation) %}
-    {%- if execute and starts_anew(this.identifier) -%}
+    {%- if execute and not flags.EMPTY and starts_anew(this.identifier) -%}
         {%- set found = run_query("select since_load_no from ops.watermarks where model = '" ~ preparation ~ "'") -%}
         {%- if found.rows and found.columns[0].values()[0] != 0 -%}
             {{ exceptions.raise_compiler_error(this.identifier ~ " is to be built anew, but " ~ preparation ~ " holds the latest news only. Build both: dbt build --full-refresh --select " ~ preparation ~ "+") }}

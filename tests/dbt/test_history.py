@@ -202,12 +202,35 @@ def test_nothing_is_written_without_a_changed_value(told: Told) -> None:
     )
 
 
-def test_an_empty_run_is_no_deletion(told: Told) -> None:
-    before, stamp = row_versions(told.warehouse)[HISTORY], told.stamp()
-    told.warehouse.build("market_data_history", empty=True)
-    assert row_versions(told.warehouse)[HISTORY] == before
-    read = told.warehouse.query("select written_at from ops.watermarks where model = 'market_data_history'")
-    assert read == [{"written_at": stamp}], "an empty run passes for having read the mart"
+def test_an_empty_run_changes_nothing(told: Told) -> None:
+    """`dbt build --empty` on a warehouse in use, with news waiting: every relation reads as before, nothing passes for
+    read, and the next build has the news."""
+    told.history.amend()
+    before, stamp = _contents(told.warehouse), told.stamp()
+    assert len(before) > 60 and sum(rows > 0 for rows, _ in before.values()) > 30
+    told.warehouse.build(BUILT, empty=True)
+    assert _contents(told.warehouse) == before
+    told.warehouse.build(BUILT, empty=True, full_refresh=True, without_staging=True)
+    assert _contents(told.warehouse) == before
+    corrections = before["marts.data_corrections"][0]
+    told.build("after an empty run")
+    assert told.stamp() > stamp
+    assert count(told.warehouse, "marts.data_corrections") > corrections
+
+
+def _contents(warehouse: Warehouse) -> dict[str, tuple[int, str]]:
+    """Of every table and view that dbt makes or keeps notes in: how many rows, and a hash of them."""
+    found = {}
+    for row in warehouse.query(
+        "select table_schema || '.' || table_name as name from information_schema.tables"
+        " where table_schema in ('staging', 'intermediate', 'marts', 'snapshots', 'seeds', 'ops')"
+    ):
+        rows = warehouse.query(
+            "select count(*) as n, md5(string_agg(word, '' order by word)) as hash"
+            f" from (select md5(cast(kept as text)) as word from {row['name']} as kept) as words"
+        )[0]
+        found[row["name"]] = (rows["n"], rows["hash"])
+    return found
 
 
 def test_two_versions_at_once_are_found(told: Told) -> None:
@@ -376,6 +399,9 @@ def test_a_feature_that_looks_ahead_is_found(make_warehouse: MakeWarehouse) -> N
     mart.write_text(good.replace(HONEST, LOOKS_AHEAD))
     bars = run_of(datetime(2025, 1, 1, tzinfo=UTC), 61, "1h")
     warehouse.assets([crypto("BTC", "1h")])
+    # On a database that has nothing an --empty run makes tables without rows, and the first real build finds all new.
+    warehouse.build(BUILT, empty=True)
+    assert count(warehouse, "marts.market_data_v2") == count(warehouse, "ops.watermarks") == 0
     for loaded in (bars[:60], bars[60:]):
         warehouse.now = loaded[-1].timestamp + STEP["1h"]
         warehouse.load_bars("binance", "BTC", "1h", loaded)

@@ -1,8 +1,8 @@
 {{ config(materialized='view') }}
 -- Every value of a feature that was written over in market_data_v2, with what explains it. A feature depends on its own bar
--- and earlier ones alone, so a value may change only when a bar at or before it was corrected, came late or was removed, when
--- a sample of its time came late, or when features were computed anew. A value that newer bars changed has looked ahead:
--- nothing explains it.
+-- and earlier ones alone, as far back as the longest window looks, so a value may change only when a bar that near was
+-- corrected, came late or was removed in the same run, when a sample that near came late, or when features were computed
+-- anew. A value that newer bars changed has looked ahead: nothing explains it. Nor does a correction farther back.
 {%- set raw_fields = ['open', 'high', 'low', 'close', 'volume', 'taker_buy_volume', 'split_factor'] %}
 {%- set endpoints_of = {
     'long_short_ratio': ['long_short_ratio', 'metrics'],
@@ -10,6 +10,11 @@
     'funding_rate_percentile': ['funding'],
     'liquidation_intensity': ['liquidations'],
     'exchange_inflow': ['exchange_inflow'],
+} %}
+{#- How old a sample may be that a feature still sees, in days: its window, and as long as a sample stands for the time
+    after it. An inflow stands until the next. #}
+{%- set days_seen = {
+    'long_short_ratio': 3, 'open_interest_change': 3, 'funding_rate_percentile': 45, 'liquidation_intensity': 8
 } %}
 with
 
@@ -66,51 +71,131 @@ rewrites as (
     {% endfor %}
 ),
 
--- What happened to bars, per series and run.
+-- What happened to bars in the runs that wrote features over.
+runs as (
+    select distinct rewritten_at from rewrites
+),
+
 events as (
     select
-        symbol,
-        asset_class,
-        timeframe,
-        rewritten_at,
-        timestamp,
-        case when is_removed then 'bar removed' else 'bar corrected' end as what
+        pairs.id,
+        pairs.rewritten_at,
+        case when pairs.is_removed then 'bar removed' else 'bar corrected' end as what
     from pairs
-    where is_removed or is_corrected
+    inner join runs on runs.rewritten_at = pairs.rewritten_at
+    where pairs.is_removed or pairs.is_corrected
 
     union all
 
     select
-        history.symbol,
-        history.asset_class,
-        history.timeframe,
+        history.id,
         history.dbt_valid_from,
-        history.timestamp,
         'bar came late'
     from history
+    inner join runs on runs.rewritten_at = history.dbt_valid_from
     left join ended on ended.id = history.id and ended.dbt_valid_to = history.dbt_valid_from
     where ended.id is null
 ),
 
-first_events as (
+bars as (
     select
+        id,
         symbol,
         asset_class,
         timeframe,
-        rewritten_at,
-        min(case when what = 'bar corrected' then timestamp end) as corrected_from,
-        min(case when what = 'bar came late' then timestamp end) as late_from,
-        min(case when what = 'bar removed' then timestamp end) as removed_from
-    from events
-    group by symbol, asset_class, timeframe, rewritten_at
+        timestamp,
+        min(dbt_valid_from) as first_known_at,
+        max(case when dbt_valid_to is null then 1 else 0 end) as is_there,
+        max(case when hlc3 is null then 1 else 0 end) as was_invalid
+    from history
+    group by id, symbol, asset_class, timeframe, timestamp
 ),
 
--- The samples that each load brought, from the start of the window that was asked for.
+-- Distances are counted in bars that windows have always seen: where bars came, went or were invalid it is taken for
+-- shorter than it was, so that nothing is held against a window that had to look farther back.
+steady_bars as (
+    select
+        bars.*,
+        case
+            when
+                bars.is_there = 1
+                and bars.was_invalid = 0
+                and removed.id is null
+                and bars.first_known_at <= coalesce(
+                    min(bars.first_known_at) over (
+                        partition by bars.symbol, bars.asset_class, bars.timeframe
+                        -- Later bars; counted from the far end, which Postgres does in one pass.
+                        order by bars.timestamp desc
+                        rows between unbounded preceding and 1 preceding
+                    ),
+                    bars.first_known_at
+                )
+                then 1
+            else 0
+        end as is_steady
+    from bars
+    left join (select distinct id from pairs where is_removed) as removed on removed.id = bars.id
+),
+
+placed as (
+    select
+        id,
+        symbol,
+        asset_class,
+        timeframe,
+        timestamp,
+        sum(is_steady) over (
+            partition by symbol, asset_class, timeframe
+            order by timestamp
+            rows between unbounded preceding and current row
+        ) as place
+    from steady_bars
+),
+
+happened as (
+    select
+        id,
+        rewritten_at,
+        what
+    from events
+
+    union all
+
+    select distinct
+        id,
+        rewritten_at,
+        'rewritten'
+    from rewrites
+),
+
+-- How far back the nearest event of each kind lies.
+distances as (
+    select
+        happened.id,
+        happened.rewritten_at,
+        happened.what,
+        {% for what in ['bar corrected', 'bar came late', 'bar removed'] -%}
+        placed.place - max(case when happened.what = '{{ what }}' then placed.place end) over so_far as {{ what | replace(' ', '_') }},
+        {% endfor -%}
+        placed.timestamp
+    from happened
+    inner join placed on placed.id = happened.id
+    window so_far as (
+        partition by placed.symbol, placed.asset_class, placed.timeframe, happened.rewritten_at
+        order by placed.timestamp
+        range between unbounded preceding and current row
+    )
+),
+
+-- The samples that each load brought, of the window that was asked for.
 features_of_endpoints as (
     {% for feature, endpoints in endpoints_of.items() -%}
     {% set last_feature = loop.last -%}
     {% for endpoint in endpoints -%}
-    select '{{ feature }}' as feature, '{{ endpoint }}' as endpoint
+    select
+        '{{ feature }}' as feature,
+        '{{ endpoint }}' as endpoint,
+        {{ days_seen.get(feature, 'cast(null as integer)') }} as days_seen
     {% if not (loop.last and last_feature) %}union all{% endif %}
     {% endfor -%}
     {% endfor %}
@@ -121,13 +206,20 @@ samples as (
         answers.symbol,
         answers.asset_class,
         features_of_endpoints.feature,
+        features_of_endpoints.days_seen,
         loads.registered_at,
-        min(coalesce(answers.window_start, timestamp with time zone '0001-01-01 00:00:00+00')) as first_sampled_at
+        min(coalesce(answers.window_start, timestamp with time zone '0001-01-01 00:00:00+00')) as first_sampled_at,
+        max(coalesce(answers.window_end, timestamp with time zone '9999-01-01 00:00:00+00')) as last_sampled_at
     from {{ ref('stg_ops__answers') }} as answers
     inner join features_of_endpoints on features_of_endpoints.endpoint = answers.endpoint
     inner join {{ ref('int_loads') }} as loads on loads.provider = answers.source and loads.load_id = answers.load_id
     where answers.status = 'ok'
-    group by answers.symbol, answers.asset_class, features_of_endpoints.feature, loads.registered_at
+    group by
+        answers.symbol,
+        answers.asset_class,
+        features_of_endpoints.feature,
+        features_of_endpoints.days_seen,
+        loads.registered_at
 ),
 
 explained as (
@@ -135,9 +227,9 @@ explained as (
         rewrites.*,
         case
             when rebuilds.written_at is not null then 'computed anew'
-            when first_events.corrected_from <= rewrites.timestamp then 'bar corrected'
-            when first_events.late_from <= rewrites.timestamp then 'bar came late'
-            when first_events.removed_from <= rewrites.timestamp then 'bar removed'
+            when distances.bar_corrected <= {{ longest_window() }} then 'bar corrected'
+            when distances.bar_came_late <= {{ longest_window() }} then 'bar came late'
+            when distances.bar_removed <= {{ longest_window() }} then 'bar removed'
             when
                 exists (
                     select 1
@@ -147,6 +239,11 @@ explained as (
                         and samples.asset_class = rewrites.asset_class
                         and samples.feature = rewrites.feature
                         and samples.first_sampled_at <= rewrites.timestamp + {{ minutes('timeframes.step_minutes') }}
+                        and (
+                            samples.days_seen is null
+                            or samples.last_sampled_at
+                            >= rewrites.timestamp - {{ minutes('(samples.days_seen * 1440)') }}
+                        )
                         -- A second, for clocks that stand still.
                         and samples.registered_at >= rewrites.known_from - interval '1 second'
                         and samples.registered_at <= rewrites.rewritten_at
@@ -155,12 +252,11 @@ explained as (
         end as explained_by
     from rewrites
     inner join {{ ref('timeframes') }} as timeframes on timeframes.timeframe = rewrites.timeframe
-    left join first_events
+    left join distances
         on
-            first_events.symbol = rewrites.symbol
-            and first_events.asset_class = rewrites.asset_class
-            and first_events.timeframe = rewrites.timeframe
-            and first_events.rewritten_at = rewrites.rewritten_at
+            distances.id = rewrites.id
+            and distances.rewritten_at = rewrites.rewritten_at
+            and distances.what = 'rewritten'
     left join ops.rebuilds as rebuilds
         on
             rebuilds.written_at = rewrites.rewritten_at
