@@ -16,9 +16,9 @@
     )
 {%- endmacro %}
 
-{# The stamp of the mart's last run. #}
-{% macro last_written_at() -%}
-    (select marks.written_at from ops.watermarks as marks where marks.model = 'market_data_v2')
+{# The stamp of the mart's last run, or that up to which another model has read the mart. #}
+{% macro last_written_at(model='market_data_v2') -%}
+    (select marks.written_at from ops.watermarks as marks where marks.model = '{{ model }}')
 {%- endmacro %}
 
 {# Up to which stamp `model` has read the mart, as a literal: the planner can then tell how few rows are later. #}
@@ -154,6 +154,51 @@
     {%- endfor %}
 {%- endmacro %}
 
+{# Pre-hook of the mart: should the history not have read what the mart's last run wrote (a build that selected the mart
+   alone, one that broke off between the two), it does now, before this run writes over it. Nothing else to do on any
+   other run. #}
+{% macro catch_up_history() %}
+    {%- set history = adapter.get_relation(database=target.database, schema='snapshots', identifier='market_data_history') if execute -%}
+    {%- set behind = run_query("select 1 from ops.watermarks as mart left join ops.watermarks as history on history.model = 'market_data_history' where mart.model = 'market_data_v2' and mart.written_at > coalesce(history.written_at, timestamp with time zone '0001-01-01 00:00:00+00')").rows if execute -%}
+    {%- if history and behind and not flags.EMPTY and load_cached_relation(this) is not none %}
+    {%- set names = adapter.get_columns_in_relation(history) | map(attribute='name') | reject('in', ['dbt_scd_id', 'dbt_updated_at', 'dbt_valid_from', 'dbt_valid_to']) | list %}
+    {%- set since = read_up_to('market_data_history') %}
+    update {{ history }} as history
+    set dbt_valid_to = listed.deleted_at
+    from ops.deleted_bars as listed
+    where
+        listed.id = history.id
+        and listed.deleted_at > {{ since }}
+        and history.dbt_valid_to is null
+        and not exists (select 1 from {{ this }} as mart where mart.id = listed.id);
+
+    update {{ history }} as history
+    set dbt_valid_to = mart.updated_at
+    from {{ this }} as mart
+    where
+        mart.id = history.id
+        and mart.updated_at > {{ since }}
+        and history.dbt_valid_to is null
+        and {{ differs('mart', 'history', 'id', names | reject('in', ['id', 'computed_at', 'updated_at']) | list) }};
+
+    insert into {{ history }} ({{ names | join(', ') }}, dbt_scd_id, dbt_updated_at, dbt_valid_from)
+    select
+        {%- for name in names %}
+        mart.{{ name }},
+        {%- endfor %}
+        {{ snapshot_hash_arguments(['mart.id', 'mart.updated_at']) }},
+        mart.updated_at,
+        mart.updated_at
+    from {{ this }} as mart
+    left join {{ history }} as history on history.id = mart.id and history.dbt_valid_to is null
+    where mart.updated_at > {{ since }} and history.id is null;
+
+    update ops.watermarks
+    set written_at = {{ last_written_at() }}
+    where model = 'market_data_history'
+    {%- endif %}
+{% endmacro %}
+
 {# dbt finds the versions to end by dbt_scd_id alone, a text for which there is no index; this one by their key too. #}
 {% macro postgres__snapshot_merge_sql(target, source, insert_cols) -%}
     {%- set key = config.get('unique_key') -%}
@@ -207,7 +252,8 @@
             {%- for name in names %}
             history.{{ adapter.quote(name) }}{{ ',' if not loop.last }}
             {%- endfor %}
-        from {{ this }} as history
+        -- Without the database: a copy of it, or a dump that was restored, has another name.
+        from {{ this.include(database=false) }} as history
         where history.dbt_valid_from <= as_of and (history.dbt_valid_to > as_of or history.dbt_valid_to is null)
     $function$;
     comment on function marts.market_data_as_of(timestamp with time zone) is

@@ -19,7 +19,11 @@
             {'columns': ['timestamp']},
             {'columns': ['updated_at']},
         ],
-        pre_hook=["{{ require_whole('int_frontier') }}", '{{ expect_many_rows() }}'],
+        pre_hook=[
+            "{{ require_whole('int_frontier') }}",
+            '{{ catch_up_history() }}',
+            '{{ expect_many_rows() }}',
+        ],
         post_hook=[
             '{{ delete_unlisted_bars() }}',
             '{{ record_rebuild() }}',

@@ -12,7 +12,7 @@
         ],
         post_hook=[
             '{{ forget_corrections_of_deleted_bars() }}',
-            "{{ advance_watermark(['market_data_v2'], stamp=last_written_at()) }}",
+            "{{ advance_watermark(['market_data_history'], stamp=last_written_at('market_data_history')) }}",
         ]
     )
 }}
