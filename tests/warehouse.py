@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -275,14 +276,16 @@ class Warehouse:
         without_staging: bool = False,
         time_zone: str | None = None,
         command: str = "build",
+        variables: Mapping[str, object] | None = None,
     ) -> dict[str, str]:
         """`dbt build` in this process; returns each relation's message (e.g. 'MERGE 5'). BuildFailed if any node failed.
 
         tests: run data tests and unit tests too. time_zone: TZ of the process and of its database sessions.
         without_staging: leave out seeds and staging views, which an earlier build made and which have not changed
         since; halves the cost of a build. A plain build of a selection that was built before does so by itself.
+        variables: for --vars; other ones than last time cost a full parse.
         """
-        is_plain = not (tests or full_refresh or time_zone)
+        is_plain = not (tests or full_refresh or empty or time_zone)
         without_seeds = without_staging or (is_plain and select in self._seeded)
         without_staging = without_staging or (is_plain and select in self._staged)
         from dbt.artifacts.schemas.run import RunExecutionResult
@@ -298,13 +301,15 @@ class Warehouse:
             arguments.append("--full-refresh")
         if empty:
             arguments.append("--empty")
+        if variables:
+            arguments += ["--vars", json.dumps(dict(variables))]
         excluded = ([] if tests else ["test", "unit_test"]) + (["seed"] if without_seeds else [])
         if excluded:
             arguments += ["--exclude-resource-type", *excluded]
         if without_staging:
             arguments += ["--exclude", "market_warehouse.staging"]
-        variables = {**self.database.environment, **self.environment, **self._clock()}
-        with _process_environment(variables, time_zone), without_collector():
+        environment = {**self.database.environment, **self.environment, **self._clock()}
+        with _process_environment(environment, time_zone), without_collector():
             outcome = dbtRunner().invoke(arguments)
         if outcome.exception is not None:
             raise BuildFailed(str(outcome.exception))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -31,6 +31,19 @@ from tests.warehouse import BuildFailed, MakeWarehouse, Warehouse, crypto
 BUILT = "+data_corrections feature_rewrites"
 HISTORY = "snapshots.market_data_history"
 HONEST = "cast(sma_20 as numeric(19, 10)) as sma_20"
+LEAKY_BARS = run_of(datetime(2025, 1, 1, tzinfo=UTC), 61, "1h")
+# As the old system has it, down to the types; one bar that the old system wrote.
+OLD_TABLE = """
+    create table public.market_data (
+        id bigserial primary key, time timestamptz not null, symbol varchar(20) not null,
+        timeframe varchar(10) not null default '1d', open numeric(19, 8) not null, high numeric(19, 8) not null,
+        low numeric(19, 8) not null, close numeric(19, 8) not null, volume bigint, source varchar(20),
+        validated boolean, quality_score numeric(3, 2), validation_notes text, gap_detected boolean,
+        volume_anomaly boolean, fetched_at timestamptz, unique (symbol, timeframe, time)
+    );
+    insert into public.market_data (time, symbol, open, high, low, close, volume, source)
+    values ('2025-01-01 00:00:00+00', 'BTC', 1, 4, 1, 3, 5, 'old');
+"""
 LOOKS_AHEAD = "cast(lead(close) over (partition by series_id order by opened_at) as numeric(19, 10)) as sma_20"
 
 
@@ -133,8 +146,12 @@ def told(make_warehouse: MakeWarehouse) -> Told:
         manual_corrections.withdraw("ETH", "1h", told.corrected_bar.isoformat(), "it was right", "bob")
     told.build("built anew, with news", full_refresh=True, staging=True)
     history.append()
-    # The crash between the mart and its history, or a run that selected the mart alone.
-    told.build("without the history", select="+market_data_v2")
+    # The crash between the mart and its history, or a run that selected the mart alone; twice, with one bar in both.
+    for name in ("without the history", "without it again"):
+        bar = history.bars[eth][told.corrected_bar]
+        history.bars[eth][told.corrected_bar] = replace(bar, volume=bar.volume + 1)
+        warehouse.load_bars(*eth, [history.bars[eth][told.corrected_bar]])
+        told.build(name, select="+market_data_v2")
     warehouse.build(BUILT, without_staging=True)
     told.keep("the history catches up")
     return told
@@ -171,6 +188,13 @@ def test_pasts_differ(told: Told) -> None:
     by_name = {step.name: step for step in told.steps}
     assert len({step.at for step in told.steps}) == len(told.steps)
     assert count(told.warehouse, HISTORY, "dbt_valid_to is not null") > 50
+    volumes = [
+        told.warehouse.query(
+            f"select volume from {step.copy} where symbol = 'ETH' and timestamp = %s", told.corrected_bar
+        )
+        for step in told.steps[-3:]
+    ]
+    assert volumes[0] != volumes[1] == volumes[2], "the bar was to change between the two runs without the history"
     before, after = by_name["in the same second"], by_name["a source taken off the list"]
     gone = f"id not in (select id from {after.copy})"
     assert count(told.warehouse, before.copy, gone) > 30
@@ -390,27 +414,111 @@ def test_nothing_stored_bar_by_bar_had_looked_ahead(told: Told) -> None:
     assert '"clean": true' in certificate.as_json()
 
 
-def test_a_feature_that_looks_ahead_is_found(make_warehouse: MakeWarehouse) -> None:
-    """An average that is the next close: NULL while the bar is the last one, known when all is computed anew."""
+@pytest.fixture(scope="module")
+def leaky(make_warehouse: MakeWarehouse) -> Warehouse:
+    """Its sma_20 is the next close: NULL while the bar is the last one, known when all is computed anew. An old system's
+    table is there too, and has its own bar of the first day."""
     warehouse = make_warehouse("leaky")
+    warehouse.execute(OLD_TABLE)
     mart = warehouse.project.directory / "dbt_project/models/marts/market_data/market_data_v2.sql"
     good = mart.read_text()
     assert HONEST in good
     mart.write_text(good.replace(HONEST, LOOKS_AHEAD))
-    bars = run_of(datetime(2025, 1, 1, tzinfo=UTC), 61, "1h")
     warehouse.assets([crypto("BTC", "1h")])
     # On a database that has nothing an --empty run makes tables without rows, and the first real build finds all new.
     warehouse.build(BUILT, empty=True)
     assert count(warehouse, "marts.market_data_v2") == count(warehouse, "ops.watermarks") == 0
-    for loaded in (bars[:60], bars[60:]):
+    for loaded in (LEAKY_BARS[:60], LEAKY_BARS[60:]):
         warehouse.now = loaded[-1].timestamp + STEP["1h"]
         warehouse.load_bars("binance", "BTC", "1h", loaded)
-        warehouse.build(BUILT)
+        warehouse.build(f"{BUILT} market_data.v1")
     warehouse.build("int_frontier+,+market_data_v2 market_data_history", full_refresh=True, without_staging=True)
-    certificate = leakage.check(warehouse.database.dsn)
+    return warehouse
+
+
+def test_a_feature_that_looks_ahead_is_found(leaky: Warehouse) -> None:
+    certificate = leakage.check(leaky.database.dsn)
     assert not certificate.is_clean
     found = {(row["timestamp"], row["feature"]) for row in certificate.examples if row["timeframe"] == "1h"}
-    assert found == {(bars[59].timestamp, "sma_20")}
+    assert found == {(LEAKY_BARS[59].timestamp, "sma_20")}
+
+
+def test_a_corrected_formula_is_a_bug_fix_and_the_old_table_follows(leaky: Warehouse) -> None:
+    """make rebuild SELECT="sma_20 atr", where sma_20 was wrong and atr was not; with the dual write to the old table on.
+    One test for the two: another value of a dbt variable costs a full parse."""
+    old = "select time, open, close, volume, source, validation_notes, cast(xmin as text) as written from market_data"
+    before = leaky.query(old)
+    assert len(before) == 1 and before[0]["source"] == "old", "written to though the dual write is off"
+    leaky.execute("create schema copies")
+    leaky.execute("create table copies.leaking as select * from marts.market_data_v2")
+    mart = leaky.project.directory / "dbt_project/models/marts/market_data/market_data_v2.sql"
+    mart.write_text(mart.read_text().replace(LOOKS_AHEAD, HONEST))
+
+    def rebuild() -> None:
+        leaky.build(f"{BUILT} market_data.v1", variables={"rebuild": "sma_20 atr", "legacy_dual_write": True})
+
+    rebuild()
+    changed = leaky.query(
+        "select later.id, earlier.sma_20 as old, later.sma_20 as new from marts.market_data_v2 as later"
+        " inner join copies.leaking as earlier on earlier.id = later.id"
+        " where later.sma_20 is distinct from earlier.sma_20"
+    )
+    recorded = leaky.query("select * from marts.data_corrections")
+    assert {(row["reason"], row["corrected_by"], row["field_corrected"]) for row in recorded} == {
+        ("bug_fix", "rebuild", "sma_20")
+    }
+    assert len(changed) > 60
+    assert {(row["original_record_id"], row["old_value"], row["new_value"]) for row in recorded} == {
+        (row["id"], row["old"], row["new"]) for row in changed
+    }
+    rewritten = count(leaky, "marts.market_data_v2", "updated_at > (select max(updated_at) from copies.leaking)")
+    assert rewritten == len(changed), "a row in which nothing differs was written"
+    certificate = leakage.check(leaky.database.dsn)
+    assert certificate.explained["computed anew"] == len(changed)
+
+    # The old table: its own bar as it was, the other day ours, in its own types.
+    after = leaky.query(f"{old} order by time")
+    days = leaky.query("select * from marts.market_data_legacy order by time")
+    assert len(days) > 1 and [row["time"] for row in after] == [row["time"] for row in days]
+    assert after[0] == before[0]
+    assert all("written by market_warehouse" in row["validation_notes"] for row in after[1:])
+    assert [(row["open"], row["close"], row["volume"]) for row in after[1:]] == [
+        (row["open"], row["close"], row["volume"]) for row in days[1:]
+    ]
+    history = row_versions(leaky)[HISTORY]
+    rebuild()
+    assert leaky.query(f"{old} order by time") == after, "a run without news wrote to the old table"
+    assert (count(leaky, "marts.data_corrections"), row_versions(leaky)[HISTORY]) == (len(recorded), history)
+    # The last hours of both days are amended.
+    for opened in (23, 47):
+        bar = LEAKY_BARS[opened]
+        leaky.load_bars("binance", "BTC", "1h", [replace(bar, volume=bar.volume + 7)])
+    rebuild()
+    followed = leaky.query(f"{old} order by time")
+    assert followed[0] == before[0]
+    assert followed[1]["volume"] == after[1]["volume"] + 7 and followed[1]["close"] == after[1]["close"]
+
+
+def test_a_correction_beyond_the_windows_explains_nothing(told: Told) -> None:
+    """600 bars stored one by one; a run corrects bar 100 and writes over features of bars 550 and 551: from the first of
+    them the longest window reaches back to the correction, from the other it does not."""
+    bar = (
+        "insert into snapshots.market_data_history (id, symbol, asset_class, timeframe, timestamp, close, hlc3, sma_20,"
+        " dbt_valid_from, dbt_valid_to) select -n, 'FAR', 'crypto', '1h', opened_at, {close}, 1, {sma_20}, {known}"
+        " from (select n, timestamptz '2020-01-01 00:00:00+00' + n * interval '1 hour' as opened_at,"
+        " timestamptz '2021-01-01 00:00:00+00' as run from generate_series(1, 600) as n) as bars where {which}"
+    )
+    first = "opened_at + interval '1 hour', case when n in (100, 550, 551) then run end"
+    told.warehouse.execute(bar.format(close=1, sma_20=1, known=first, which="true"))
+    corrected = {"close": "case when n = 100 then 2 else 1 end", "sma_20": "case when n = 100 then 1 else 2 end"}
+    try:
+        told.warehouse.execute(bar.format(**corrected, known="run, null", which="n in (100, 550, 551)"))
+        rows = told.warehouse.query(
+            "select -id as n, feature, explained_by from marts.feature_rewrites where symbol = 'FAR' order by n"
+        )
+    finally:
+        told.warehouse.execute("delete from snapshots.market_data_history where symbol = 'FAR'")
+    assert [tuple(row.values()) for row in rows] == [(550, "sma_20", "bar corrected"), (551, "sma_20", None)]
 
 
 def test_a_value_written_by_hand_is_found(told: Told) -> None:

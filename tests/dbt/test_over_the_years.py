@@ -35,7 +35,7 @@ JUMP, CRASH = DAYS[100], DAYS[60]
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
 SELECTED = (
     "+market_data_v2 market_data.v1 +market_data_adjusted +corporate_actions +split_suspicions +rejected_bars"
-    " +unfinished_bars"
+    " +unfinished_bars +data_corrections"
 )
 COMPARED = (
     "marts.market_data_v2", "marts.rejected_bars", "marts.unfinished_bars", "marts.corporate_actions",
@@ -424,6 +424,18 @@ def test_a_split_touches_nothing_before_its_ex_date(years: Warehouse) -> None:
     assert [row[1:4] for row in actions(years, "SYN")] == [
         (EX_DATE, "withdrawn", False),
         (MOVED_TO, "withdrawn", False),
+    ]
+    # On record stays, of each bar from the ex-date on, what the false split made of it and that it went.
+    recorded = years.query(
+        "select old_value, new_value, reason, count(*) as bars, min(correction_timestamp) as at"
+        " from marts.data_corrections where field_corrected = 'split_factor' and original_record_id in ("
+        "   select id from marts.market_data_v2 where symbol = 'SYN' and timeframe = '1d')"
+        " group by old_value, new_value, reason order by at"
+    )
+    from_ex_date = len(DAYS) - 150
+    assert [(row["old_value"], row["new_value"], row["reason"], row["bars"]) for row in recorded] == [
+        (1, 2, "source_updated", from_ex_date),
+        (2, 1, "source_updated", from_ex_date),
     ]
     changing = EXCLUDED_COLUMNS | {"revision", "amended_from"}
     restored = rows()
