@@ -15,12 +15,10 @@ from tests.warehouse import Database, MakeWarehouse, Warehouse, crypto
 
 START = datetime(2025, 3, 3, tzinfo=UTC)
 BARS = run_of(START, 72, "1h")
-BUILT = "+market_data_v2"
+BUILT = "+market_data_history"
 
 
-def test_a_bad_load_is_taken_out_and_a_dump_of_raw_and_ops_is_enough(
-    make_warehouse: MakeWarehouse, tmp_path: Path
-) -> None:
+def test_a_bad_load_is_taken_out_and_a_dump_is_enough(make_warehouse: MakeWarehouse, tmp_path: Path) -> None:
     warehouse = make_warehouse("warehouse")
     warehouse.now = datetime(2025, 3, 7, tzinfo=UTC)
     warehouse.assets([crypto("BTC", "1h")])
@@ -42,15 +40,20 @@ def test_a_bad_load_is_taken_out_and_a_dump_of_raw_and_ops_is_enough(
     warehouse.build(BUILT)
     assert market(warehouse) == spoilt, "taken back, it is news like any other"
     dump = tmp_path / "market.dump"
-    client(
-        "pg_dump", warehouse.database, "--format", "custom", "--schema", "raw_*", "--schema", "ops", "--file", str(dump)
+    first_past = (
+        "select * from marts.market_data_as_of((select min(dbt_valid_from) from snapshots.market_data_history))"
     )
+    known_first = sorted(map(str, warehouse.query(first_past)))
+    schemas = ("--schema", "raw_*", "--schema", "ops", "--schema", "snapshots")
+    client("pg_dump", warehouse.database, "--format", "custom", *schemas, "--file", str(dump))
     # The disk is lost: a new, empty database of the same name.
     restored = Warehouse(warehouse.database, warehouse.project, warehouse.now)
     restored.database.create()
     client("pg_restore", restored.database, "--no-owner", "--dbname", restored.database.name, str(dump))
     restored.build(BUILT)
     assert market(restored) == spoilt, "what the providers have said is all there"
+    assert sorted(map(str, restored.query(first_past))) == known_first, "the past is there as well"
+    assert len(known_first) > 60
 
 
 def market(warehouse: Warehouse) -> dict[frozenset[tuple[str, str]], None]:
