@@ -489,7 +489,7 @@ def test_a_corrected_formula_is_a_bug_fix_and_the_old_table_follows(leaky: Wareh
     rebuild()
     assert leaky.query(f"{old} order by time") == after, "a run without news wrote to the old table"
     assert (count(leaky, "marts.data_corrections"), row_versions(leaky)[HISTORY]) == (len(recorded), history)
-    # The last hours of both days are amended.
+    # News that comes with a rebuild: the last hours of both days are amended, without a change of a named feature.
     for opened in (23, 47):
         bar = LEAKY_BARS[opened]
         leaky.load_bars("binance", "BTC", "1h", [replace(bar, volume=bar.volume + 7)])
@@ -497,6 +497,7 @@ def test_a_corrected_formula_is_a_bug_fix_and_the_old_table_follows(leaky: Wareh
     followed = leaky.query(f"{old} order by time")
     assert followed[0] == before[0]
     assert followed[1]["volume"] == after[1]["volume"] + 7 and followed[1]["close"] == after[1]["close"]
+    assert count(leaky, "marts.data_corrections", "field_corrected = 'volume' and reason = 'source_updated'") >= 4
 
 
 def test_a_correction_beyond_the_windows_explains_nothing(told: Told) -> None:

@@ -164,7 +164,7 @@ typed as (
 select typed.*
 from typed
 left join {{ this }} as kept on kept.id = typed.id
-where {{ differs('typed', 'kept', 'id', rebuilt_features() or values) }}
+where {{ differs('typed', 'kept', 'id', values) }}
 {%- else -%}
 select * from typed
 {%- endif %}
