@@ -111,6 +111,11 @@ bars as (
     group by id, symbol, asset_class, timeframe, timestamp
 ),
 
+removed_bars as (
+    select distinct id from pairs
+    where is_removed
+),
+
 -- Distances are counted in bars that windows have always seen: where bars came, went or were invalid it is taken for
 -- shorter than it was, so that nothing is held against a window that had to look farther back.
 steady_bars as (
@@ -120,7 +125,7 @@ steady_bars as (
             when
                 bars.is_there = 1
                 and bars.was_invalid = 0
-                and removed.id is null
+                and removed_bars.id is null
                 and bars.first_known_at <= coalesce(
                     min(bars.first_known_at) over (
                         partition by bars.symbol, bars.asset_class, bars.timeframe
@@ -134,7 +139,7 @@ steady_bars as (
             else 0
         end as is_steady
     from bars
-    left join (select distinct id from pairs where is_removed) as removed on removed.id = bars.id
+    left join removed_bars on removed_bars.id = bars.id
 ),
 
 placed as (
@@ -175,7 +180,8 @@ distances as (
         happened.rewritten_at,
         happened.what,
         {% for what in ['bar corrected', 'bar came late', 'bar removed'] -%}
-        placed.place - max(case when happened.what = '{{ what }}' then placed.place end) over so_far as {{ what | replace(' ', '_') }},
+        placed.place
+        - max(case when happened.what = '{{ what }}' then placed.place end) over so_far as {{ what | replace(' ', '_') }},
         {% endfor -%}
         placed.timestamp
     from happened
