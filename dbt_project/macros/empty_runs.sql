@@ -32,7 +32,7 @@
         {%- set sql = 'select * from (' ~ sql ~ '\n) as of_nothing where false' -%}
     {%- endif -%}
     {{ dbt.postgres__create_table_as(temporary, relation, sql) }}
-    {%- if flags.EMPTY and not temporary %}
+    {%- if flags.EMPTY and (not temporary or config.get('materialized') == 'table_in_place') %}
     {%- set kept = load_cached_relation(this) %}
     {%- if kept is not none and kept.is_table %}
     {%- set names = get_columns_in_query(sql) %}
