@@ -211,6 +211,7 @@ check: lint test ## lint and test
 bench: $(EVERYTHING) ## the benchmarks, as ratios of one run (takes most of an hour)
 	@$(BIN)/python -m tests.extract.benchmark
 	@$(BIN)/python -m tests.benchmarks.transform
+	@$(BIN)/python -m tests.benchmarks.api
 	@$(BIN)/python -m tests.benchmarks.site
 
 .PHONY: clean
