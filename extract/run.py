@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 import dlt
 
@@ -261,7 +262,7 @@ def open_providers(
         if run_id and (refusal := provider.refusal()):
             # Nothing else would tell the fetch log, the source's health and the alerts.
             row = make_row(run_id, refusal.task, refusal.answer, refusal.parsed, None, refusal.error)
-            pipeline.load(pipeline.make(name), [refusal.task], lambda task, row=row: iter([row]))
+            pipeline.load(pipeline.make(name), [refusal.task], partial(_fetched_before, row))
         if settings.load().polygon_required and name == "polygon":
             raise ConfigurationError(f"{problem}, and POLYGON_REQUIRED=true")
         log.warning("%s is UNAVAILABLE in this run: %s. The other sources are asked instead.", name, problem)
@@ -288,6 +289,10 @@ def load_series(run: Run, wanted: Sequence[Series], plan: Plan, extra: dict[str,
             if turn or tasks:
                 unsettled += _take_turn(run, source, turn, plan, tasks)
         wishes = unsettled
+
+
+def _fetched_before(row: Row, task: Task) -> Iterator[Row]:
+    yield row
 
 
 def _take_turn(run: Run, source: str, turn: Sequence[Wish], plan: Plan, beside: Sequence[Task]) -> list[Wish]:

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from scripts import site
+from scripts.postgres import temporary_postgres
 from tests.benchmarks.transform import ROOT, filled
 
 # Of one 5m bar come 1/3 + 1/6 + 1/12 + 1/48 + 1/288 + 1/2016 of the coarser timeframes.
@@ -26,7 +27,8 @@ SIZES = {"50k": (8, 50_000), "1M": (50, 1_000_000)}
 
 def measure(symbols: int, bars: int) -> dict[str, float]:
     with (
-        filled(symbols, round(bars / symbols / BARS_PER_5M_BAR)) as warehouse,
+        temporary_postgres() as server,
+        filled(symbols, round(bars / symbols / BARS_PER_5M_BAR), server) as warehouse,
         tempfile.TemporaryDirectory() as directory,
     ):
         warehouse.build("path:dbt_project/models", without_staging=True)

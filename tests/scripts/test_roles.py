@@ -125,9 +125,8 @@ def test_what_is_made_later_may_be_read_too(built: Warehouse, maker: str, made: 
 
 
 def test_a_reader_may_look_at_metrics_and_make_the_site(built: Warehouse, tmp_path: Path) -> None:
-    reader = {"PGUSER": READER, "PGPASSWORD": PASSWORD}
-    assert "market_newest_bar" in market(built.database, tmp_path, "metrics", **reader)
-    assert "site/index.html" in market(built.database, tmp_path, "site", **reader)
+    for command, told in {"metrics": "market_newest_bar", "site": "site/index.html"}.items():
+        assert told in market(built.database, tmp_path, command, PGUSER=READER, PGPASSWORD=PASSWORD)
 
 
 def test_the_command_may_be_repeated_and_shows_no_secret(built: Warehouse, tmp_path: Path) -> None:
