@@ -106,15 +106,14 @@ bars as (
     select
         series_id,
         opened_at,
-        max(asset_class) as asset_class,
         max(case when place = 1 then source end) as source,
         {% for place in [1, 2, 3] -%}
         max(case when place = {{ place }} then currency end) as currency_{{ place }},
         {% for field in ['open', 'high', 'low', 'close'] -%}
-        max(case when place = {{ place }} then {{ field }} end) as {{ field }}_{{ place }}{{ ',' if not loop.last }}
+        max(case when place = {{ place }} then {{ field }} end) as {{ field }}_{{ place }},
         {% endfor -%}
-        {{ ',' if not loop.last }}
         {% endfor -%}
+        max(asset_class) as asset_class
     from usable
     group by series_id, opened_at
     having max(place) >= 3 and max(case when place = 1 then source end) <> 'manual'
