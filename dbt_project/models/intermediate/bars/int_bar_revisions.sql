@@ -36,7 +36,8 @@ answers as (
     group by series_id, source, load_no, known_until, fetched_at, window_start
 ),
 
--- Only an answer that reads again what an earlier one held can withdraw anything.
+-- Only an answer that reads again what an earlier one held can withdraw anything, and none of a single bar: 31,000 of
+-- those were compared with all bars of their series (4 minutes in 5M rows).
 {% if is_incremental() -%}
 known_keys as (
     select distinct
@@ -54,6 +55,7 @@ known_keys as (
             and known.source = answers.source
             and known.opened_at > answers.first_opened_at
             and known.opened_at < answers.last_opened_at
+    where answers.first_opened_at < answers.last_opened_at
 ),
 {%- else -%}
 known_keys as (
@@ -67,17 +69,19 @@ known_keys as (
 rereading_answers as (
     select later.*
     from answers as later
-    where exists (
-        select 1
-        from answers as earlier
-        where
-            earlier.series_id = later.series_id
-            and earlier.source = later.source
-            and (earlier.load_no, earlier.known_until, earlier.fetched_at, earlier.window_start)
-            < (later.load_no, later.known_until, later.fetched_at, later.window_start)
-            and earlier.first_opened_at < later.last_opened_at
-            and earlier.last_opened_at > later.first_opened_at
-    )
+    where
+        later.first_opened_at < later.last_opened_at
+        and exists (
+            select 1
+            from answers as earlier
+            where
+                earlier.series_id = later.series_id
+                and earlier.source = later.source
+                and (earlier.load_no, earlier.known_until, earlier.fetched_at, earlier.window_start)
+                < (later.load_no, later.known_until, later.fetched_at, later.window_start)
+                and earlier.first_opened_at < later.last_opened_at
+                and earlier.last_opened_at > later.first_opened_at
+        )
 ),
 
 expected_keys as (
