@@ -133,9 +133,10 @@ def pages(built: Warehouse, charts: None, tmp_path_factory: pytest.TempPathFacto
     return target
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium; installed here where this is root's machine and it is missing."""
+    """Debian's Chromium; installed here where this is root's machine and it is missing. Ends with its file: while
+    Playwright runs, its event loop holds the thread, and no later test could start one of its own."""
     from playwright.sync_api import sync_playwright
 
     if not shutil.which("chromium") and os.geteuid() == 0 and shutil.which("apt-get"):
