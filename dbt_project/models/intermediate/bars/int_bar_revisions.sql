@@ -37,7 +37,7 @@ answers as (
 ),
 
 -- Only an answer that reads again what an earlier one held can withdraw anything, and none of a single bar: 31,000 of
--- those were compared with all bars of their series (4 minutes in 5M rows).
+-- those were compared with all bars of their series (minutes in 5M rows).
 {% if is_incremental() -%}
 known_keys as (
     select distinct

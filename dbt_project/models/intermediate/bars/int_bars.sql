@@ -1,7 +1,7 @@
 {{ config(materialized='view') }}
 -- The bars of every series: a provider's own where it is valid, else the resampled one, else the provider's own flagged.
 -- No CTE, and the tables named twice: Postgres plans a view with a CTE on its own, and each run would read all bars to
--- compute a few (3 s per 1M bars).
+-- compute a few.
 select
     native.series_id,
     native.opened_at,

@@ -26,7 +26,7 @@ history as (
 ),
 
 -- An amended volume rewrites the features of fifty bars: only those whose own values differ go on (5,000 of 346,000
--- versions when 1 % of the bars are amended; with all of them the model took twenty times as long).
+-- versions when 1 % of the bars are amended; with all of them the model took 51 s, since then 7 s for 433,000).
 amended_bars as (
     select distinct later.id
     from {{ ref('market_data_history') }} as later
