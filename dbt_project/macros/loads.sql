@@ -151,7 +151,7 @@
    that the filter reaches the raw table below a view before any payload is unnested. #}
 {% macro is_new_load(model, load_id) -%}
     {%- if not execute or starts_anew(model) -%}
-    {{ load_id }} in (select loads.load_id from {{ ref('int_loads') }} as loads)
+    {{ load_id }} in (select known.load_id from {{ ref('int_loads') }} as known)
     {%- else -%}
     {%- set found = run_query("select load_id from " ~ ref('int_loads') ~ " where load_no > " ~ watermark(model)) -%}
     {{ load_id }} in ('{{ (found.columns[0].values() | list + ['none']) | join("', '") }}')
