@@ -10,6 +10,21 @@
     )
 {%- endmacro %}
 
+{# Joins a row of news with the row that the model holds under the same key, as `kept`: all NULL if there is none. The index is
+   asked once for each row of news. As a plain join Postgres, which cannot know how little is new, read all that is held:
+   of the 16 s that one day of bars took in 5M rows, 4 s went there and in the reading of int_bars_to_compute. #}
+{% macro left_join_kept(row, keys) -%}
+    left join lateral (
+        select held.*
+        from {{ this }} as held
+        where
+            {%- for key in keys %}
+            {{ 'and ' if not loop.first }}held.{{ key }} = {{ row }}.{{ key }}
+            {%- endfor %}
+        {{ compute_once() }}
+    ) as kept on true
+{%- endmacro %}
+
 {# Pre-hook of int_bar_versions: the versions of the bars that are looked at again are written anew, all of them or, when
    no listed source has a word on a bar any more, none. #}
 {% macro forget_changed_bars() %}

@@ -175,13 +175,26 @@ ranked as (
 ),
 
 {% if is_incremental() -%}
-touched as (
-    select series_id, slot_date from slots
+-- What is held in the slots that are looked at again. Sought by time within a day around the slot, which the index serves,
+-- since a changed session may have moved its bars.
+standing as (
+    select held.*
+    from slots
+    cross join lateral (
+        select *
+        from {{ this }} as resampled_bars
+        where
+            resampled_bars.series_id = slots.series_id
+            and resampled_bars.opened_at >= slots.first_slot_at - interval '1 day'
+            and resampled_bars.opened_at < slots.closes_at + interval '1 day'
+            and resampled_bars.session_date = slots.slot_date
+        {{ compute_once() }}
+    ) as held
     union
-    select kept.series_id, kept.session_date
-    from {{ this }} as kept
+    select held.*
+    from {{ this }} as held
     inner join {{ ref('int_series_rules') }} as rules
-        on rules.series_id = kept.series_id and rules.changed_in_load > {{ watermark('int_bars_resampled') }}
+        on rules.series_id = held.series_id and rules.changed_in_load > {{ watermark('int_bars_resampled') }}
 ),
 {%- endif %}
 
@@ -215,15 +228,14 @@ resampled as (
     {% if is_incremental() -%}
     union all
     select
-        kept.series_id, kept.opened_at, kept.closed_at, kept.session_date, kept.slot_no, kept.source, kept.open,
-        kept.high, kept.low, kept.close, kept.volume, kept.taker_buy_volume, kept.split_factor, false,
-        'no longer listed', kept.revision, kept.first_seen_at, kept.fetched_at, false, kept.base_timeframe,
-        kept.bars_present, kept.bars_expected
-    from {{ this }} as kept
-    inner join touched
-        on touched.series_id = kept.series_id and touched.slot_date = kept.session_date
-    left join ranked on ranked.series_id = kept.series_id and ranked.opened_at = kept.opened_at
-    where ranked.series_id is null and kept.is_listed
+        standing.series_id, standing.opened_at, standing.closed_at, standing.session_date, standing.slot_no,
+        standing.source, standing.open, standing.high, standing.low, standing.close, standing.volume,
+        standing.taker_buy_volume, standing.split_factor, false, 'no longer listed', standing.revision,
+        standing.first_seen_at, standing.fetched_at, false, standing.base_timeframe, standing.bars_present,
+        standing.bars_expected
+    from standing
+    left join ranked on ranked.series_id = standing.series_id and ranked.opened_at = standing.opened_at
+    where ranked.series_id is null and standing.is_listed
     {%- endif %}
 ),
 
@@ -233,7 +245,7 @@ final as (
         cast({{ worked_in_by(['int_resampling_frontier']) }} as integer) as changed_in_load
     from resampled
     {% if is_incremental() -%}
-    left join {{ this }} as kept on kept.series_id = resampled.series_id and kept.opened_at = resampled.opened_at
+    {{ left_join_kept('resampled', ['series_id', 'opened_at']) }}
     where {{ differs('resampled', 'kept', 'series_id', values) }}
     {%- endif %}
 )

@@ -116,7 +116,7 @@ final as (
         cast({{ worked_in_by(['int_bars_changed']) }} as integer) as changed_in_load
     from listed
     {% if is_incremental() -%}
-    left join {{ this }} as kept on kept.series_id = listed.series_id and kept.opened_at = listed.opened_at
+    {{ left_join_kept('listed', ['series_id', 'opened_at']) }}
     where {{ differs('listed', 'kept', 'series_id', values) }}
     {%- endif %}
 )

@@ -179,11 +179,7 @@ inner join first_news
     on
         first_news.symbol = final.symbol
         and first_news.asset_class = final.asset_class
-left join {{ this }} as kept
-    on
-        kept.symbol = final.symbol
-        and kept.asset_class = final.asset_class
-        and kept.settled_at = final.settled_at
+{{ left_join_kept('final', ['symbol', 'asset_class', 'settled_at']) }}
 where
     (
         final.settled_at >= first_news.first_settled_at

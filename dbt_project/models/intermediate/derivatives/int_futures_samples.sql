@@ -65,12 +65,7 @@ select
     cast({{ worked_in_by(['int_loads']) }} as integer) as changed_in_load
 from arrived
 {% if is_incremental() -%}
-left join {{ this }} as kept
-    on
-        kept.symbol = arrived.symbol
-        and kept.asset_class = arrived.asset_class
-        and kept.measure = arrived.measure
-        and kept.sampled_at = arrived.sampled_at
+{{ left_join_kept('arrived', ['symbol', 'asset_class', 'measure', 'sampled_at']) }}
 {%- endif %}
 where
     arrived.age = 1

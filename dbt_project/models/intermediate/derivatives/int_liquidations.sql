@@ -31,13 +31,6 @@ arrived as (
 
 select arrived.* from arrived
 {% if is_incremental() -%}
-left join {{ this }} as kept
-    on
-        kept.symbol = arrived.symbol
-        and kept.asset_class = arrived.asset_class
-        and kept.traded_at = arrived.traded_at
-        and kept.side = arrived.side
-        and kept.quantity = arrived.quantity
-        and kept.average_price = arrived.average_price
+{{ left_join_kept('arrived', ['symbol', 'asset_class', 'traded_at', 'side', 'quantity', 'average_price']) }}
 where kept.symbol is null
 {%- endif %}

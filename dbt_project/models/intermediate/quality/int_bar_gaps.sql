@@ -117,6 +117,6 @@ gaps as (
 select gaps.*
 from gaps
 {% if is_incremental() -%}
-left join {{ this }} as kept on kept.series_id = gaps.series_id and kept.bar_after_at = gaps.bar_after_at
+{{ left_join_kept('gaps', ['series_id', 'bar_after_at']) }}
 where {{ differs('gaps', 'kept', 'series_id', values) }}
 {%- endif %}

@@ -186,7 +186,7 @@ final as (
         cast({{ worked_in_by(['int_bar_revisions']) }} as integer) as changed_in_load
     from judged
     {% if is_incremental() -%}
-    left join {{ this }} as kept on kept.series_id = judged.series_id and kept.opened_at = judged.opened_at
+    {{ left_join_kept('judged', ['series_id', 'opened_at']) }}
     where {{ differs('judged', 'kept', 'series_id', ['source', 'outvoted_fields']) }}
     {%- endif %}
 )

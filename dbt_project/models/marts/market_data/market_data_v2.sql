@@ -163,7 +163,7 @@ typed as (
 {% if is_incremental() -%}
 select typed.*
 from typed
-left join {{ this }} as kept on kept.id = typed.id
+{{ left_join_kept('typed', ['id']) }}
 where {{ differs('typed', 'kept', 'id', values) }}
 {%- else -%}
 select * from typed

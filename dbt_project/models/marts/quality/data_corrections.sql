@@ -154,6 +154,6 @@ final as (
 select final.*
 from final
 {% if is_incremental() -%}
-left join {{ this }} as kept on kept.id = final.id
+{{ left_join_kept('final', ['id']) }}
 where kept.id is null
 {%- endif %}

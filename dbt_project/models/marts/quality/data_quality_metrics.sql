@@ -68,6 +68,6 @@ typed as (
 select typed.*
 from typed
 {% if is_incremental() -%}
-left join {{ this }} as kept on kept.id = typed.id
+{{ left_join_kept('typed', ['symbol', 'asset_class', 'metric_date']) }}
 where {{ differs('typed', 'kept', 'id', values) }} and (typed.total_records > 0 or kept.id is not null)
 {%- endif %}
