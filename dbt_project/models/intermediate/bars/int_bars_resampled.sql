@@ -180,6 +180,7 @@ ranked as (
 standing as (
     select held.*
     from slots
+    -- noqa: disable=LT02
     cross join lateral (
         select *
         from {{ this }} as resampled_bars
@@ -190,6 +191,7 @@ standing as (
             and resampled_bars.session_date = slots.slot_date
         {{ compute_once() }}
     ) as held
+    -- noqa: enable=LT02
     union
     select held.*
     from {{ this }} as held

@@ -51,6 +51,7 @@ final as (
         bars.fetched_at
     from frontier
     -- Span by span, by index: as a plain join Postgres read the bars of all time to compute a day's (3 s in 5M bars).
+    -- noqa: disable=LT02
     cross join lateral (
         select *
         from {{ ref('int_bars') }} as bars_of_all_time
@@ -60,6 +61,7 @@ final as (
             and bars_of_all_time.opened_at <= frontier.write_to
         {{ compute_once() }}
     ) as bars
+    -- noqa: enable=LT02
     inner join series on series.series_id = frontier.series_id
     left join {{ ref('int_bars_outvoted') }} as outvoted
         on outvoted.series_id = bars.series_id and outvoted.opened_at = bars.opened_at
