@@ -14,12 +14,14 @@ import os
 import random
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 
+from tests import payloads
 from tests.dbt.histories import History, crypto_history, stock_history
-from tests.warehouse import MakeWarehouse, Warehouse
+from tests.warehouse import Answer, MakeWarehouse, Warehouse, crypto
 
 SEED = int(os.environ.get("EQUALITY_SEED", "20251122"))
 STEPS = int(os.environ.get("EQUALITY_STEPS", "4"))
@@ -35,11 +37,13 @@ COMPARED = {
     "marts.rejected_bars": "source, symbol, timeframe, timestamp",
     "marts.unfinished_bars": "symbol, timeframe, timestamp, source",
     "intermediate.int_bars": "series_id, opened_at",
+    "intermediate.int_funding_rates": "symbol, asset_class, settled_at",
+    "intermediate.int_futures_samples": "symbol, asset_class, measure, sampled_at",
     "marts.source_reconciliation": "series_id, timestamp, other_source, resampled_from, field",
 }
 Rows = Counter[tuple[tuple[str, str], ...]]
-# When a row was computed, and the number under which a load was first seen.
-EXCLUDED_COLUMNS = {"computed_at", "updated_at", "created_at", "load_no"}
+# When a row was computed, and the numbers under which loads were first seen.
+EXCLUDED_COLUMNS = {"computed_at", "updated_at", "created_at", "load_no", "changed_in_load"}
 
 
 def rows_of(warehouse: Warehouse, relation: str) -> Rows:
@@ -171,6 +175,24 @@ def test_incremental_equals_full(
     incremental, full = make_warehouse("warehouse"), make_warehouse("full")
     outvoted = run(make_history(SEED, [incremental, full]), incremental, full, STEPS)
     assert outvoted > 0 or make_history is stock_history
+
+
+def test_told_funding_interval_outlives_an_answer_that_does_not_tell_it(warehouse: Warehouse) -> None:
+    """The archive tells the hours between settlements; a REST answer with the same settlements that comes later does not."""
+    warehouse.assets([crypto("BTC", "1h")])
+    first = datetime(2025, 4, 1, tzinfo=UTC)
+    # Two hours apart, told as four: what is derived where nothing is told differs from it.
+    rates = [(first + n * timedelta(hours=2), Decimal(n % 5) / 10000) for n in range(40)]
+    told = [(at, rate, 4) for at, rate in rates]
+    warehouse.load("binance", Answer("funding", "BTC", payloads.funding_archive(told), origin="archive"))
+    warehouse.build("+int_funding_rates")
+    warehouse.load("binance", Answer("funding", "BTC", payloads.funding(rates[10:20])))
+    warehouse.build("+int_funding_rates")
+    incremental = rows_of(warehouse, "intermediate.int_funding_rates")
+    build_anew(warehouse, "+int_funding_rates")
+    full = rows_of(warehouse, "intermediate.int_funding_rates")
+    assert incremental == full, _difference(incremental - full, full - incremental, "symbol, asset_class, settled_at")
+    assert {dict(row)["interval_hours"] for row in full} == {"4"}
 
 
 @pytest.mark.long

@@ -1,4 +1,6 @@
-{%- set values = ['funding_rate', 'interval_hours', 'funding_rate_percentile', 'next_settled_at'] -%}
+{%- set values = [
+    'funding_rate', 'told_interval_hours', 'interval_hours', 'funding_rate_percentile', 'next_settled_at'
+] -%}
 {{
     config(
         materialized='incremental',
@@ -22,7 +24,11 @@ arrived as (
         settlements.interval_hours,
         row_number() over (
             partition by settlements.symbol, settlements.asset_class, settlements.settled_at
-            order by loads.load_no desc, settlements.interval_hours desc nulls last
+            order by
+                loads.load_no desc,
+                settlements.fetched_at desc,
+                settlements.interval_hours desc nulls last,
+                settlements.funding_rate
         ) as age,
         max(settlements.interval_hours) over (
             partition by settlements.symbol, settlements.asset_class, settlements.settled_at
@@ -34,13 +40,21 @@ arrived as (
 
 news as (
     select
-        symbol,
-        asset_class,
-        settled_at,
-        funding_rate,
-        told_interval_hours
+        arrived.symbol,
+        arrived.asset_class,
+        arrived.settled_at,
+        arrived.funding_rate,
+        {% if is_incremental() -%}
+        -- The archive tells the interval, the REST answer that may come after it does not.
+        greatest(arrived.told_interval_hours, kept.told_interval_hours) as told_interval_hours
+        {%- else -%}
+        arrived.told_interval_hours
+        {%- endif %}
     from arrived
-    where age = 1
+    {% if is_incremental() -%}
+    {{ left_join_kept('arrived', ['symbol', 'asset_class', 'settled_at']) }}
+    {%- endif %}
+    where arrived.age = 1
 ),
 
 {% if is_incremental() -%}
