@@ -28,7 +28,7 @@ arrived as (
                 loads.load_no desc,
                 settlements.fetched_at desc,
                 settlements.interval_hours desc nulls last,
-                settlements.funding_rate
+                settlements.funding_rate desc
         ) as age,
         max(settlements.interval_hours) over (
             partition by settlements.symbol, settlements.asset_class, settlements.settled_at
