@@ -295,7 +295,7 @@ def compute(rounds: int, scale: float) -> dict[str, float]:
             "naive_sql": lambda: sql_seconds(warehouse, NAIVE_SQL),
             "pandas": lambda: seconds(lambda: pandas_features(frame)),
             "polars": lambda: seconds(lambda: polars_features(polars_frame)),
-            "duckdb": lambda: seconds(lambda: duck.execute(NAIVE_SQL).fetch_arrow_table()),
+            "duckdb": lambda: seconds(lambda: duck.execute(NAIVE_SQL).to_arrow_table()),
         }
         found = alternating(rounds, works)
     per_100k = {f"{name}_s_per_100k": value / scale for name, value in found.items()}
