@@ -180,8 +180,7 @@ ranked as (
 standing as (
     select held.*
     from slots
-    -- noqa: disable=LT02
-    cross join lateral (
+    inner join lateral (
         select *
         from {{ this }} as resampled_bars
         where
@@ -190,8 +189,7 @@ standing as (
             and resampled_bars.opened_at < slots.closes_at + interval '1 day'
             and resampled_bars.session_date = slots.slot_date
         {{ compute_once() }}
-    ) as held
-    -- noqa: enable=LT02
+    ) as held on true
     union
     select held.*
     from {{ this }} as held

@@ -51,8 +51,7 @@ final as (
         bars.fetched_at
     from frontier
     -- Span by span, by index: as a plain join Postgres read the bars of all time to compute a day's (3 s in 5M bars).
-    -- noqa: disable=LT02
-    cross join lateral (
+    inner join lateral (
         select *
         from {{ ref('int_bars') }} as bars_of_all_time
         where
@@ -60,8 +59,7 @@ final as (
             and bars_of_all_time.opened_at >= frontier.read_from
             and bars_of_all_time.opened_at <= frontier.write_to
         {{ compute_once() }}
-    ) as bars
-    -- noqa: enable=LT02
+    ) as bars on true
     inner join series on series.series_id = frontier.series_id
     left join {{ ref('int_bars_outvoted') }} as outvoted
         on outvoted.series_id = bars.series_id and outvoted.opened_at = bars.opened_at
