@@ -66,9 +66,7 @@ select
 from arrived
 {% if is_incremental() -%}
 {{ left_join_kept('arrived', ['symbol', 'asset_class', 'measure', 'sampled_at']) }}
+where arrived.age = 1 and {{ differs('arrived', 'kept', 'symbol', ['value', 'usable_until']) }}
+{%- else -%}
+where arrived.age = 1
 {%- endif %}
-where
-    arrived.age = 1
-    {% if is_incremental() -%}
-    and {{ differs('arrived', 'kept', 'symbol', ['value', 'usable_until']) }}
-    {%- endif %}
