@@ -7,16 +7,14 @@ answers as (
         responses.*,
         answer.klines
     from {{ source('raw_binance', 'responses') }} as responses
-    -- noqa: disable=LT02
-    cross join lateral (
+    inner join lateral (
         select
             case
                 when responses.origin = 'archive' then {{ json_member('responses.payload', 'rows') }}
                 else responses.payload
             end as klines
         {{ compute_once() }}
-    ) as answer
-    -- noqa: enable=LT02
+    ) as answer on true
     where responses.endpoint = 'bars' and responses.status = 'ok'
 ),
 

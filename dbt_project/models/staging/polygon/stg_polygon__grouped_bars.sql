@@ -38,8 +38,7 @@ bars as (
         rows.position as payload_position
     from answers
     cross join lateral {{ json_items(json_member('answers.payload', 'results')) }} as rows (item, position)
-    -- noqa: disable=LT02
-    cross join lateral (
+    inner join lateral (
         select
             {{ json_decimal('rows.item', 'o') }} as open,
             {{ json_decimal('rows.item', 'h') }} as high,
@@ -47,8 +46,7 @@ bars as (
             {{ json_decimal('rows.item', 'c') }} as close,
             {{ json_decimal('rows.item', 'v') }} as volume
         {{ compute_once() }}
-    ) as numbers
-    -- noqa: enable=LT02
+    ) as numbers on true
     inner join listings
         on
             listings.polygon = {{ json_text('rows.item', 'T') }}

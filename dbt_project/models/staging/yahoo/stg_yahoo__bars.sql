@@ -14,8 +14,7 @@ answers as (
         charts.closes,
         charts.volumes
     from {{ source('raw_yahoo', 'responses') }} as responses
-    -- noqa: disable=LT02
-    cross join lateral (
+    inner join lateral (
         select
             {{ json_member('responses.payload', 'chart.result.0.meta') }} ->> 'exchangeTimezoneName' as time_zone,
             {{ json_member('responses.payload', 'chart.result.0.timestamp') }} as stamps,
@@ -25,8 +24,7 @@ answers as (
             {{ json_member('responses.payload', 'chart.result.0.indicators.quote.0.close') }} as closes,
             {{ json_member('responses.payload', 'chart.result.0.indicators.quote.0.volume') }} as volumes
         {{ compute_once() }}
-    ) as charts
-    -- noqa: enable=LT02
+    ) as charts on true
     where responses.endpoint = 'bars' and responses.status = 'ok'
 ),
 
