@@ -403,7 +403,8 @@ def funding_rate_percentile_at(closes: Sequence[pd.Timestamp], frame: pd.DataFra
 
 
 def exchange_inflow_at(closes: Sequence[pd.Timestamp], frame: pd.DataFrame | None) -> list[Decimal | None]:
-    """Native units of the last UTC day that had ended and was published when the bar closed, in the revision known then.
+    """Native units of the last UTC day that had ended and was published when the bar closed, in the revision known then;
+    None if that day had ended more than a week before.
 
     `frame`: day (UTC date), published_at, value; several rows of one day are its revisions.
     """
@@ -418,7 +419,8 @@ def exchange_inflow_at(closes: Sequence[pd.Timestamp], frame: pd.DataFrame | Non
     out: list[Decimal | None] = []
     for close in closes:
         candidates = [row for row in known if row[0] <= close and row[1] <= close]
-        out.append(max(candidates, key=lambda row: row[:2])[2] if candidates else None)
+        latest = max(candidates, key=lambda row: row[:2], default=None)
+        out.append(latest[2] if latest and close - latest[0] <= 7 * DAY else None)
     return out
 
 

@@ -372,6 +372,12 @@ class TestInflow:
         running = self.frame.assign(day=date(2024, 3, 4))
         assert run(series([1] * 3), inflow=running)["exchange_inflow"].isna().all()
 
+    def test_a_day_that_ended_more_than_a_week_ago_no_longer_counts(self) -> None:
+        # The bars close on 4 March from 01:00 on; the 25th of February ended 7 days and an hour before, the 26th 6.
+        old = self.frame.iloc[:1].assign(day=date(2024, 2, 25))
+        assert list(run(series([1] * 3), inflow=old)["exchange_inflow"].isna()) == [True] * 3
+        assert list(run(series([1] * 3), inflow=old.assign(day=date(2024, 2, 26)))["exchange_inflow"]) == [5] * 3
+
 
 class TestSeries:
     def test_an_invalid_bar_has_no_feature_and_its_neighbours_skip_it(self) -> None:

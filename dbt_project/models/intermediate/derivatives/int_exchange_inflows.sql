@@ -31,26 +31,38 @@ versions as (
         asset_class,
         day,
         exchange_inflow,
+        number,
         load_no as changed_in_load,
-        case
-            when number = 1
-                then greatest(
-                    {{ local_instant('day + 1', "'00:00'", "'UTC'") }},
-                    least(fetched_at, {{ local_instant('day + 2', "'00:00'", "'UTC'") }})
-                )
-            else fetched_at
-        end as published_at
+        -- Whatever an answer says of a running day, it is not known before the day has ended.
+        greatest(
+            {{ local_instant('day + 1', "'00:00'", "'UTC'") }},
+            case when number = 1 then least(fetched_at, {{ local_instant('day + 2', "'00:00'", "'UTC'") }}) else fetched_at end
+        ) as published_at
     from compared
     where number = 1 or previous_inflow <> exchange_inflow
 ),
 
-final as (
+succeeded as (
     select
         *,
         lead(published_at, 1, timestamp with time zone '9999-12-31 00:00:00+00') over (
-            partition by symbol, asset_class, day order by published_at, changed_in_load
+            partition by symbol, asset_class, day order by published_at, number
         ) as superseded_at
     from versions
+),
+
+final as (
+    select
+        symbol,
+        asset_class,
+        day,
+        exchange_inflow,
+        changed_in_load,
+        published_at,
+        superseded_at
+    from succeeded
+    -- A version that was amended before the day had ended was never the known one.
+    where superseded_at > published_at
 )
 
 select * from final

@@ -30,8 +30,14 @@ arrived as (
                 settlements.interval_hours desc nulls last,
                 settlements.funding_rate desc
         ) as age,
-        max(settlements.interval_hours) over (
+        first_value(settlements.interval_hours) over (
             partition by settlements.symbol, settlements.asset_class, settlements.settled_at
+            order by
+                case when settlements.interval_hours is null then 1 else 0 end,
+                loads.load_no desc,
+                settlements.fetched_at desc,
+                settlements.interval_hours desc
+            rows between unbounded preceding and current row
         ) as told_interval_hours
     from {{ ref('stg_binance__funding_rates') }} as settlements
     inner join {{ ref('int_loads') }} as loads on loads.provider = 'binance' and loads.load_id = settlements.load_id
@@ -45,8 +51,8 @@ news as (
         arrived.settled_at,
         arrived.funding_rate,
         {% if is_incremental() -%}
-        -- The archive tells the interval, the REST answer that may come after it does not.
-        greatest(arrived.told_interval_hours, kept.told_interval_hours) as told_interval_hours
+        -- The archive tells the interval, the REST answer that may come after it does not: the latest that was told stays.
+        coalesce(arrived.told_interval_hours, kept.told_interval_hours) as told_interval_hours
         {%- else -%}
         arrived.told_interval_hours
         {%- endif %}
@@ -122,8 +128,10 @@ numbered as (
             -- Settlements lie on whole hours: the distance to the one before is the interval unless one is missing.
             least(
                 8,
-                cast(round((
-                    {{ epoch_seconds('settled_at') }} - {{ epoch_seconds('lag(settled_at) over in_order') }}
+                -- The first settlement has none before it: its distance is that to the next.
+                cast(round(coalesce(
+                    {{ epoch_seconds('settled_at') }} - {{ epoch_seconds('lag(settled_at) over in_order') }},
+                    {{ epoch_seconds('lead(settled_at) over in_order') }} - {{ epoch_seconds('settled_at') }}
                 ) / 3600.0) as integer)
             ),
             8

@@ -19,6 +19,7 @@ samples as (
         sampled_at,
         period,
         round(nullif(open_interest, 0), 8) as value,
+        fetched_at,
         load_id
     from {{ ref('stg_binance__open_interest') }}
 
@@ -31,6 +32,7 @@ samples as (
         sampled_at,
         period,
         round(long_account / (long_account + short_account), 8),
+        fetched_at,
         load_id
     from {{ ref('stg_binance__long_short_ratios') }}
 ),
@@ -47,7 +49,11 @@ arrived as (
         + greatest({{ minutes('2 * coalesce(timeframes.step_minutes, 5)') }}, interval '1 hour') as usable_until,
         row_number() over (
             partition by samples.symbol, samples.asset_class, samples.measure, samples.sampled_at
-            order by loads.load_no desc, coalesce(timeframes.step_minutes, 5), samples.value desc nulls last
+            order by
+                loads.load_no desc,
+                samples.fetched_at desc,
+                coalesce(timeframes.step_minutes, 5) asc,
+                samples.value desc nulls last
         ) as age
     from samples
     inner join {{ ref('int_loads') }} as loads on loads.provider = 'binance' and loads.load_id = samples.load_id

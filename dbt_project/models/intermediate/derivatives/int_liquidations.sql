@@ -6,7 +6,8 @@
         post_hook=["{{ advance_watermark(['int_loads']) }}", '{{ analyze() }}']
     )
 }}
--- Forced orders, each once however often the stream or a reconnect repeated it.
+-- Forced orders, each once however often the stream or a reconnect repeated it. The price tells orders apart, no more: one
+-- without a price is still a forced order.
 with
 
 arrived as (
@@ -16,14 +17,14 @@ arrived as (
         liquidations.traded_at,
         liquidations.side,
         cast(liquidations.quantity as numeric(28, 8)) as quantity,
-        cast(liquidations.average_price as numeric(19, 10)) as average_price,
+        cast(coalesce(liquidations.average_price, 0) as numeric(19, 10)) as average_price,
         min(loads.load_no) as changed_in_load
     from {{ ref('stg_binance__liquidations') }} as liquidations
     inner join {{ ref('int_loads') }} as loads on loads.provider = 'binance' and loads.load_id = liquidations.load_id
     where
         {{ is_new_load('int_liquidations', 'liquidations.load_id') }}
         and abs(liquidations.quantity) < 1e20
-        and abs(liquidations.average_price) < 1e9
+        and coalesce(abs(liquidations.average_price), 0) < 1e9
     group by
         liquidations.symbol, liquidations.asset_class, liquidations.traded_at, liquidations.side,
         liquidations.quantity, liquidations.average_price

@@ -141,7 +141,12 @@ final as (
         carried.long_short_ratio_at > carried.closed_at - interval '2 days' as is_long_short_ratio_expected,
         settlements.funding_rate,
         settlements.funding_rate_percentile,
-        inflows.exchange_inflow
+        -- A day that ended more than a week ago is no longer news: the source is off, or silent.
+        cast(
+            case
+                when {{ local_instant('inflows.day + 8', "'00:00'", "'UTC'") }} >= carried.closed_at then inflows.exchange_inflow
+            end as numeric(28, 8)
+        ) as exchange_inflow
     from carried
     left join {{ ref('int_futures_samples') }} as open_interest
         on
