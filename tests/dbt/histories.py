@@ -461,7 +461,7 @@ class History:
         else:
             days = {
                 (day - timedelta(days=n)).date(): Decimal(pick.randint(1, 10**9)) / 10**5
-                for n in range(1, pick.choice([3, 30]))
+                for n in range(pick.choice([0, 1]), pick.choice([3, 30]))  # 0: the running day, told before its end
             }
             self.load("coinmetrics", Answer("exchange_inflow", symbol, payloads.exchange_inflow(days)))
         self._say(f"{symbol} {kind} from {start:%m-%d %H:%M}")
