@@ -26,9 +26,10 @@
 {%- endmacro %}
 
 {# One level of Wilder's kernel: the sum over `taps` earlier values, `stride` bars apart, each weighted by (13/14)^age.
-   Levels multiply: taps 8 x 8 x 7 sum the last 448 bars with 20 lags instead of 447. The terms are added in one
+   Levels multiply: taps 8 x 9 x 6 sum the last 432 bars with 20 lags instead of 431. Not more than 436: the weight of the
+   first 14 ranges hangs on the bars before them, and no value may hang on a bar more than 450 back. The terms are added in one
    fixed order that depends on the bars alone, never on where a scan began: an incremental run gives the same bits as a
-   full refresh. What 448 bars leave out of the endless recursion is (13/14)^448 = 4e-15 of it. #}
+   full refresh. What 432 bars leave out of the endless recursion is (13/14)^432 = 1.3e-14 of it. #}
 {% macro wilder_level(value, stride, taps, window) -%}
     {{ value }}
     {%- for tap in range(1, taps) %}

@@ -69,7 +69,7 @@
     (timestamp with time zone '1970-01-01 00:00:00+00' + case
         when {{ number }} >= 100000000000000 then {{ number }} * interval '1 microsecond'
         when {{ number }} >= 100000000000 then {{ number }} * interval '1 millisecond'
-        else {{ number }} * interval '1 second'
+        when {{ number }} > -100000000000 then {{ number }} * interval '1 second'
     end)
 {%- endmacro %}
 

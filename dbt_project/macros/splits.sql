@@ -4,9 +4,10 @@
 {%- endmacro %}
 
 {# A source's price as traded: Yahoo's adjustment for later splits undone, and for stocks the single-precision noise of
-   its numbers rounded away. #}
+   its numbers rounded away. NULL where that fits no price: the bar fails the check for it. #}
 {% macro as_traded_price(price) -%}
     case
+        when adjustment > 1 and {{ price }} * adjustment >= 1e9 then null
         when source = 'yahoo' and asset_class <> 'crypto' then round({{ price }} * adjustment, 4)
         when adjustment = 1 then {{ price }}
         else {{ price }} * adjustment

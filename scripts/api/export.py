@@ -17,7 +17,7 @@ PARQUET_PIECE = 2 << 20
 
 _SCALES = {
     "open": (19, 10), "high": (19, 10), "low": (19, 10), "close": (19, 10), "atr": (19, 10), "true_range": (19, 10),
-    "hlc3": (19, 10), "sma_20": (19, 10), "sma_50": (19, 10), "vwap_20": (19, 10), "split_factor": (20, 10),
+    "hlc3": (19, 10), "sma_20": (19, 10), "sma_50": (19, 10), "vwap_20": (19, 10), "split_factor": (38, 24),
     "volume": (28, 8), "open_interest": (28, 8), "liquidations_long": (28, 8), "liquidations_short": (28, 8),
     "taker_buy_volume": (28, 8), "taker_sell_volume": (28, 8), "rolling_volume_20": (28, 8), "delta": (28, 8),
     "exchange_inflow": (28, 8), "liquidation_intensity": (19, 8), "volume_spike_score": (19, 8),

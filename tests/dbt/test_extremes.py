@@ -124,6 +124,6 @@ def test_what_does_not_fit_is_rejected_with_its_reason(warehouse: Warehouse) -> 
     )
     assert [(row["timestamp"], row["reason"]) for row in rejected] == [
         (OPENED, "a price of 1e9 or more"),
-        (OPENED + STEP, "a volume of 1e18 or more"),
+        (OPENED + STEP, "a volume above 1e15"),
     ]
     assert [row["timestamp"] for row in stored(warehouse, "OVER")] == [OPENED + 2 * STEP]

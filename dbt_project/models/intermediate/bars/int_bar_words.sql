@@ -6,7 +6,11 @@
 -- words of all bars to join a few (4 to 6 s a reader and run with 500,000 bars, on a busy machine).
 select
     *,
-    case when not is_withdrawn then {{ failed_bar_checks() }} end as failed_checks
+    case
+        when is_withdrawn then null
+        when has_split_inside then concat_ws('; ', 'split inside', {{ failed_bar_checks() }})
+        else {{ failed_bar_checks() }}
+    end as failed_checks
 from (
     select
         series_id,
@@ -21,6 +25,7 @@ from (
         fetched_at,
         is_withdrawn,
         split_factor,
+        has_split_inside,
         -- US stocks trade in steps of 0.0001 at the finest; Yahoo's single-precision noise ends before that.
         {{ as_traded_price('open') }} as open,
         {{ as_traded_price('high') }} as high,
@@ -47,7 +52,14 @@ from (
                 when revisions.source = 'manual' then 0
                 else {{ place_in_list('revisions.source', 'series.sources_in_order') }}
             end as source_place,
-            cast(coalesce(factors.split_factor, 1) as numeric(20, 10)) as split_factor,
+            cast(coalesce(factors.split_factor, 1) as numeric(38, 24)) as split_factor,
+            -- A week as traded that holds an ex-date has prices in two bases.
+            series.step_minutes = 10080
+            and revisions.source <> 'yahoo'
+            and coalesce(
+                factors.next_first_session <= {{ local_date("slots.closes_at - interval '1 second'", 'series.time_zone') }},
+                false
+            ) as has_split_inside,
             -- Yahoo adjusts for every split up to its answer: undone by the splits between the session and the answer.
             case
                 when revisions.source = 'yahoo'

@@ -60,7 +60,7 @@ judged as (
             when opened_at is null then 'no readable time stamp'
             when is_withdrawal is not true and coalesce(open, high, low, close) is null then 'no readable price'
             when greatest(abs(open), abs(high), abs(low), abs(close)) >= 1e9 then 'a price of 1e9 or more'
-            when greatest(abs(volume), abs(taker_buy_volume)) >= 1e18 then 'a volume of 1e18 or more'
+            when greatest(abs(volume), abs(taker_buy_volume)) > 1e15 then 'a volume above 1e15'
             when session_closes_at is null and not is_session_day then 'not on a session day'
             when
                 session_closes_at is null

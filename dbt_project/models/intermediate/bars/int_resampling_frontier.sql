@@ -30,7 +30,7 @@ pairs as (
         (
             select max(bars.opened_at)
             from {{ ref('int_bars_selected') }} as bars
-            where bars.series_id = bases.series_id
+            where bars.series_id = bases.series_id and bars.is_listed
         ) as last_base_opened_at
     from series as targets
     inner join series as bases
@@ -68,7 +68,10 @@ touched_sessions as (
             and bars.opened_at = (
                 select max(earlier.opened_at)
                 from {{ ref('int_bars_selected') }} as earlier
-                where earlier.series_id = changed_bars.series_id and earlier.opened_at < changed_bars.opened_at
+                where
+                    earlier.series_id = changed_bars.series_id
+                    and earlier.opened_at < changed_bars.opened_at
+                    and earlier.is_listed
             )
     {%- else -%}
     group by series_id, session_date

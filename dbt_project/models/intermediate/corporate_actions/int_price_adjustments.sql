@@ -80,7 +80,7 @@ final as (
         cast(spans.dividend_factor as numeric(20, 12)) as dividend_factor,
         -- A coin pays none.
         case when spans.asset_class = 'crypto' then date '0001-01-01' else asked.known_from end as dividends_known_from,
-        cast(coalesce(factors.split_factor, 1) as numeric(20, 10)) as split_factor_today
+        cast(coalesce(factors.split_factor, 1) as numeric(38, 24)) as split_factor_today
     from spans
     cross join today
     left join asked on asked.symbol = spans.symbol and asked.asset_class = spans.asset_class

@@ -27,7 +27,7 @@ factors as (
         symbol,
         asset_class,
         ex_date as first_session,
-        cast(new_shares / old_shares as numeric(20, 10)) as split_factor
+        cast(new_shares / old_shares as numeric(38, 24)) as split_factor
     from products
 ),
 
@@ -47,7 +47,7 @@ final as (
         asset_class,
         date '0001-01-01',
         min(first_session),
-        cast(1 as numeric(20, 10))
+        cast(1 as numeric(38, 24))
     from factors
     group by symbol, asset_class
 )

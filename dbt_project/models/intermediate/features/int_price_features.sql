@@ -18,10 +18,10 @@ bars as (
         reads_from_start,
         split_factor,
         -- Splits are rare: the usual bar is spared the multiplications.
-        case when split_factor = 1 then open else round(open * split_factor, 10) end as open,
-        case when split_factor = 1 then high else round(high * split_factor, 10) end as high,
-        case when split_factor = 1 then low else round(low * split_factor, 10) end as low,
-        case when split_factor = 1 then close else round(close * split_factor, 10) end as close,
+        case when split_factor = 1 then open else open * split_factor end as open,
+        case when split_factor = 1 then high else high * split_factor end as high,
+        case when split_factor = 1 then low else low * split_factor end as low,
+        case when split_factor = 1 then close else close * split_factor end as close,
         case when split_factor = 1 then volume else round(volume / split_factor, 8) end as volume
     from {{ ref('int_bars_to_compute') }}
     where is_valid
@@ -142,7 +142,7 @@ windows as (
         series_id,
         span,
         opened_at,
-        {{ wilder_level('range_8', 8, 8, 'series') }} as range_64,
+        {{ wilder_level('range_8', 8, 9, 'series') }} as range_72,
         {{ sum_of_last(20, 'closes', 'series') }} as closes_20,
         {{ sum_of_last(50, 'closes', 'series') }} as closes_50,
         {{ sum_of_last(20, 'volumes', 'series') }} as volumes_20,
@@ -174,7 +174,7 @@ windows as (
 wilder as (
     select
         *,
-        {{ wilder_level('range_64', 64, 7, 'series') }} as range_448
+        {{ wilder_level('range_72', 72, 6, 'series') }} as range_432
     from windows
     window series as (partition by series_id, span order by opened_at)
 ),
@@ -193,7 +193,7 @@ final as (
         case when bar_number > 20 then sqrt({{ spread_of_returns(20) }} / 380) / {{ double('1e8') }} end as volatility_20,
         case when bar_number > 50 then sqrt({{ spread_of_returns(50) }} / 2450) / {{ double('1e8') }} end as volatility_50,
         {{ in_own_basis('true_range') }} as true_range,
-        case when bar_number >= 15 then range_448 / 14 / {{ double('split_factor') }} end as atr,
+        case when bar_number >= 15 then range_432 / 14 / {{ double('split_factor') }} end as atr,
         {{ in_own_basis('hlc / 3') }} as hlc3,
         case when bar_number >= 20 then {{ in_own_basis('closes_20 * 0.05') }} end as sma_20,
         case when bar_number >= 50 then {{ in_own_basis('closes_50 * 0.02') }} end as sma_50,

@@ -27,6 +27,7 @@ registry_rows as (
                 md5(cast(assets.* as text)), ''
                 order by assets.symbol, assets.asset_class, assets.active_from
             )
+            || '{{ var('source_priority') }}'
         ) as fingerprint
     from {{ ref('assets') }} as assets
 ),

@@ -155,7 +155,7 @@ typed as (
         cast(vwap_20 as numeric(19, 10)) as vwap_20,
         revision,
         cast(case when revision > 1 then revision - 1 end as bigint) as amended_from,
-        cast(split_factor as numeric(20, 10)) as split_factor,
+        cast(split_factor as numeric(38, 24)) as split_factor,
         session_date
     from judged
 )

@@ -9,7 +9,7 @@ answers as (
 
 listings as (
     select * from {{ ref('assets') }}
-    where polygon is not null and enabled
+    where polygon is not null
 ),
 
 bars as (
@@ -50,8 +50,8 @@ bars as (
     inner join listings
         on
             listings.polygon = {{ json_text('rows.item', 'T') }}
-            and answers.window_start >= coalesce(listings.active_from, date '1900-01-01')
-            and answers.window_start < coalesce(listings.active_to, date '2999-01-01') + 1
+            and {{ local_date('answers.window_start', "'America/New_York'") }}
+            between coalesce(listings.active_from, date '1900-01-01') and coalesce(listings.active_to, date '2999-01-01')
 )
 
 select * from bars
