@@ -158,6 +158,36 @@
     {%- endif -%}
 {%- endmacro %}
 
+{# The series whose answers a reader of payloads (of several: any) reads again from the first on, since what places their
+   rows changed (int_series_rules). None where it starts anew: then it reads all of all. #}
+{% macro replaced_series(reader) -%}
+    {%- if not execute or flags.EMPTY or starts_anew(reader) -%}{{ return([]) }}{%- endif -%}
+    {{ return(run_query(
+        "select series_id, symbol, asset_class, timeframe from " ~ ref('int_series_rules')
+        ~ " where placed_in_load > " ~ watermark(reader) ~ " order by series_id"
+    ).rows) }}
+{%- endmacro %}
+
+{# Condition: the row (of a table, if named) is of a replaced series, told by its name. Literals, as in is_new_load(): the
+   filter reaches the raw table before any payload is unnested. #}
+{% macro is_of_replaced_series(reader, table=none) -%}
+    {%- set prefix = table ~ '.' if table else '' -%}
+    {%- set names = [] -%}
+    {%- for series in replaced_series(reader) -%}
+        {%- do names.append("('" ~ series['symbol'] | replace("'", "''") ~ "', '" ~ series['asset_class'] ~ "', '" ~ series['timeframe'] ~ "')") -%}
+    {%- endfor -%}
+    {{ '(' ~ prefix ~ 'symbol, ' ~ prefix ~ 'asset_class, ' ~ prefix ~ 'timeframe) in (' ~ names | join(', ') ~ ')' if names else 'false' }}
+{%- endmacro %}
+
+{# Pre-hook, in the model's own transaction: what it holds of replaced series goes before it is read anew. #}
+{% macro forget_replaced_series(by='series_id') %}
+    {%- set replaced = replaced_series(this.identifier) if is_incremental() else [] %}
+    {%- if replaced %}
+    delete from {{ this }}
+    where {{ is_of_replaced_series(this.identifier) if by == 'name' else 'series_id in (' ~ replaced | map(attribute='series_id') | join(', ') ~ ')' }}
+    {%- endif %}
+{% endmacro %}
+
 {# The bars to look at again since a load: those on which a source said something, and all bars of a series whose rules or
    splits changed (is_reselected 1); a bar may be there more than once. #}
 {% macro bars_with_news(since) -%}

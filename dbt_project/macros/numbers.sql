@@ -38,12 +38,14 @@
 {%- endmacro %}
 
 {# n SS - S^2 of the last n returns, counted in 1e-8. In 64-bit integers while they hold it (returns of up to 100 % in
-   each bar), in decimals beyond: the way from a decimal to a double leads through text, 0.5 us. #}
+   each bar), in decimals beyond: the way from a decimal to a double leads through text, 0.5 us. NULL where one of them may
+   have left its range (a factor of 1e9 in one bar: int_price_features). #}
 {% macro spread_of_returns(n) -%}
     case
         when return_squares_{{ n }} < {{ 9 * 10 ** 18 // n }}
             then {{ double(n ~ ' * cast(return_squares_' ~ n ~ ' as bigint) - returns_' ~ n ~ ' * returns_' ~ n) }}
-        else {{ double(n ~ ' * return_squares_' ~ n ~ ' - cast(returns_' ~ n ~ ' as numeric) * returns_' ~ n) }}
+        when return_squares_{{ n }} < {{ (21 * 10 ** 8) ** 2 }}
+            then {{ double(n ~ ' * return_squares_' ~ n ~ ' - cast(returns_' ~ n ~ ' as numeric) * returns_' ~ n) }}
     end
 {%- endmacro %}
 

@@ -34,6 +34,12 @@
     delete from {{ this }} as reconciled
     using {{ ref('int_bars_to_reconcile') }} as changed
     where changed.series_id = reconciled.series_id and changed.opened_at = reconciled.timestamp
+    ;
+    delete from {{ this }} as reconciled
+    using {{ ref('int_series_rules') }} as rules
+    where
+        rules.series_id = reconciled.series_id
+        and rules.changed_in_load > {{ watermark(this.identifier) }}
     {%- endif %}
 {% endmacro %}
 

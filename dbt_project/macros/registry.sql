@@ -1,8 +1,26 @@
-{# Condition: the registry lists the asset of `series` (int_series) on that date. Only a series that was listed nowhere for
-   a while in between is looked up row by row. #}
-{% macro is_listed_on(date) -%}
+{# SQL: the rows of a small table as one text, NULL if there are none: to see whether any of them changed. #}
+{% macro all_rows_of(relation) -%}
+    (select string_agg(cast(listed.* as text), ' ' order by cast(listed.* as text)) from {{ relation }} as listed)
+{%- endmacro %}
+
+{# SQL: all but the registry that a bar's verdict hangs on, as one text. #}
+{% macro judging_settings() -%}
+    concat_ws(
+        '|', {{ all_rows_of(ref('freshness_sla')) }}, {{ all_rows_of(ref('reconciliation_tolerances')) }},
+        '{{ var('min_data_completeness') }}', '{{ var('min_quality_score') }}', '{{ var('validate_on_insert') | string | lower }}'
+    )
+{%- endmacro %}
+
+{# The last day of the slot of `series` (int_series) that begins on that date. #}
+{% macro last_day_of_slot(date) -%}
+    {{ date }} + case when series.step_minutes = 10080 then 6 else 0 end
+{%- endmacro %}
+
+{# Condition: the registry lists the asset of `series` (int_series) on that date, or on any day up to `last_date`. Only a
+   series that was listed nowhere for a while in between is looked up row by row. #}
+{% macro is_listed_on(date, last_date=none) -%}
     (
-        (series.active_from is null or {{ date }} >= series.active_from)
+        (series.active_from is null or {{ last_date or date }} >= series.active_from)
         and (series.active_to is null or {{ date }} <= series.active_to)
         and (
             series.has_pause is not true
@@ -12,7 +30,7 @@
                 where
                     listings.symbol = series.symbol
                     and listings.asset_class = series.asset_class
-                    and {{ date }} >= coalesce(listings.active_from, date '0001-01-01')
+                    and {{ last_date or date }} >= coalesce(listings.active_from, date '0001-01-01')
                     and {{ date }} <= coalesce(listings.active_to, date '9999-12-31')
             )
         )

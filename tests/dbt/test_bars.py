@@ -363,6 +363,48 @@ def days_outside_active_from_and_to_are_not_the_asset_s(warehouse: Warehouse, sy
     assert (found[0], found[-1], len(found)) == (date(2025, 3, 5), date(2025, 3, 11), 5)
 
 
+@scenario(stock, "1d", active_from="2025-03-05", active_to="2025-03-18")
+def weeks_in_which_a_listing_begins_and_ends_expect_its_days_only(warehouse: Warehouse, symbol: str) -> Play:
+    """Wednesday to Tuesday of the week after next: 3, 5 and 2 days; nothing comes after the last."""
+    warehouse.load_bars("polygon", symbol, "1d", stock_bars("1d", date(2025, 3, 5), date(2025, 3, 17)))
+    yield
+    assert [row["session_date"] for row in bars_of(warehouse, symbol, "1w").values()] == [
+        date(2025, 3, 3),
+        date(2025, 3, 10),
+    ], "the last week is not over before its last day"
+    warehouse.load_bars("polygon", symbol, "1d", stock_bars("1d", date(2025, 3, 18), date(2025, 3, 18)))
+    yield
+    weeks = list(bars_of(warehouse, symbol, "1w").values())
+    assert [row["session_date"] for row in weeks] == [date(2025, 3, 3), date(2025, 3, 10), date(2025, 3, 17)]
+    assert [row["failed_checks"] for row in weeks] == [None, None, None]
+    assert weeks[2]["closed_at"] == datetime(2025, 3, 18, 16, tzinfo=NEW_YORK)
+
+
+@scenario(stock, "1d 1w", active_from="2025-03-05")
+def native_week_in_which_a_listing_begins_is_the_asset_s(warehouse: Warehouse, symbol: str) -> Play:
+    mondays = [datetime(2025, 2, 24, tzinfo=NEW_YORK), datetime(2025, 3, 3, tzinfo=NEW_YORK)]
+    warehouse.load_bars("polygon", symbol, "1w", [bar(monday.astimezone(UTC), 103) for monday in mondays])
+    yield
+    assert list(bars_of(warehouse, symbol, "1w")) == [mondays[1].astimezone(UTC)]
+
+
+@scenario(stock, "1h")
+def hours_on_the_clock_make_no_days(warehouse: Warehouse, symbol: str) -> Play:
+    """Polygon's hour at 09:00 holds half an hour of trade before the open: a day made of it would have its open."""
+    warehouse.load_bars("polygon", symbol, "1h", stock_bars("1h", date(2025, 3, 3), date(2025, 3, 14), clock=True))
+    yield
+    assert len(bars_of(warehouse, symbol, "1h")) == 70
+    for timeframe in ("4h", "1d", "1w"):
+        assert bars_of(warehouse, symbol, timeframe) == {}
+
+
+@scenario(stock, "1h")
+def hours_from_the_open_make_days(warehouse: Warehouse, symbol: str) -> Play:
+    warehouse.load_bars("yahoo", symbol, "1h", stock_bars("1h", date(2025, 3, 3), date(2025, 3, 14)))
+    yield
+    assert len(bars_of(warehouse, symbol, "1d")) == 10
+
+
 # ---------------------------------------------------------------- resampling, against the oracle
 
 

@@ -5,6 +5,7 @@ Doubles hold 15 digits, these numbers have up to 23, so the reference here is de
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -69,14 +70,28 @@ EXACT = {"true_range": 10, "hlc3": 10, "sma_20": 10, "sma_50": 10, "vwap_20": 10
 THROUGH_DOUBLES = {"log_return": 8, "volume_spike_score": 8, "atr": 10}
 
 
+def price_of_jump(n: int) -> Decimal:
+    """A factor of 1e12 at bar 25: more than a 32-bit count of 1e-8 log points holds."""
+    return Decimal(2 + n % 2) * (Decimal("1e-5") if n < 25 else Decimal("1e7"))
+
+
 @pytest.fixture(scope="module")
 def warehouse(make_warehouse: MakeWarehouse) -> Warehouse:
     warehouse = make_warehouse("warehouse")
     warehouse.assets(
-        [crypto(coin, "5m", binance="", yahoo="", binance_futures="", coinmetrics="") for coin in [*COINS, "OVER"]]
+        [
+            crypto(coin, "5m", binance="", yahoo="", binance_futures="", coinmetrics="")
+            for coin in [*COINS, "OVER", "JUMP"]
+        ]
     )
     for coin in COINS:
         warehouse.load_bars("polygon", coin, "5m", walk(coin))
+    warehouse.load_bars(
+        "polygon",
+        "JUMP",
+        "5m",
+        [Bar(OPENED + n * STEP, *(price_of_jump(n),) * 4, Decimal(10), None) for n in range(BARS)],
+    )
     billion, volume = Decimal(10) ** 9, Decimal(10)
     warehouse.load_bars(
         "polygon",
@@ -127,3 +142,13 @@ def test_what_does_not_fit_is_rejected_with_its_reason(warehouse: Warehouse) -> 
         (OPENED + STEP, "a volume above 1e15"),
     ]
     assert [row["timestamp"] for row in stored(warehouse, "OVER")] == [OPENED + 2 * STEP]
+
+
+def test_a_jump_too_large_to_count_has_no_return(warehouse: Warehouse) -> None:
+    """NULL, not the largest number that fits; the windows that hold it have no volatility, later ones do."""
+    rows = stored(warehouse, "JUMP")
+    assert [n for n, row in enumerate(rows) if row["log_return"] is None] == [0, 25]
+    assert [n for n, row in enumerate(rows) if row["volatility_20"] is None] == [*range(20), *range(25, 45)]
+    assert "return outside" in rows[25]["validation_notes"] and not rows[25]["is_validated"]
+    # Twenty returns of ln 1.5, up and down in turn.
+    assert float(rows[45]["volatility_20"]) == pytest.approx(math.log(1.5) * math.sqrt(20 / 19), abs=1e-8)

@@ -64,6 +64,23 @@ def test_old_reverse_splits_change_no_feature(warehouse: Warehouse) -> None:
     assert 0 < factor["split_factor"] < Decimal("1e-12")
 
 
+def test_an_adjusted_price_above_what_fits_is_brought_back_to_what_was_paid(warehouse: Warehouse) -> None:
+    """Yahoo's UVXY of 2011 stands at 2e9, adjusted for ten reverse splits; a price that was never one is rejected."""
+    warehouse.now = datetime(2011, 10, 20, tzinfo=UTC)
+    warehouse.assets([stock("UVXY", "1d")])
+    ratio = 5 * 10**7
+    first = datetime(2011, 10, 4, 4, tzinfo=UTC)
+    adjusted = [flat(first + n * timedelta(days=1), (40 + n) * ratio, spread=3 * ratio) for n in range(3)]
+    warehouse.load_bars("yahoo", "UVXY", "1d", [*adjusted, flat(first + timedelta(days=7), 10**12)])
+    warehouse.load("polygon", told({date(2011, 10, 10): (1, ratio)}, "UVXY"))
+    warehouse.build(SELECTED)
+    found = warehouse.query(
+        "select close, volume, is_validated from marts.market_data_v2 where timeframe = '1d' order by timestamp"
+    )
+    assert [row["close"] for row in found[:3]] == [40, 41, 42] and all(row["is_validated"] for row in found[:3])
+    assert [(row["close"], row["is_validated"]) for row in found[3:]] == [(None, False)]
+
+
 def test_a_week_with_a_split_inside_is_made_of_days(warehouse: Warehouse) -> None:
     """Polygon's week opens in old shares and closes in new ones; a week of one basis stands as it was told."""
     warehouse.now = datetime(2022, 9, 10, 12, tzinfo=UTC)

@@ -142,9 +142,10 @@ def return_1d(bars: Bars, timeframe: str) -> list[Decimal | None]:
 
 
 def log_return(bars: Bars) -> list[float | None]:
-    """ln(C_i / C_{i-1}); NULL on the first bar."""
+    """ln(C_i / C_{i-1}); NULL on the first bar, and beyond +-21: no market moves by a factor of 1e9 in one bar."""
     # log1p of the exact difference: log() of a rounded ratio near 1 loses the digits that matter.
-    return [None if i == 0 else math.log1p(float(bars.close[i] / bars.close[i - 1] - 1)) for i in range(len(bars))]
+    found = [None if i == 0 else math.log1p(float(bars.close[i] / bars.close[i - 1] - 1)) for i in range(len(bars))]
+    return [None if value is None or abs(value) >= 21 else value for value in found]
 
 
 def volatility(bars: Bars, n: int) -> list[float | None]:

@@ -6,19 +6,22 @@
             {'columns': ['series_id', 'opened_at', 'source', 'revision'], 'unique': true},
             {'columns': ['load_no'], 'type': 'brin'},
         ],
-        pre_hook=["{{ require_whole('int_bars_observed') }}"],
+        pre_hook=["{{ require_whole('int_bars_observed') }}", '{{ forget_replaced_series() }}'],
         post_hook=["{{ advance_watermark(['int_bars_observed']) }}", '{{ analyze() }}']
     )
 }}
+-- depends_on: {{ ref('int_series_rules') }}
 -- The log of what each source said: one row per final bar and source, and another one each time that source said
 -- something else (A -> B -> A makes three). A bar that a later answer passes over, though it has bars on both sides of
 -- it, is withdrawn: that is a revision too, without values. Prices are in the source's own basis (Yahoo's are adjusted
--- for splits). Appended to, never changed.
+-- for splits). Appended to, never changed, unless all answers on a series are read again (int_bars_observed).
 with
 
 final_bars as (
     select * from {{ ref('int_bars_observed') }}
-    where is_final and load_no > {{ watermark('int_bar_revisions') }}
+    where
+        is_final
+        and (load_no > {{ watermark('int_bar_revisions') }} or {{ is_of_replaced_series('int_bar_revisions') }})
 ),
 
 -- What each new answer covered, from its first bar to its last.

@@ -3,10 +3,11 @@
         materialized='incremental',
         incremental_strategy='append',
         indexes=[{'columns': ['series_id', 'opened_at', 'revision'], 'unique': true}],
-        pre_hook=['{{ forget_changed_bars() }}'],
+        pre_hook=['{{ forget_changed_bars() }}', '{{ forget_replaced_series() }}'],
         post_hook=["{{ advance_watermark(['int_bar_revisions']) }}", '{{ analyze() }}']
     )
 }}
+-- depends_on: {{ ref('int_series_rules') }}
 -- depends_on: {{ ref('int_bars_changed') }}
 -- The versions that a bar went through, for bars on which more than one word was said: after each load, the word of the
 -- first source whose latest one passes the checks; if none passes, the first source's, flagged. Replayed from the log

@@ -99,6 +99,6 @@ from (
                 and revisions.source = 'yahoo'
         where
             (revisions.source = 'manual' or {{ place_in_list('revisions.source', 'series.sources_in_order') }} is not null)
-            and {{ is_listed_on('slots.slot_date') }}
+            and {{ is_listed_on('slots.slot_date', last_day_of_slot('slots.slot_date')) }}
     ) as placed
 ) as as_traded

@@ -7,14 +7,15 @@
         ]
     )
 }}
+-- depends_on: {{ ref('int_series_rules') }}
 -- Every bar row of the answers that one of its three readers has not worked in yet (a run that broke off between them
--- leaves them apart), with what becomes of it: a final bar, an unfinished one, or a row that cannot be a bar and why.
+-- leaves them apart), with what becomes of it: a final bar, an unfinished one, or a row that cannot be a bar and why. Of a
+-- series that joined the registry, or whose sessions were corrected, all answers are read again.
 with
 
 loads as (
     select load_no, provider, load_id
     from {{ ref('int_loads') }}
-    where load_no > {{ watermark(readers) }}
 ),
 
 placed as (
@@ -49,7 +50,7 @@ placed as (
             and days.timeframe = series.timeframe
             and days.grid = 'open'
             and days.slot_date = {{ local_date('bars.opened_at', 'series.time_zone') }}
-    where {{ is_new_load(readers, 'bars.load_id') }}
+    where {{ is_new_load(readers, 'bars.load_id') }} or {{ is_of_replaced_series(readers, 'bars') }}
 ),
 
 judged as (
@@ -59,7 +60,10 @@ judged as (
             when series_id is null then 'not in the asset registry'
             when opened_at is null then 'no readable time stamp'
             when is_withdrawal is not true and coalesce(open, high, low, close) is null then 'no readable price'
-            when greatest(abs(open), abs(high), abs(low), abs(close)) >= 1e9 then 'a price of 1e9 or more'
+            -- Adjusted for many reverse splits, an old price of Yahoo's may be far above what was paid (UVXY: 2e9). It is checked
+            -- as traded (as_traded_price).
+            when greatest(abs(open), abs(high), abs(low), abs(close)) >= case when source = 'yahoo' then 1e18 else 1e9 end
+                then 'a price of 1e9 or more'
             when greatest(abs(volume), abs(taker_buy_volume)) > 1e15 then 'a volume above 1e15'
             when session_closes_at is null and not is_session_day then 'not on a session day'
             when

@@ -19,6 +19,7 @@
     )
 }}
 -- depends_on: {{ ref('int_bars_changed') }}
+-- depends_on: {{ ref('int_series_rules') }}
 -- The bar of each key as its series has it: the one word said on it, or its latest version where there were several.
 -- Prices and volumes are as traded. `revision` counts the versions.
 with
@@ -69,9 +70,14 @@ unlisted as (
     select kept.*
     from {{ this }} as kept
     inner join (
-        select distinct series_id
+        select series_id
         from changed
         where is_reselected
+        union
+        -- Of a series whose answers were read again no word may be left.
+        select series_id
+        from {{ ref('int_series_rules') }}
+        where changed_in_load > {{ watermark('int_bars_selected') }}
     ) as reselected
         on reselected.series_id = kept.series_id
     left join selected on selected.series_id = kept.series_id and selected.opened_at = kept.opened_at

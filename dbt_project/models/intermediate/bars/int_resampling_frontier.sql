@@ -13,16 +13,21 @@ series as (
     select * from {{ ref('int_series') }}
 ),
 
--- Every fetched timeframe is a base of each coarser one that it divides. Hours on the clock do not add up to slots
--- counted from the open.
+-- Every fetched timeframe is a base of each coarser one that it divides. Hours on the clock are none of what counts from
+-- the open: the first one of a stock's day holds half an hour of trade before it.
 pairs as (
     select
         targets.series_id,
+        targets.symbol,
+        targets.asset_class,
         targets.timeframe,
         targets.step_minutes,
         targets.calendar,
         targets.grid,
         targets.time_zone,
+        targets.active_from,
+        targets.active_to,
+        targets.has_pause,
         bases.series_id as base_series_id,
         bases.timeframe as base_timeframe,
         bases.step_minutes as base_step_minutes,
@@ -40,7 +45,7 @@ pairs as (
             and bases.is_fetched
             and bases.step_minutes < targets.step_minutes
             and mod(targets.step_minutes, bases.step_minutes) = 0
-    where targets.step_minutes >= 1440 or bases.step_minutes < 60 or bases.grid = targets.grid
+    where bases.step_minutes < 60 or bases.grid = targets.grid
 ),
 
 changed_bars as (
@@ -124,47 +129,63 @@ final as (
     select
         touched_slots.series_id,
         touched_slots.slot_date,
-        pairs.timeframe,
-        pairs.step_minutes,
-        pairs.base_series_id,
-        pairs.base_timeframe,
-        pairs.base_step_minutes,
+        series.timeframe,
+        series.step_minutes,
+        series.base_series_id,
+        series.base_timeframe,
+        series.base_step_minutes,
         slots.first_slot_at,
-        slots.closes_at,
+        coalesce(listed_days.closes_at, slots.closes_at) as closes_at,
         slots.slots_before,
         base_slots.first_slot_at as base_first_slot_at,
-        coalesce(weekly_slots.slots, base_slots.slots) as base_slots,
-        {{ local_instant('touched_slots.slot_date', "'00:00'", 'pairs.time_zone') }} as reads_from,
-        {{ local_instant(
-            "(touched_slots.slot_date + case when pairs.step_minutes = 10080 then 7 else 1 end)",
-            "'00:00'",
-            'pairs.time_zone'
-        ) }} as reads_to,
+        coalesce(listed_days.slots, weekly_slots.slots, base_slots.slots) as base_slots,
+        {{ local_instant('touched_slots.slot_date', "'00:00'", 'series.time_zone') }} as reads_from,
+        {{ local_instant('(' ~ last_day_of_slot('touched_slots.slot_date') ~ ' + 1)', "'00:00'", 'series.time_zone') }} as reads_to,
         -- A slot is over when a base bar at or after its end is there.
         last_bars.closed_at as known_until
     from touched_slots
-    inner join pairs on pairs.series_id = touched_slots.series_id
+    inner join pairs as series on series.series_id = touched_slots.series_id
     inner join {{ ref('int_bars_selected') }} as last_bars
-        on last_bars.series_id = pairs.base_series_id and last_bars.opened_at = pairs.last_base_opened_at
+        on last_bars.series_id = series.base_series_id and last_bars.opened_at = series.last_base_opened_at
     inner join {{ ref('int_slots') }} as slots
         on
-            slots.calendar = pairs.calendar
-            and slots.timeframe = pairs.timeframe
-            and slots.grid = pairs.grid
+            slots.calendar = series.calendar
+            and slots.timeframe = series.timeframe
+            and slots.grid = series.grid
             and slots.slot_date = touched_slots.slot_date
     left join {{ ref('int_slots') }} as base_slots
         on
-            base_slots.calendar = pairs.calendar
-            and base_slots.timeframe = pairs.base_timeframe
-            and base_slots.grid = pairs.base_grid
+            base_slots.calendar = series.calendar
+            and base_slots.timeframe = series.base_timeframe
+            and base_slots.grid = series.base_grid
             and base_slots.slot_date = touched_slots.slot_date
     left join weekly_slots
         on
-            weekly_slots.calendar = pairs.calendar
-            and weekly_slots.timeframe = pairs.base_timeframe
-            and weekly_slots.grid = pairs.base_grid
+            weekly_slots.calendar = series.calendar
+            and weekly_slots.timeframe = series.base_timeframe
+            and weekly_slots.grid = series.base_grid
             and weekly_slots.slot_date = touched_slots.slot_date
-            and pairs.step_minutes = 10080
+            and series.step_minutes = 10080
+    -- Of a week in which a listing begins or ends only the listed days are expected, and the last of them ends it.
+    left join lateral (
+        select
+            sum(days.slots) as slots,
+            max(days.closes_at) as closes_at
+        from {{ ref('int_slots') }} as days
+        where
+            series.step_minutes = 10080
+            and (
+                series.has_pause
+                or touched_slots.slot_date < series.active_from
+                or touched_slots.slot_date + 6 > series.active_to
+            )
+            and days.calendar = series.calendar
+            and days.timeframe = series.base_timeframe
+            and days.grid = series.base_grid
+            and days.slot_date >= touched_slots.slot_date
+            and days.slot_date <= touched_slots.slot_date + 6
+            and {{ is_listed_on('days.slot_date') }}
+    ) as listed_days on true
 )
 
 select * from final

@@ -16,6 +16,7 @@
 -- depends_on: {{ ref('stg_binance__liquidation_watches') }}
 -- depends_on: {{ ref('int_exchange_inflows') }}
 -- depends_on: {{ ref('int_loads') }}
+-- depends_on: {{ ref('int_series_rules') }}
 -- What this run computes, per series: spans of bars to read and, inside them, to write. A span starts at a changed bar
 -- and ends where no window can see the change any more; it reads as far back as the longest window looks. On the first
 -- run and on a full refresh there is one endless span per series.
@@ -95,6 +96,16 @@ changes as (
     from changed_derivatives
     inner join series
         on series.symbol = changed_derivatives.symbol and series.asset_class = changed_derivatives.asset_class
+    union all
+    -- What bars are judged by changed: none of the series stands without a look.
+    select
+        series.series_id,
+        series.step_minutes,
+        {{ endless_past }},
+        {{ endless_future }}
+    from series
+    inner join {{ ref('int_series_rules') }} as rules
+        on rules.series_id = series.series_id and rules.changed_in_load > {{ watermark('market_data_v2') }}
 ),
 
 -- Changes that no more than a window's length of time divides are one.

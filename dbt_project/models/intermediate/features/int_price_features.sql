@@ -79,7 +79,7 @@ returns as (
         opened_at,
         coalesce({{ wilder_seed('true_range', 'bar_number') }}, 0) as seeded_range,
         -- Log returns count in 1e-8, the scale they are stored in: the sums of their squares are then exact integers.
-        -- +-21 is a factor of 1e9 in one bar: beyond it the count would leave 32 bits.
+        -- +-21 is a factor of 1e9 in one bar: beyond it the count would leave 32 bits, and market_data_v2 has NULL.
         case
             when previous_double_close is not null
                 then cast(

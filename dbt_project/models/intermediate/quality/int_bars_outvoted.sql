@@ -18,8 +18,14 @@ with
 
 {% if is_incremental() -%}
 changed as (
-    select distinct series_id, opened_at
+    select series_id, opened_at
     from {{ bars_with_news(since) }}
+    union
+    -- Of a bar that is no bar any more, since its sessions were corrected, nobody has a word left.
+    select kept.series_id, kept.opened_at
+    from {{ this }} as kept
+    inner join {{ ref('int_series_rules') }} as rules
+        on rules.series_id = kept.series_id and rules.changed_in_load > {{ since }}
 ),
 
 told as (

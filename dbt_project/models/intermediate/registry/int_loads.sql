@@ -6,9 +6,9 @@
         post_hook=['{{ analyze() }}']
     )
 }}
--- Every committed load with a dense number, given in the order in which this model first saw it. A change of the asset
--- registry or of a formula counts as a load too: it is news for every model. Never rebuilt: other models keep these
--- numbers as watermarks.
+-- Every committed load with a dense number, given in the order in which this model first saw it. A change of the registry
+-- (assets, calendars, limits, the settings that judge bars) counts as a load too: it is news for every model. Never
+-- rebuilt: other models keep these numbers as watermarks.
 with
 
 seen as (
@@ -22,14 +22,15 @@ seen as (
 
 registry_rows as (
     select
-        md5(
-            string_agg(
-                md5(cast(assets.* as text)), ''
-                order by assets.symbol, assets.asset_class, assets.active_from
-            )
-            || '{{ var('source_priority') }}'
-        ) as fingerprint
-    from {{ ref('assets') }} as assets
+        md5(concat_ws(
+            '|', assets.listed,
+            {%- for seed in ['calendars', 'session_exceptions', 'timeframes'] %}
+            {{ all_rows_of(ref(seed)) }},
+            {%- endfor %}
+            {{ judging_settings() }}, '{{ var('source_priority') }}'
+        )) as fingerprint
+    from (select {{ all_rows_of(ref('assets')) }} as listed) as assets
+    where assets.listed is not null
 ),
 
 known_registry as (
@@ -57,7 +58,7 @@ arrived as (
         current_timestamp as committed_at
     from registry_rows
     left join known_registry on true
-    where registry_rows.fingerprint is not null and known_registry.load_id is distinct from registry_rows.fingerprint
+    where known_registry.load_id is distinct from registry_rows.fingerprint
 ),
 
 final as (

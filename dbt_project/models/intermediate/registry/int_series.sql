@@ -16,6 +16,20 @@ assets as (
     from {{ ref('assets') }}
 ),
 
+calendars as (
+    select
+        calendars.calendar,
+        calendars.time_zone,
+        concat_ws(
+            '|', md5(cast(calendars.* as text)), (
+                select max(exceptions.changed_in_load)
+                from {{ ref('int_session_exceptions') }} as exceptions
+                where exceptions.calendar = calendars.calendar
+            )
+        ) as rules
+    from {{ ref('calendars') }} as calendars
+),
+
 answers_with_bars as (
     select
         answers.source,
@@ -44,9 +58,12 @@ fetched as (
         < max(coalesce(assets.active_to, date '9999-12-31')) - min(coalesce(assets.active_from, date '0001-01-01')) + 1
             as has_pause,
         string_agg(
-            concat_ws('..', assets.active_from, assets.active_to), ' '
+            coalesce(cast(assets.active_from as text), '') || '..' || coalesce(cast(assets.active_to as text), ''), ' '
             order by coalesce(assets.active_from, date '0001-01-01')
         ) as listed_spans,
+        string_agg(
+            md5(cast(assets.* as text)), ' ' order by coalesce(assets.active_from, date '0001-01-01')
+        ) as registry_rows,
         max(assets.sources_in_order) as sources_in_order,
         max(assets.binance_futures) as futures_symbol,
         max(assets.coinmetrics) as coinmetrics_symbol,
@@ -61,9 +78,7 @@ fetched as (
 based as (
     select
         *,
-        min(case when is_fetched then step_minutes end) over (partition by symbol, asset_class) as base_step_minutes,
-        -- The steps' sums differ for every choice of them: which are fetched decides what is resampled of what.
-        sum(case when is_fetched then step_minutes else 0 end) over (partition by symbol, asset_class) as fetched_minutes
+        min(case when is_fetched then step_minutes end) over (partition by symbol, asset_class) as base_step_minutes
     from fetched
 ),
 
@@ -105,11 +120,12 @@ series as (
         cast(based.timeframe as varchar(10)) as timeframe,
         based.step_minutes,
         based.is_fetched,
-        based.fetched_minutes,
         {{ hash31("based.symbol || '|' || based.asset_class || '|' || base.timeframe") }} as base_series_id,
         base.timeframe as base_timeframe,
         based.calendar,
         calendars.time_zone,
+        calendars.rules as calendar_rules,
+        based.registry_rows,
         case
             when
                 based.step_minutes in (60, 240) and based.is_fetched and leading_sources.source = 'polygon'
@@ -128,7 +144,7 @@ series as (
         first_fetches.first_fetched_at
     from based
     inner join {{ ref('timeframes') }} as base on base.step_minutes = based.base_step_minutes
-    inner join {{ ref('calendars') }} as calendars on calendars.calendar = based.calendar
+    inner join calendars on calendars.calendar = based.calendar
     left join first_fetches
         on first_fetches.symbol = based.symbol and first_fetches.asset_class = based.asset_class
     left join leading_sources
@@ -142,11 +158,31 @@ series as (
 
 final as (
     select
-        *,
-        -- What decides which bars belong to the series: when this changes, the series is selected anew.
+        series_id,
+        symbol,
+        asset_class,
+        timeframe,
+        step_minutes,
+        is_fetched,
+        base_series_id,
+        base_timeframe,
+        calendar,
+        time_zone,
+        grid,
+        active_from,
+        active_to,
+        has_pause,
+        listed_spans,
+        sources_in_order,
+        futures_symbol,
+        coinmetrics_symbol,
+        first_fetched_at,
+        -- What places the rows of an answer: when this changes, all answers on the series are read again.
+        md5(concat_ws('|', registry_rows, calendar_rules)) as placed_by,
+        -- Whatever else than words of sources its rows hang on: when this changes, the series is made anew from its words on.
         md5(concat_ws(
-            '|', calendar, grid, fetched_minutes, sources_in_order, active_from, active_to,
-            case when has_pause then listed_spans end
+            '|', registry_rows, calendar_rules, grid, sources_in_order,
+            coalesce(cast({{ epoch_seconds('first_fetched_at') }} as text), ''), {{ judging_settings() }}
         )) as rules
     from series
 )

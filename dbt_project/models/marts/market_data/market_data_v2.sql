@@ -147,7 +147,8 @@ typed as (
         fetched_at,
         {{ written_at() }} as computed_at,
         {{ written_at() }} as updated_at,
-        cast(log_return as numeric(11, 8)) as log_return,
+        -- At +-21 it stopped counting (int_price_features).
+        cast(case when abs(log_return) < 21 then log_return end as numeric(11, 8)) as log_return,
         cast(true_range as numeric(19, 10)) as true_range,
         cast(hlc3 as numeric(19, 10)) as hlc3,
         cast(sma_20 as numeric(19, 10)) as sma_20,

@@ -202,7 +202,7 @@ sessions as (
             and slots.grid = series.grid
             and slots.slot_date >= stretches.first_session
             and slots.slot_date <= stretches.last_session
-            and {{ is_listed_on('slots.slot_date') }}
+            and {{ is_listed_on('slots.slot_date', last_day_of_slot('slots.slot_date')) }}
 ),
 
 timed as (

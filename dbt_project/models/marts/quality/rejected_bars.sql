@@ -3,17 +3,20 @@
         materialized='incremental',
         incremental_strategy='append',
         indexes=[{'columns': ['symbol', 'asset_class', 'timeframe']}],
-        pre_hook=["{{ require_whole('int_bars_observed') }}"],
+        pre_hook=["{{ require_whole('int_bars_observed') }}", "{{ forget_replaced_series(by='name') }}"],
         post_hook=["{{ advance_watermark(['int_bars_observed']) }}"]
     )
 }}
+-- depends_on: {{ ref('int_series_rules') }}
 -- Payload rows that could not become a bar, with the reason and the row as it was received: nothing is dropped in
 -- silence. A row that is sent again is counted again.
 with
 
 observed as (
     select * from {{ ref('int_bars_observed') }}
-    where reject_reason is not null and load_no > {{ watermark('rejected_bars') }}
+    where
+        reject_reason is not null
+        and (load_no > {{ watermark('rejected_bars') }} or {{ is_of_replaced_series('rejected_bars') }})
 ),
 
 final as (

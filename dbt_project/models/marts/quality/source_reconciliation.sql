@@ -10,6 +10,7 @@
         post_hook=["{{ advance_watermark(['int_bars_to_reconcile']) }}"]
     )
 }}
+-- depends_on: {{ ref('int_series_rules') }}
 -- The same bar from two sources, field by field: how far the other one is from the preferred one, in basis points, and
 -- whether that is usual. Our own resampling of finer bars is compared with the provider's own bar in the same way.
 -- Volumes are compared with the same provider's only: every provider counts other trades.

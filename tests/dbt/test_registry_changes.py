@@ -1,0 +1,203 @@
+"""The registry, the calendars and the settings change under bars that are there: an increment still equals a full refresh.
+
+Each of these was once wrong: extract told the days of a stock before it was listed, and only a full refresh read them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from tests.dbt.test_incremental_equals_full import COMPARED, Rows, rows_of
+from tests.oracle.bars import Bar
+from tests.warehouse import Answer, Warehouse, bar_answer, crypto, stock
+
+SELECTED = "+market_data_v2 +rejected_bars +unfinished_bars +source_reconciliation"
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+START = datetime(2025, 6, 9, tzinfo=UTC)  # a Monday
+NEW_YORK_MIDNIGHT = timedelta(hours=4)
+
+
+def flat(opened: datetime, price: int, spread: int = 3) -> Bar:
+    at = Decimal(price)
+    return Bar(opened, at, at + spread, at - spread, at, Decimal(1000), None)
+
+
+def hours(count: int, price: int = 100) -> list[Bar]:
+    return [flat(START + n * HOUR, price + n % 7) for n in range(count)]
+
+
+def trading_days(first: date, last: date, price: int = 100) -> list[Bar]:
+    days = [first + n * DAY for n in range((last - first).days + 1)]
+    return [
+        flat(datetime(day.year, day.month, day.day, tzinfo=UTC) + NEW_YORK_MIDNIGHT, price + day.day)
+        for day in days
+        if day.weekday() < 5
+    ]
+
+
+def whole_market(day: date, prices: dict[str, int]) -> Answer:
+    """A day of all stocks, as Polygon's grouped_daily tells it."""
+    opened = datetime(day.year, day.month, day.day, tzinfo=UTC) + NEW_YORK_MIDNIGHT
+    closed = int((opened + 16 * HOUR).timestamp() * 1000)
+    results = [
+        {"T": ticker, "o": price, "h": price + 1, "l": price - 1, "c": price, "v": 1000, "t": closed}
+        for ticker, price in prices.items()
+    ]
+    return Answer("grouped_daily", None, {"results": results, "status": "OK"}, "1d", (opened, opened + DAY))
+
+
+def everything(warehouse: Warehouse) -> dict[str, Rows]:
+    return {relation: rows_of(warehouse, relation) for relation in COMPARED}
+
+
+def increment_equals_full_refresh(warehouse: Warehouse) -> dict[str, Rows]:
+    """Build without and with --full-refresh; returns what both came to."""
+    warehouse.build(SELECTED)
+    incremental = everything(warehouse)
+    warehouse.build(SELECTED, full_refresh=True)
+    full = everything(warehouse)
+    for relation in COMPARED:
+        only_incremental, only_full = incremental[relation] - full[relation], full[relation] - incremental[relation]
+        assert not only_incremental and not only_full, (
+            f"{relation}: only incremental {list(only_incremental)[:2]}, only full {list(only_full)[:2]}"
+        )
+    return full
+
+
+def bars_of(warehouse: Warehouse, symbol: str, timeframe: str) -> list[dict[str, Any]]:
+    return warehouse.query(
+        "select * from marts.market_data_v2 where symbol = %s and timeframe = %s order by timestamp", symbol, timeframe
+    )
+
+
+def test_what_was_told_before_a_series_was_asked_for(warehouse: Warehouse) -> None:
+    """Days of the whole market hold a stock that joins later; bars of a timeframe that comes back are read again."""
+    warehouse.now = datetime(2025, 6, 14, 12, tzinfo=UTC)
+    registry = {
+        "KEPT": stock("KEPT", "1d"),
+        "SHORT": stock("SHORT", "1d", active_from="2025-06-11"),
+        "OTHER": stock("OTHER", "1d", polygon="OTHR"),
+        "BTC": crypto("BTC", "5m 1h"),
+        "ETH": crypto("ETH", "1h"),
+        "LTC": crypto("LTC", "1h", source_priority=""),
+    }
+    warehouse.assets(list(registry.values()))
+    told = {"KEPT": 10, "SHORT": 20, "NEW": 30, "OTHR": 40, "WAS": 50}
+    for n in range(5):
+        day = START.date() + n * DAY
+        warehouse.load("polygon", whole_market(day, {ticker: price + n for ticker, price in told.items()}))
+    warehouse.load_bars("binance", "BTC", "5m", [flat(START + n * HOUR / 12, 100 + n % 7) for n in range(60)])
+    for symbol in ("BTC", "ETH", "LTC"):
+        warehouse.load_bars("binance", symbol, "1h", hours(30))
+    # A load of an earlier hour than all others is committed late.
+    early = Bar(START - 2 * DAY, *(Decimal(90),) * 4, Decimal(1), None)
+    answer = bar_answer("binance", "LTC", "1h", [early], fetched_at=START - DAY, requested_at=START - DAY)
+    late = warehouse.load("binance", answer, uncommitted=True)
+    warehouse.build(SELECTED)
+    assert [row["open"] for row in bars_of(warehouse, "SHORT", "1d")] == [22, 23, 24]
+    rejected = {row["symbol"] for row in warehouse.query("select symbol from marts.rejected_bars")}
+    assert "BTC" not in rejected
+
+    registry["BTC"]["timeframes"] = "1h"
+    eth = registry.pop("ETH")
+    warehouse.assets(list(registry.values()))
+    without = increment_equals_full_refresh(warehouse)
+    assert ("symbol", "ETH") not in {pair for row in without["marts.market_data_v2"] for pair in row}
+    assert ("symbol", "ETH") in {pair for row in without["marts.rejected_bars"] for pair in row}
+
+    registry |= {"ETH": eth, "NEW": stock("NEW", "1d")}
+    registry["BTC"]["timeframes"] = "5m 1h"
+    registry["SHORT"]["active_from"] = "2025-06-10"
+    registry["OTHER"]["polygon"] = "WAS"
+    warehouse.commit("binance", late)
+    warehouse.assets(list(registry.values()))
+    increment_equals_full_refresh(warehouse)
+    assert [row["open"] for row in bars_of(warehouse, "NEW", "1d")] == [30, 31, 32, 33, 34]
+    assert [row["open"] for row in bars_of(warehouse, "SHORT", "1d")] == [21, 22, 23, 24]
+    assert [row["open"] for row in bars_of(warehouse, "OTHER", "1d")] == [50, 51, 52, 53, 54]
+    assert len(bars_of(warehouse, "BTC", "5m")) == 60 and len(bars_of(warehouse, "ETH", "1h")) == 30
+    assert warehouse.query("select * from marts.rejected_bars where symbol in ('ETH', 'BTC')") == []
+
+
+def test_sessions_that_are_corrected_later(warehouse: Warehouse) -> None:
+    """A day of mourning is entered after its day, a half day after its bars; next year's holidays change nothing."""
+    warehouse.now = datetime(2025, 6, 14, 12, tzinfo=UTC)
+    registry = [stock("ACME", "1h 1d", source_priority="yahoo polygon"), stock("DAYS", "1d")]
+    warehouse.assets(registry)
+    opens = [START + n * DAY + 13 * HOUR + HOUR / 2 for n in range(5)]
+    warehouse.load_bars("yahoo", "ACME", "1h", [flat(at + n * HOUR, 100 + n) for at in opens for n in range(7)])
+    days = trading_days(START.date(), START.date() + 4 * DAY)
+    # The last day was told at 14:00 New York: it closes then only if it is a half day.
+    warehouse.load_bars("polygon", "DAYS", "1d", days[:4])
+    warehouse.load_bars(
+        "polygon", "DAYS", "1d", days[4:], requested_at=opens[4] + 5 * HOUR, fetched_at=opens[4] + 5 * HOUR
+    )
+    warehouse.build(SELECTED)
+    assert len(bars_of(warehouse, "DAYS", "1d")) == 4 and len(bars_of(warehouse, "ACME", "1h")) == 35
+
+    seed = warehouse.project.directory / "dbt_project/seeds/session_exceptions.csv"
+    known = seed.read_text()
+    seed.write_text(known + "XNYS,2025-06-11,,\nXNYS,2025-06-13,09:30,13:00\nXNYS,2031-01-02,,\n")
+    warehouse.assets(registry)  # seeds are read again
+    full = increment_equals_full_refresh(warehouse)
+    assert len(bars_of(warehouse, "DAYS", "1d")) == 4, "one closed, one final after all"
+    assert len(bars_of(warehouse, "ACME", "1h")) == 4 * 7 - 3
+    assert any(dict(row)["reason"] == "not on a session day" for row in full["marts.rejected_bars"])
+
+    seed.write_text(known)
+    warehouse.assets(registry)
+    increment_equals_full_refresh(warehouse)
+    assert len(bars_of(warehouse, "ACME", "1h")) == 35
+
+
+def test_settings_by_which_bars_are_judged(warehouse: Warehouse) -> None:
+    """A changed threshold judges the bars anew that are there, without a new load."""
+    warehouse.now = datetime(2025, 6, 14, 12, tzinfo=UTC)
+    registry = [crypto("BTC", "5m"), crypto("ETH", "1h")]
+    warehouse.assets(registry)
+    gappy = [flat(START + n * HOUR / 12, 100 + n % 7) for n in range(400) if n % 9]
+    warehouse.load_bars("binance", "BTC", "5m", gappy)
+    told, odd = hours(60), 30
+    told[odd] = replace(told[odd], high=told[odd].low - 1)
+    for provider, percent in {"binance": 100, "polygon": 102, "yahoo": 102}.items():
+        factor = Decimal(percent) / 100
+        shifted = [
+            replace(bar, open=bar.open * factor, high=bar.high * factor, low=bar.low * factor, close=bar.close * factor)
+            for bar in told
+        ]
+        extra = {"time_zone": "UTC"} if provider == "yahoo" else {}
+        # The second part is late: it closed days before it was seen.
+        seen = START + 40 * HOUR
+        warehouse.load_bars(provider, "ETH", "1h", shifted[:40], requested_at=seen, fetched_at=seen, **extra)
+        warehouse.load_bars(provider, "ETH", "1h", shifted[40:], **extra)
+
+    def verdicts() -> tuple[int, int, int, int]:
+        """Incomplete bars, late bars taken for good, bars in no window, outvoted bars."""
+        warehouse.build(SELECTED)
+        (found,) = warehouse.query(
+            "select count(*) filter (where validation_notes like '%%incomplete%%') as incomplete,"
+            " count(*) filter (where symbol = 'ETH' and timeframe = '1h' and quality_score < 1 and is_validated) as late,"
+            " count(*) filter (where symbol = 'ETH' and timeframe = '1h' and hlc3 is null) as held_back,"
+            " count(*) filter (where validation_notes like '%%outvoted%%') as outvoted from marts.market_data_v2"
+        )
+        return tuple(found.values())  # type: ignore[return-value]
+
+    incomplete, late, held_back, outvoted = verdicts()
+    assert incomplete > 30 and late == 20 and held_back == 1 and outvoted == 59
+    warehouse.environment["MIN_DATA_COMPLETENESS"] = "0.50"
+    assert verdicts() == (0, late, held_back, outvoted)
+    warehouse.environment["MIN_QUALITY_SCORE"] = "0.95"
+    assert verdicts() == (0, 0, held_back, outvoted)
+    warehouse.environment["VALIDATE_ON_INSERT"] = "false"
+    assert verdicts() == (0, 0, 0, outvoted)
+    seed = warehouse.project.directory / "dbt_project/seeds/reconciliation_tolerances.csv"
+    head, *lines = seed.read_text().splitlines()
+    place = head.split(",").index("tolerance_bp")
+    wide = [",".join([*line.split(",")[:place], "5000", *line.split(",")[place + 1 :]]) for line in lines]
+    seed.write_text("\n".join([head, *wide]) + "\n")
+    warehouse.assets(registry)
+    assert verdicts() == (0, 0, 0, 0)
+    increment_equals_full_refresh(warehouse)
