@@ -44,6 +44,23 @@ def polygon_bars(bars: Iterable[Bar], timeframe: str, ticker: str = "T", status:
     return {"ticker": ticker, "adjusted": False, "resultsCount": len(rows), **results, "status": status}
 
 
+def polygon_grouped(bars: Mapping[str, Bar], closed: datetime) -> Payload:
+    """A day of the whole market: ticker -> its bar; Polygon stamps it at the session's end."""
+    rows = [
+        {
+            "T": ticker,
+            "o": bar.open,
+            "h": bar.high,
+            "l": bar.low,
+            "c": bar.close,
+            "v": bar.volume,
+            "t": milliseconds(closed),
+        }
+        for ticker, bar in bars.items()
+    ]
+    return {"adjusted": False, "resultsCount": len(rows), "results": rows, "status": "OK"}
+
+
 def polygon_splits(splits: Mapping[date, tuple[int, int]], ticker: str = "T") -> Payload:
     """ex-date -> (new shares, old shares)."""
     rows = [

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,6 +31,7 @@ from tests import payloads
 from tests.oracle.bars import Bar
 from tests.oracle.features import STEP
 
+ROOT = Path(__file__).parents[1]
 PROVIDERS = ("polygon", "binance", "yahoo", "coinmetrics")
 PROJECT_FILES = ("dbt_project.yml", "profiles.yml", "selectors.yml")
 ASSET_COLUMNS = (
@@ -113,6 +114,13 @@ class Project:
             writer = csv.DictWriter(file, ASSET_COLUMNS, restval="", lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
+
+    def add_session_exceptions(self, hours: Mapping[date, str]) -> None:
+        """The exceptions of New York as they are in the project, and these: day -> "opens,closes", "," for closed. The
+        next call takes their place. To be followed by Warehouse.assets(), after which seeds are read again."""
+        name = "dbt_project/seeds/session_exceptions.csv"
+        added = [f"XNYS,{day},{told}\n" for day, told in hours.items()]
+        (self.directory / name).write_text("".join([(ROOT / name).read_text(), *added]))
 
 
 class BuildFailed(AssertionError):

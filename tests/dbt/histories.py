@@ -43,6 +43,8 @@ class History:
     uncommitted: list[tuple[str, str]] = field(default_factory=list)
     older_answers: list[tuple[str, Answer]] = field(default_factory=list)
     corrected: list[tuple[str, str, datetime]] = field(default_factory=list)
+    absent: set[str] = field(default_factory=set)
+    exceptions: dict[date, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
@@ -327,8 +329,14 @@ class History:
         symbol = self.random.choice(sorted(self.registry))
         row = self.registry[symbol][-1]
         sources = ["polygon", "yahoo"] + (["binance"] if row["asset_class"] == "crypto" else [])
-        kind = self.random.choice(["sources", "sources", "active_from", "rename", "timeframes"])
-        if kind == "sources":
+        kind = self.random.choice(["sources", "sources", "active_from", "rename", "timeframes", "leave or return"])
+        if kind == "leave or return":
+            told = "returns" if symbol in self.absent else "leaves"
+            self.absent ^= {symbol}
+            if len(self.absent) == len(self.registry):
+                self.absent.remove(symbol)
+                return
+        elif kind == "sources":
             self.random.shuffle(sources)
             new = " ".join(sources[: self.random.choice([1, 2, 3])])
             for one in self.registry[symbol]:
@@ -366,14 +374,57 @@ class History:
             self.registry[symbol] = [crypto(symbol, "1h")]
             provider = "binance"
         else:
-            self.registry[symbol] = [stock(symbol, "1h")]
+            # Days of the whole market may have told of it before.
+            self.registry[symbol] = [stock(symbol, self.random.choice(["1h", "1h 1d"]))]
             provider = self.random.choice(["polygon", "yahoo"])
         self._write_registry()
         self._list((provider, symbol, "1h"), 70)
 
+    def whole_market(self) -> None:
+        """Some days of all stocks at once, those included that are not listed (yet)."""
+        if not self._has_stocks():
+            return
+        days = sessions("XNYS", self.now.date() - timedelta(days=40), self.now.date())
+        symbols = [*self.registry, f"NEW{len(self.registry)}", f"NEW{len(self.registry) + 1}"]
+        for day in self.random.sample(days, k=3):
+            opened = datetime.combine(day.session_date, time(), time_zone("XNYS")).astimezone(UTC)
+            prices = {symbol: self.price(symbol, opened) for symbol in symbols}
+            bars = {symbol: Bar(opened, p, p + 1, p - 1, p, Decimal(1000)) for symbol, p in prices.items()}
+            payload = payloads.polygon_grouped(bars, day.closes_at)
+            window = (opened, opened + timedelta(days=1))
+            self.load("polygon", Answer("grouped_daily", None, payload, "1d", window))
+            self._say(f"the whole market of {day.session_date}")
+
+    def change_sessions(self) -> None:
+        """A day is found to have been closed or short after all; or it is to be; or that was an error."""
+        if not self._has_stocks():
+            return
+        if self.exceptions and self.random.random() < 0.3:
+            day = self.random.choice(sorted(self.exceptions))
+            told = self.exceptions.pop(day) and "regular"
+        else:
+            days = sessions("XNYS", self.now.date() - timedelta(days=20), self.now.date() + timedelta(days=4))
+            regular = [one for one in days if (one.closes_at - one.opens_at) == timedelta(hours=6.5)]
+            day = self.random.choice(regular).session_date
+            told = self.exceptions[day] = self.random.choice([",", "09:30,13:00", "11:00,16:00"])
+        for warehouse in self.warehouses:
+            warehouse.project.add_session_exceptions(self.exceptions)
+        self._write_registry()
+        self._say(f"sessions: {day} {told}, now {self.now:%Y-%m-%d %H:%M}")
+
+    def change_setting(self) -> None:
+        """Another share of its finer bars makes a bar complete."""
+        share = self.random.choice(["0.50", "0.95", "1.00"])
+        for warehouse in self.warehouses:
+            warehouse.environment["MIN_DATA_COMPLETENESS"] = share
+        self._say(f"MIN_DATA_COMPLETENESS {share}")
+
+    def _has_stocks(self) -> bool:
+        return any(self.asset_class(symbol) == "stock" for symbol in self.registry)
+
     def split(self) -> None:
         """A split becomes known: of the past, of today, or announced."""
-        stocks = [symbol for symbol in self.registry if self.asset_class(symbol) == "stock"]
+        stocks = [symbol for symbol in self._present() if self.asset_class(symbol) == "stock"]
         if not stocks:
             return
         symbol = self.random.choice(stocks)
@@ -388,7 +439,7 @@ class History:
 
     def retract_split(self) -> None:
         """A split is taken back, or moved by a few days."""
-        known = [(symbol, day) for symbol, splits in self.splits.items() for day in splits]
+        known = [(symbol, day) for symbol in self._present() for day in self.splits.get(symbol, {})]
         if not known:
             return
         symbol, ex_date = self.random.choice(sorted(known))
@@ -412,7 +463,7 @@ class History:
 
     def samples(self) -> None:
         """Funding, open interest, long/short, liquidations and inflow of a coin, for any past time: often late."""
-        coins = [symbol for symbol in self.registry if self.asset_class(symbol) == "crypto"]
+        coins = [symbol for symbol in self._present() if self.asset_class(symbol) == "crypto"]
         if not coins:
             return
         symbol, pick = self.random.choice(coins), self.random
@@ -468,8 +519,10 @@ class History:
 
     def correct(self) -> None:
         """A bar is corrected by hand, of its own series or of one that is resampled of it; or that is withdrawn."""
-        if self.corrected and self.random.random() < 0.4:
-            key = self.corrected.pop(self.random.randrange(len(self.corrected)))
+        corrected = [key for key in self.corrected if key[0] not in self.absent]
+        if corrected and self.random.random() < 0.4:
+            key = self.random.choice(corrected)
+            self.corrected.remove(key)
             self._correct(key, None)
             self._say(f"{key} corrected no longer")
             return
@@ -502,7 +555,7 @@ class History:
             (self.append, 6), (self.amend, 3), (self.spoil, 2), (self.withdraw, 2), (self.repeat, 1),
             (self.arrive_late, 2), (self.out_of_order, 2), (self.backfill, 2), (self.change_registry, 2),
             (self.list_new, 1), (self.split, 2), (self.retract_split, 2), (self.samples, 4), (self.commit, 1),
-            (self.correct, 2),
+            (self.correct, 2), (self.whole_market, 1), (self.change_sessions, 1), (self.change_setting, 1),
         ]  # fmt: skip
         names, weights = zip(*actions, strict=True)
         wanted = before + self.random.choice([1, 2, 4])
@@ -520,10 +573,15 @@ class History:
         self.load(series[0], self.answer(series, first, last + timedelta(seconds=1)))
 
     def _one_series(self) -> Series:
-        return self.random.choice(sorted(self.bars))
+        return self.random.choice(sorted(series for series in self.bars if series[1] not in self.absent))
 
     def _some_series(self, share: float) -> list[Series]:
-        return [series for series in sorted(self.bars) if self.random.random() < share]
+        present = sorted(series for series in self.bars if series[1] not in self.absent)
+        return [series for series in present if self.random.random() < share]
+
+    def _present(self) -> list[str]:
+        """The symbols that are asked for."""
+        return [symbol for symbol in self.registry if symbol not in self.absent]
 
     def _move_clock(self, span: timedelta) -> None:
         self.now += span
@@ -531,7 +589,7 @@ class History:
             warehouse.now = self.now
 
     def _write_registry(self) -> None:
-        rows = [row for rows in self.registry.values() for row in rows]
+        rows = [row for symbol in self._present() for row in self.registry[symbol]]
         for warehouse in self.warehouses:
             warehouse.assets(rows)
 

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from tests import payloads
 from tests.dbt.test_incremental_equals_full import COMPARED, Rows, rows_of
 from tests.oracle.bars import Bar
 from tests.warehouse import Answer, Warehouse, bar_answer, crypto, stock
@@ -39,14 +40,12 @@ def trading_days(first: date, last: date, price: int = 100) -> list[Bar]:
 
 
 def whole_market(day: date, prices: dict[str, int]) -> Answer:
-    """A day of all stocks, as Polygon's grouped_daily tells it."""
+    """A day of all stocks."""
     opened = datetime(day.year, day.month, day.day, tzinfo=UTC) + NEW_YORK_MIDNIGHT
-    closed = int((opened + 16 * HOUR).timestamp() * 1000)
-    results = [
-        {"T": ticker, "o": price, "h": price + 1, "l": price - 1, "c": price, "v": 1000, "t": closed}
-        for ticker, price in prices.items()
-    ]
-    return Answer("grouped_daily", None, {"results": results, "status": "OK"}, "1d", (opened, opened + DAY))
+    payload = payloads.polygon_grouped(
+        {ticker: flat(opened, price) for ticker, price in prices.items()}, opened + 16 * HOUR
+    )
+    return Answer("grouped_daily", None, payload, "1d", (opened, opened + DAY))
 
 
 def everything(warehouse: Warehouse) -> dict[str, Rows]:
@@ -138,16 +137,16 @@ def test_sessions_that_are_corrected_later(warehouse: Warehouse) -> None:
     warehouse.build(SELECTED)
     assert len(bars_of(warehouse, "DAYS", "1d")) == 4 and len(bars_of(warehouse, "ACME", "1h")) == 35
 
-    seed = warehouse.project.directory / "dbt_project/seeds/session_exceptions.csv"
-    known = seed.read_text()
-    seed.write_text(known + "XNYS,2025-06-11,,\nXNYS,2025-06-13,09:30,13:00\nXNYS,2031-01-02,,\n")
-    warehouse.assets(registry)  # seeds are read again
+    warehouse.project.add_session_exceptions(
+        {date(2025, 6, 11): ",", date(2025, 6, 13): "09:30,13:00", date(2031, 1, 2): ","}
+    )
+    warehouse.assets(registry)
     full = increment_equals_full_refresh(warehouse)
     assert len(bars_of(warehouse, "DAYS", "1d")) == 4, "one closed, one final after all"
     assert len(bars_of(warehouse, "ACME", "1h")) == 4 * 7 - 3
     assert any(dict(row)["reason"] == "not on a session day" for row in full["marts.rejected_bars"])
 
-    seed.write_text(known)
+    warehouse.project.add_session_exceptions({})
     warehouse.assets(registry)
     increment_equals_full_refresh(warehouse)
     assert len(bars_of(warehouse, "ACME", "1h")) == 35
@@ -183,7 +182,7 @@ def test_settings_by_which_bars_are_judged(warehouse: Warehouse) -> None:
             " count(*) filter (where symbol = 'ETH' and timeframe = '1h' and hlc3 is null) as held_back,"
             " count(*) filter (where validation_notes like '%%outvoted%%') as outvoted from marts.market_data_v2"
         )
-        return tuple(found.values())  # type: ignore[return-value]
+        return tuple(found.values())
 
     incomplete, late, held_back, outvoted = verdicts()
     assert incomplete > 30 and late == 20 and held_back == 1 and outvoted == 59
