@@ -12,7 +12,12 @@ with
 assets as (
     select
         *,
-        coalesce(source_priority, '{{ var('source_priority') | replace(',', ' ') }}') as sources_in_order
+        coalesce(source_priority, '{{ var('source_priority') | replace(',', ' ') }}') as sources_in_order,
+        -- NULL as a word: concat_ws would leave it out, and a name moved to another source would look the same.
+        concat_ws(
+            ' ', timeframes, coalesce(polygon, '-'), coalesce(binance, '-'), coalesce(binance_futures, '-'),
+            coalesce(yahoo, '-'), coalesce(coinmetrics, '-')
+        ) as names
     from {{ ref('assets') }}
 ),
 
@@ -62,8 +67,9 @@ fetched as (
             order by coalesce(assets.active_from, date '0001-01-01')
         ) as listed_spans,
         string_agg(
-            md5(cast(assets.* as text)), ' ' order by coalesce(assets.active_from, date '0001-01-01')
-        ) as registry_rows,
+            coalesce(assets.polygon, ''), '|' order by coalesce(assets.active_from, date '0001-01-01')
+        ) as polygon_symbols,
+        string_agg(assets.names, '|' order by coalesce(assets.active_from, date '0001-01-01')) as all_names,
         max(assets.sources_in_order) as sources_in_order,
         max(assets.binance_futures) as futures_symbol,
         max(assets.coinmetrics) as coinmetrics_symbol,
@@ -125,7 +131,8 @@ series as (
         based.calendar,
         calendars.time_zone,
         calendars.rules as calendar_rules,
-        based.registry_rows,
+        based.polygon_symbols,
+        based.all_names,
         case
             when
                 based.step_minutes in (60, 240) and based.is_fetched and leading_sources.source = 'polygon'
@@ -177,11 +184,12 @@ final as (
         futures_symbol,
         coinmetrics_symbol,
         first_fetched_at,
-        -- What places the rows of an answer: when this changes, all answers on the series are read again.
-        md5(concat_ws('|', registry_rows, calendar_rules)) as placed_by,
+        -- What places the rows of an answer (Polygon's days of the whole market name stocks by its symbols): when this
+        -- changes, all answers on the series are read again.
+        md5(concat_ws('|', polygon_symbols, listed_spans, calendar_rules)) as placed_by,
         -- Whatever else than words of sources its rows hang on: when this changes, the series is made anew from its words on.
         md5(concat_ws(
-            '|', registry_rows, calendar_rules, grid, sources_in_order,
+            '|', all_names, listed_spans, calendar_rules, grid, sources_in_order,
             coalesce(cast({{ epoch_seconds('first_fetched_at') }} as text), ''), {{ judging_settings() }}
         )) as rules
     from series
