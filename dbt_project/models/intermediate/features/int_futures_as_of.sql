@@ -10,22 +10,14 @@
 -- 13 s. One line serves all timeframes of an asset.
 with
 
-moments as (
-    select distinct
-        symbol,
-        asset_class,
-        closed_at
-    from {{ ref('int_bars_to_compute') }}
-    where asset_class = 'crypto'
-),
-
 ranges as (
     select
         symbol,
         asset_class,
         min(closed_at) as first_closed_at,
         max(closed_at) as last_closed_at
-    from moments
+    from {{ ref('int_bars_to_compute') }}
+    where asset_class = 'crypto'
     group by symbol, asset_class
 ),
 
@@ -45,7 +37,7 @@ samples as (
             and samples.sampled_at <= ranges.last_closed_at
 ),
 
-line as (
+facts as (
     select
         symbol,
         asset_class,
@@ -93,9 +85,25 @@ line as (
             inflows.symbol = ranges.symbol
             and inflows.asset_class = ranges.asset_class
             and inflows.published_at <= ranges.last_closed_at
+),
 
+-- A coin of which nothing is known has no line: no row says the same as a row of NULLs.
+moments as (
+    select distinct
+        bars.symbol,
+        bars.asset_class,
+        bars.closed_at
+    from {{ ref('int_bars_to_compute') }} as bars
+    inner join (
+        select distinct symbol, asset_class
+        from facts
+    ) as known
+        on known.symbol = bars.symbol and known.asset_class = bars.asset_class
+),
+
+line as (
+    select * from facts
     union all
-
     select
         symbol,
         asset_class,
