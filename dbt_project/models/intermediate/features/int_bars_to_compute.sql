@@ -1,4 +1,5 @@
-{{ config(post_hook=['{{ analyze() }}']) }}
+{%- set joined_by = ['series_id', 'span', 'opened_at', 'symbol', 'asset_class', 'closed_at', 'is_written', 'is_valid'] -%}
+{{ config(post_hook=["{{ analyze(" ~ joined_by ~ ") }}"]) }}
 -- The bars this run reads, and which of them it writes. A table, since four models of the run read it.
 with
 

@@ -7,6 +7,11 @@
     'validation_notes', 'gap_detected', 'volume_anomaly', 'data_completeness', 'fetched_at', 'log_return', 'true_range',
     'hlc3', 'sma_20', 'sma_50', 'vwap_20', 'revision', 'amended_from', 'split_factor', 'session_date'
 ] -%}
+{#- What other models and readers look for rows by. -#}
+{%- set sought_by = [
+    'id', 'symbol', 'asset_class', 'timeframe', 'timestamp', 'session_date', 'source', 'is_validated', 'validation_notes',
+    'gap_detected', 'volume_anomaly', 'quality_score', 'data_completeness', 'revision', 'updated_at'
+] -%}
 {{
     config(
         materialized='incremental',
@@ -29,7 +34,7 @@
             '{{ record_rebuild() }}',
             "{{ advance_watermark(['int_frontier'], stamp=written_at()) }}",
             '{{ forget_computations() }}',
-            '{{ analyze_new_table() }}',
+            "{{ analyze_new_table(" ~ sought_by ~ ") }}",
         ]
     )
 }}
