@@ -3,7 +3,9 @@
 -- wherever the data behind a feature is not there, never a fake 0.
 with
 
-bars as (
+-- Joined on its own: Postgres, which takes joins in an order of its own, otherwise sorted all bars by symbol to find
+-- their samples, and once more by series to find their price features (1.4 s of 13 for 320k bars).
+priced as (
     select
         bars.*,
         price_features.return_1h,
@@ -21,6 +23,21 @@ bars as (
         price_features.market_structure,
         price_features.rolling_volume_20,
         price_features.volume_spike_score,
+        price_features.previous_closed_at
+    from {{ ref('int_bars_to_compute') }} as bars
+    left join {{ ref('int_price_features') }} as price_features
+        on
+            price_features.series_id = bars.series_id
+            and price_features.span = bars.span
+            and price_features.opened_at = bars.opened_at
+    -- The bars before were read for the windows only.
+    where bars.is_written
+    {{ compute_once() }}
+),
+
+bars as (
+    select
+        priced.*,
         as_of.open_interest,
         as_of.is_open_interest_expected,
         as_of.is_long_short_ratio_expected,
@@ -31,30 +48,23 @@ bars as (
         previously.open_interest as previous_open_interest,
         liquidations.liquidations_long,
         liquidations.liquidations_short,
-        case when bars.asset_class = 'crypto' then bars.volume - bars.taker_buy_volume end as taker_sell_volume
-    from {{ ref('int_bars_to_compute') }} as bars
-    left join {{ ref('int_price_features') }} as price_features
-        on
-            price_features.series_id = bars.series_id
-            and price_features.span = bars.span
-            and price_features.opened_at = bars.opened_at
+        case when priced.asset_class = 'crypto' then priced.volume - priced.taker_buy_volume end as taker_sell_volume
+    from priced
     left join {{ ref('int_futures_as_of') }} as as_of
         on
-            as_of.symbol = bars.symbol
-            and as_of.asset_class = bars.asset_class
-            and as_of.closed_at = bars.closed_at
+            as_of.symbol = priced.symbol
+            and as_of.asset_class = priced.asset_class
+            and as_of.closed_at = priced.closed_at
     left join {{ ref('int_futures_as_of') }} as previously
         on
-            previously.symbol = bars.symbol
-            and previously.asset_class = bars.asset_class
-            and previously.closed_at = price_features.previous_closed_at
+            previously.symbol = priced.symbol
+            and previously.asset_class = priced.asset_class
+            and previously.closed_at = priced.previous_closed_at
     left join {{ ref('int_liquidations_by_bar') }} as liquidations
         on
-            liquidations.series_id = bars.series_id
-            and liquidations.span = bars.span
-            and liquidations.opened_at = bars.opened_at
-    -- The bars before were read for the windows only.
-    where bars.is_written
+            liquidations.series_id = priced.series_id
+            and liquidations.span = priced.span
+            and liquidations.opened_at = priced.opened_at
 ),
 
 final as (
