@@ -140,7 +140,9 @@ final as (
         base_slots.first_slot_at as base_first_slot_at,
         coalesce(listed_days.slots, weekly_slots.slots, base_slots.slots) as base_slots,
         {{ local_instant('touched_slots.slot_date', "'00:00'", 'series.time_zone') }} as reads_from,
-        {{ local_instant('(' ~ last_day_of_slot('touched_slots.slot_date') ~ ' + 1)', "'00:00'", 'series.time_zone') }} as reads_to,
+        {{ local_instant(
+            '(' ~ last_day_of_slot('touched_slots.slot_date') ~ ' + 1)', "'00:00'", 'series.time_zone'
+        ) }} as reads_to,
         -- A slot is over when a base bar at or after its end is there.
         last_bars.closed_at as known_until
     from touched_slots

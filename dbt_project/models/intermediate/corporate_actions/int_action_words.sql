@@ -130,16 +130,17 @@ words as (
         known.timeframe, known.is_withdrawn, known.split_to, known.split_from, known.amount, known.currency,
         known.word_no
     from {{ this }} as known
-    where not exists (
-        select 1
-        from {{ this }} as newer
-        where
-            newer.source = known.source
-            and newer.kind = known.kind
-            and newer.ticker = known.ticker
-            and newer.ex_date = known.ex_date
-            and newer.word_no = known.word_no + 1
-    )
+    where
+        not exists (
+            select 1
+            from {{ this }} as newer
+            where
+                newer.source = known.source
+                and newer.kind = known.kind
+                and newer.ticker = known.ticker
+                and newer.ex_date = known.ex_date
+                and newer.word_no = known.word_no + 1
+        )
     {%- endif %}
 ),
 

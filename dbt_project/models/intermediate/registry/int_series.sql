@@ -17,7 +17,7 @@ assets as (
         concat_ws(
             ' ', timeframes, coalesce(polygon, '-'), coalesce(binance, '-'), coalesce(binance_futures, '-'),
             coalesce(yahoo, '-'), coalesce(coinmetrics, '-')
-        ) as names
+        ) as provider_names
     from {{ ref('assets') }}
 ),
 
@@ -69,7 +69,7 @@ fetched as (
         string_agg(
             coalesce(assets.polygon, ''), '|' order by coalesce(assets.active_from, date '0001-01-01')
         ) as polygon_symbols,
-        string_agg(assets.names, '|' order by coalesce(assets.active_from, date '0001-01-01')) as all_names,
+        string_agg(assets.provider_names, '|' order by coalesce(assets.active_from, date '0001-01-01')) as all_names,
         max(assets.sources_in_order) as sources_in_order,
         max(assets.binance_futures) as futures_symbol,
         max(assets.coinmetrics) as coinmetrics_symbol,

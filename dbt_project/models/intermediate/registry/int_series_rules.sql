@@ -18,7 +18,7 @@ differing as (
     select
         series.*,
         {% if is_incremental() -%}
-        kept.placed_by is distinct from series.placed_by as is_placed_anew,
+        coalesce(kept.placed_by <> series.placed_by, true) as is_placed_anew,
         kept.placed_in_load
         {%- else -%}
         true as is_placed_anew,
