@@ -7,7 +7,7 @@
    its numbers rounded away. NULL where that fits no price: the bar fails the check for it. #}
 {% macro as_traded_price(price) -%}
     case
-        when (adjustment > 1 or {{ price }} >= 1e9) and {{ price }} * adjustment >= 1e9 then null
+        when (adjustment > 1 or abs({{ price }}) > 999999999) and abs({{ price }}) * adjustment >= 999999999.99995 then null
         when source = 'yahoo' and asset_class <> 'crypto' then round({{ price }} * adjustment, 4)
         when adjustment = 1 then {{ price }}
         else {{ price }} * adjustment

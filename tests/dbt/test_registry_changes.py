@@ -15,7 +15,8 @@ from tests.dbt.test_incremental_equals_full import COMPARED, Rows, rows_of
 from tests.oracle.bars import Bar
 from tests.warehouse import Answer, Warehouse, bar_answer, crypto, stock
 
-SELECTED = "+market_data_v2 +rejected_bars +unfinished_bars +source_reconciliation"
+SELECTED = "+market_data_v2 +rejected_bars +unfinished_bars +source_reconciliation +data_quality_metrics"
+RELATIONS = [*COMPARED, "marts.data_quality_metrics"]
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 START = datetime(2025, 6, 9, tzinfo=UTC)  # a Monday
 NEW_YORK_MIDNIGHT = timedelta(hours=4)
@@ -49,7 +50,7 @@ def whole_market(day: date, prices: dict[str, int]) -> Answer:
 
 
 def everything(warehouse: Warehouse) -> dict[str, Rows]:
-    return {relation: rows_of(warehouse, relation) for relation in COMPARED}
+    return {relation: rows_of(warehouse, relation) for relation in RELATIONS}
 
 
 def increment_equals_full_refresh(warehouse: Warehouse) -> dict[str, Rows]:
@@ -58,7 +59,7 @@ def increment_equals_full_refresh(warehouse: Warehouse) -> dict[str, Rows]:
     incremental = everything(warehouse)
     warehouse.build(SELECTED, full_refresh=True)
     full = everything(warehouse)
-    for relation in COMPARED:
+    for relation in RELATIONS:
         only_incremental, only_full = incremental[relation] - full[relation], full[relation] - incremental[relation]
         assert not only_incremental and not only_full, (
             f"{relation}: only incremental {list(only_incremental)[:2]}, only full {list(only_full)[:2]}"
@@ -82,30 +83,39 @@ def test_what_was_told_before_a_series_was_asked_for(warehouse: Warehouse) -> No
         "BTC": crypto("BTC", "5m 1h"),
         "ETH": crypto("ETH", "1h"),
         "LTC": crypto("LTC", "1h", source_priority=""),
+        "WEEKS": stock("WEEKS", "1w"),
+        "HOURS": stock("HOURS", "1h"),
     }
     warehouse.assets(list(registry.values()))
-    told = {"KEPT": 10, "SHORT": 20, "NEW": 30, "OTHR": 40, "WAS": 50}
+    told = {"KEPT": 10, "SHORT": 20, "NEW": 30, "OTHR": 40, "WAS": 50, "WEEKS": 60}
     for n in range(5):
         day = START.date() + n * DAY
         warehouse.load("polygon", whole_market(day, {ticker: price + n for ticker, price in told.items()}))
     warehouse.load_bars("binance", "BTC", "5m", [flat(START + n * HOUR / 12, 100 + n % 7) for n in range(60)])
     for symbol in ("BTC", "ETH", "LTC"):
         warehouse.load_bars("binance", symbol, "1h", hours(30))
+    opens = [START + n * DAY + 13 * HOUR + HOUR / 2 for n in range(4)]
+    warehouse.load_bars("yahoo", "HOURS", "1h", [flat(at + n * HOUR, 70 + n) for at in opens for n in range(7)])
     # A load of an earlier hour than all others is committed late.
     early = Bar(START - 2 * DAY, *(Decimal(90),) * 4, Decimal(1), None)
     answer = bar_answer("binance", "LTC", "1h", [early], fetched_at=START - DAY, requested_at=START - DAY)
     late = warehouse.load("binance", answer, uncommitted=True)
     warehouse.build(SELECTED)
     assert [row["open"] for row in bars_of(warehouse, "SHORT", "1d")] == [22, 23, 24]
-    rejected = {row["symbol"] for row in warehouse.query("select symbol from marts.rejected_bars")}
-    assert "BTC" not in rejected
+    assert warehouse.query("select * from marts.rejected_bars") == []
+    assert len(bars_of(warehouse, "HOURS", "1d")) == 4
 
     registry["BTC"]["timeframes"] = "1h"
     eth = registry.pop("ETH")
+    del registry["WEEKS"]
+    # Polygon comes first: with its hours the series moves to the clock, and makes no days any more.
+    on_the_clock = [flat(at - HOUR / 2 + n * HOUR, 70 + n) for at in opens for n in range(7)]
+    warehouse.load_bars("polygon", "HOURS", "1h", on_the_clock)
     warehouse.assets(list(registry.values()))
     without = increment_equals_full_refresh(warehouse)
     assert ("symbol", "ETH") not in {pair for row in without["marts.market_data_v2"] for pair in row}
     assert ("symbol", "ETH") in {pair for row in without["marts.rejected_bars"] for pair in row}
+    assert len(bars_of(warehouse, "HOURS", "1h")) == 28 and bars_of(warehouse, "HOURS", "1d") == []
 
     registry |= {"ETH": eth, "NEW": stock("NEW", "1d")}
     registry["BTC"]["timeframes"] = "5m 1h"

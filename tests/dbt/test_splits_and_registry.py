@@ -24,7 +24,7 @@ REVERSE_SPLITS = {
 }  # fmt: skip
 
 
-def flat(opened: datetime, price: int, spread: int = 3) -> Bar:
+def flat(opened: datetime, price: int | Decimal, spread: int = 3) -> Bar:
     at = Decimal(price)
     return Bar(opened, at, at + spread, at - spread, at, Decimal(1000), None)
 
@@ -71,14 +71,17 @@ def test_an_adjusted_price_above_what_fits_is_brought_back_to_what_was_paid(ware
     ratio = 5 * 10**7
     first = datetime(2011, 10, 4, 4, tzinfo=UTC)
     adjusted = [flat(first + n * timedelta(days=1), (40 + n) * ratio, spread=3 * ratio) for n in range(3)]
-    warehouse.load_bars("yahoo", "UVXY", "1d", [*adjusted, flat(first + timedelta(days=7), 10**12)])
+    # After the split: too much, far below nothing, and what would round to too much.
+    prices = [Decimal(10**12), Decimal(-5 * 10**9), Decimal("999999999.99997")]
+    odd = [flat(first + timedelta(days=7 + n), price) for n, price in enumerate(prices)]
+    warehouse.load_bars("yahoo", "UVXY", "1d", [*adjusted, *odd])
     warehouse.load("polygon", told({date(2011, 10, 10): (1, ratio)}, "UVXY"))
     warehouse.build(SELECTED)
     found = warehouse.query(
         "select close, volume, is_validated from marts.market_data_v2 where timeframe = '1d' order by timestamp"
     )
     assert [row["close"] for row in found[:3]] == [40, 41, 42] and all(row["is_validated"] for row in found[:3])
-    assert [(row["close"], row["is_validated"]) for row in found[3:]] == [(None, False)]
+    assert [(row["close"], row["is_validated"]) for row in found[3:]] == [(None, False)] * 3
 
 
 def test_a_week_with_a_split_inside_is_made_of_days(warehouse: Warehouse) -> None:

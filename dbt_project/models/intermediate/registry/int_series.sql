@@ -163,6 +163,18 @@ series as (
     where based.step_minutes >= based.base_step_minutes
 ),
 
+gridded as (
+    select
+        *,
+        -- Of all timeframes: a series is resampled of others, too.
+        string_agg(grid, ' ') over (
+            partition by symbol, asset_class
+            order by step_minutes
+            rows between unbounded preceding and unbounded following
+        ) as grids
+    from series
+),
+
 final as (
     select
         series_id,
@@ -189,10 +201,10 @@ final as (
         md5(concat_ws('|', polygon_symbols, listed_spans, calendar_rules)) as placed_by,
         -- Whatever else than words of sources its rows hang on: when this changes, the series is made anew from its words on.
         md5(concat_ws(
-            '|', all_names, listed_spans, calendar_rules, grid, sources_in_order,
+            '|', all_names, listed_spans, calendar_rules, grids, sources_in_order,
             coalesce(cast({{ epoch_seconds('first_fetched_at') }} as text), ''), {{ judging_settings() }}
         )) as rules
-    from series
+    from gridded
 )
 
 select * from final

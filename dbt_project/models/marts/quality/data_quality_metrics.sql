@@ -19,13 +19,13 @@
     )
 }}
 -- One row per symbol and session date: how many bars of all timeframes, and how good they are. Only days of which a bar
--- changed are counted again.
+-- changed are counted again. The rules name the series that left the registry, too.
 with
 
 changed_days as (
     select distinct series.symbol, series.asset_class, days.session_date
     from {{ ref('series_quality_by_day') }} as days
-    inner join {{ ref('int_series') }} as series on series.series_id = days.series_id
+    inner join {{ ref('int_series_rules') }} as series on series.series_id = days.series_id
     where days.changed_in_load > {{ watermark('data_quality_metrics') }}
 ),
 
@@ -41,7 +41,7 @@ counted as (
         sum(days.quality_score_sum) as quality_score_sum,
         sum(days.completeness_sum) as completeness_sum
     from changed_days
-    inner join {{ ref('int_series') }} as series
+    inner join {{ ref('int_series_rules') }} as series
         on series.symbol = changed_days.symbol and series.asset_class = changed_days.asset_class
     inner join {{ ref('series_quality_by_day') }} as days
         on days.series_id = series.series_id and days.session_date = changed_days.session_date

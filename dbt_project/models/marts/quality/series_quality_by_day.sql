@@ -17,6 +17,7 @@
 }}
 -- depends_on: {{ ref('int_frontier') }}
 -- depends_on: {{ ref('int_slots') }}
+-- depends_on: {{ ref('int_series_rules') }}
 -- One row per series and session with bars: how many, how good. What is told of days, symbols and series is summed up
 -- from here, so that nobody else counts the bars. A day that lost all its bars stays, with none.
 with
@@ -95,12 +96,18 @@ days as (
     select
         kept.series_id, kept.session_date, 0, 0, 0, 0, cast(0 as numeric(18, 2)), cast(0 as numeric(18, 2)), null, null
     from {{ this }} as kept
-    {% if news == 'spans' -%}
-    inner join touched_days
-        on touched_days.series_id = kept.series_id and touched_days.slot_date = kept.session_date
-    {%- endif %}
     left join counted on counted.series_id = kept.series_id and counted.session_date = kept.session_date
-    where counted.series_id is null and kept.bars > 0
+    {% if news == 'spans' -%}
+    left join touched_days
+        on touched_days.series_id = kept.series_id and touched_days.slot_date = kept.session_date
+    -- A series that left the registry has no days to touch, a day that was closed after all is none.
+    left join {{ ref('int_series_rules') }} as rules
+        on rules.series_id = kept.series_id and rules.changed_in_load > {{ watermark('series_quality_by_day') }}
+    {%- endif %}
+    where
+        counted.series_id is null
+        and kept.bars > 0
+        {% if news == 'spans' %}and (touched_days.series_id is not null or rules.series_id is not null){% endif %}
     {%- endif %}
 ),
 

@@ -9,7 +9,8 @@ answers as (
 
 listings as (
     select * from {{ ref('assets') }}
-    where polygon is not null
+    -- Of a stock of which weeks alone are wanted a day is nothing to be told.
+    where polygon is not null and timeframes <> '1w'
 ),
 
 bars as (
