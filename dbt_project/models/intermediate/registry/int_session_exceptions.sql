@@ -1,6 +1,6 @@
 {{ config(materialized='incremental', unique_key=['calendar', 'session_date'], incremental_strategy='merge') }}
--- The session exceptions that bars were last placed by, and the load at which each was changed after its day had come. Next
--- year's holidays change no bar that is there; a closing that is entered late does.
+-- The session exceptions that bars were last placed by, and the load at which each was changed late: less than a week before
+-- its day, or after it. Next year's holidays change no bar that is there.
 with
 
 exceptions as (
@@ -40,9 +40,9 @@ differing as (
 final as (
     select
         *,
-        -- A day more: it may be tomorrow already where the exchange is.
+        -- Of the days to come those of the running week count: they say when its bar ends.
         case
-            when session_date <= cast({{ warehouse_now() }} as date) + 1
+            when session_date <= cast({{ warehouse_now() }} as date) + 7
                 then (select max(loads.load_no) from {{ ref('int_loads') }} as loads)
         end as changed_in_load
     from differing
