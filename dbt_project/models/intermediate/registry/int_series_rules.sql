@@ -1,4 +1,11 @@
-{{ config(materialized='incremental', unique_key='series_id', incremental_strategy='merge') }}
+{{
+    config(
+        materialized='incremental',
+        unique_key='series_id',
+        incremental_strategy='merge',
+        post_hook=['{{ analyze() }}']
+    )
+}}
 -- The rules that each series was last made by, and the loads at which they last changed. A series that left the registry
 -- keeps its row: what it had is looked at again, and found unlisted.
 with
