@@ -19,7 +19,7 @@ TEXT_COLUMNS = (
     "run_id", "symbol", "asset_class", "provider_symbol", "endpoint", "origin", "timeframe", "status",
     "payload", "bad_payload", "payload_sha", "breaker_state", "error",
 )  # fmt: skip
-TIME_COLUMNS = ("window_start", "window_end", "requested_at", "fetched_at")
+TIME_COLUMNS = ("window_start", "window_end", "requested_at", "fetched_at", "first_row_at", "last_row_at")
 COUNT_COLUMNS = ("row_count", "http_status", "response_ms", "quota_remaining")
 
 ARROW_SCHEMA = pa.schema(
@@ -112,6 +112,10 @@ class Parsed:
     sha: str
     # The payload to store where it is not the body itself (archive files).
     payload: str | None = None
+    # When the first and the last of the rows begin: what came, which need not be all that was asked for. None where
+    # there is no row.
+    first_at: datetime | None = None
+    last_at: datetime | None = None
 
 
 class BadPayload(ValueError):
@@ -175,6 +179,8 @@ def make_row(
             "status": "unchanged" if unchanged else "ok",
             "payload_sha": parsed.sha,
             "row_count": parsed.row_count,
+            "first_row_at": parsed.first_at,
+            "last_row_at": parsed.last_at,
             "payload": None if unchanged else parsed.payload or (answer.body or b"").decode(),
         }
     elif answer.is_success and answer.body is not None:

@@ -42,6 +42,7 @@ RAW_COLUMNS = (
     "run_id", "symbol", "asset_class", "provider_symbol", "endpoint", "origin", "timeframe", "window_start",
     "window_end", "status", "payload", "bad_payload", "payload_sha", "row_count", "http_status", "response_ms",
     "quota_remaining", "breaker_state", "error", "requested_at", "fetched_at",
+    "first_row_at", "last_row_at",
 )  # fmt: skip
 LANDING = """
 create schema if not exists raw_{provider};
@@ -49,7 +50,8 @@ create table if not exists raw_{provider}.responses (
     run_id text, symbol text, asset_class text, provider_symbol text, endpoint text, origin text, timeframe text,
     window_start timestamptz, window_end timestamptz, status text, payload jsonb, bad_payload text, payload_sha text,
     row_count bigint, http_status bigint, response_ms bigint, quota_remaining bigint, breaker_state text, error text,
-    requested_at timestamptz, fetched_at timestamptz, _dlt_load_id text not null
+    requested_at timestamptz, fetched_at timestamptz, first_row_at timestamptz, last_row_at timestamptz,
+    _dlt_load_id text not null
 );
 create table if not exists raw_{provider}._dlt_loads (
     load_id varchar not null, schema_name varchar, status bigint not null, inserted_at timestamptz not null,

@@ -16,7 +16,8 @@
         timeframe text, window_start timestamp with time zone, window_end timestamp with time zone, status text,
         payload jsonb, bad_payload text, payload_sha text, row_count bigint, http_status bigint, response_ms bigint,
         quota_remaining bigint, breaker_state text, error text, requested_at timestamp with time zone,
-        fetched_at timestamp with time zone, _dlt_load_id text not null
+        fetched_at timestamp with time zone, first_row_at timestamp with time zone, last_row_at timestamp with time zone,
+        _dlt_load_id text not null
     );
     create table if not exists raw_{{ provider }}._dlt_loads (
         load_id varchar not null, schema_name varchar, status bigint not null,
