@@ -124,9 +124,14 @@ run: $(RUNTIME) ## extract, build, alerts, metrics, site: the whole pipeline und
 schedule: $(RUNTIME) ## stay, and run daily at ENRICHMENT_SCHEDULE_HOUR:MINUTE UTC [EVERY=5m: intraday bars, too]
 	@exec $(BIN)/market schedule $(call option,EVERY,every)
 
+.PHONY: migrate
+migrate: $(RUNTIME) ## bring the tables of schemas ops and raw_* to this version (extract and run do it, too)
+	@$(BIN)/market migrate
+
 .PHONY: build
 build: $(RUNTIME) ## dbt build: models, seeds, snapshots, tests
 	@$(BIN)/python -m scripts.postgres up
+	@$(BIN)/market migrate
 	@$(BIN)/dbt build
 
 .PHONY: rebuild

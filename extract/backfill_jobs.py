@@ -95,7 +95,7 @@ def jobs() -> list[Job]:
 
 def pause() -> int:
     """Ask running jobs to stop after the package they are loading; returns how many there are."""
-    database.create_ops_tables()
+    database.migrate()
     with database.pool().connection() as connection:
         return connection.execute(
             "update ops.backfill_jobs set state = 'paused', changed_at = now() where state = 'running'"
@@ -170,7 +170,7 @@ def failures(job: Job) -> dict[tuple[str, str], int]:
 
 def show(as_json: bool = False) -> None:
     """Print the state of every job."""
-    database.create_ops_tables()
+    database.migrate()
     found = [(job, status(job)) for job in jobs()]
     if as_json:
         print(orjson.dumps([{**asdict(job), "series": series} for job, series in found]).decode())

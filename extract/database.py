@@ -6,19 +6,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from pathlib import Path
 from urllib.parse import quote
 
 import psycopg
 from psycopg_pool import ConnectionPool
 
-from extract import settings
+from extract import migrations, settings
 
 # The one advisory lock of the pipeline: extract, run and backfill exclude each other by it.
 RUN_LOCK = 7421_0001
-
-# Where the tables of schema ops are written down: dbt makes them, too, where it comes before the first extract.
-OPS_TABLES = Path(__file__).resolve().parent.parent / "dbt_project" / "macros" / "ops_tables.sql"
 
 
 class LockHeld(Exception):
@@ -54,16 +50,13 @@ def pool() -> ConnectionPool:
     )
 
 
-def ops_tables() -> str:
-    """The statements that make what is missing of schema `ops`: the text of that macro, which is plain SQL."""
-    return OPS_TABLES.read_text().partition("%}")[2].rpartition("{%")[0]
+def migrate() -> list[migrations.Migration]:
+    """Bring schemas `ops` and `raw_*` to the version of this product; returns the migrations that were applied.
 
-
-def create_ops_tables() -> None:
+    Raises ConfigurationError where the user may not.
+    """
     with pool().connection() as connection:
-        # Two first runs at once would both try to create; the loser would fail on the catalogue's unique index.
-        connection.execute("select pg_advisory_xact_lock(%s)", (RUN_LOCK + 1,))
-        connection.execute(ops_tables().encode())
+        return migrations.migrate(connection)
 
 
 @contextmanager

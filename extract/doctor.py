@@ -77,7 +77,7 @@ def examine(symbols: bool = True) -> Iterator[Check]:
     yield _pending_loads()
     yield _disk()
     if symbols and assets:
-        database.create_ops_tables()
+        database.migrate()
         yield from _sources(assets)
 
 

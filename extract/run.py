@@ -239,7 +239,7 @@ def extra_tasks(
 
 def prepare_warehouse() -> None:
     """The schemas and tables that dbt and we expect, also where a source has nothing to do."""
-    database.create_ops_tables()
+    database.migrate()
     pipeline.create_raw_tables()
 
 

@@ -117,7 +117,7 @@ def evaluate() -> tuple[int, int]:
     """
     from scripts.run import close_dead_runs
 
-    database.create_ops_tables()
+    database.migrate()
     close_dead_runs()
     now = clock.now()
     with database.pool().connection() as connection:
@@ -165,7 +165,7 @@ def send() -> int:
 
 def silence(rule: str, subject: str | None, hours: float, reason: str | None = None) -> datetime:
     """Tell nobody of a rule (or of one subject of it) for some hours; it is still on record. Returns until when."""
-    database.create_ops_tables()
+    database.migrate()
     until = clock.now() + timedelta(hours=hours)
     with database.pool().connection() as connection:
         known = connection.execute("select rule from seeds.alert_rules order by rule").fetchall()

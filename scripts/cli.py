@@ -27,6 +27,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A Postgres warehouse of stock and crypto bars: extract, backfill, and look at what is there.",
 )
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import version
+
+        typer.echo(f"market {version('market-warehouse')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="the version of this product")
+    ] = False,
+) -> None:
+    """See the help of the app."""
+
+
 Symbols = Annotated[list[str] | None, typer.Option("--symbols", help="e.g. 'BTC AAPL'; all enabled by default")]
 Timeframes = Annotated[
     list[str] | None, typer.Option("--timeframes", help="e.g. '1h 1d'; those of the registry by default")
@@ -80,6 +99,19 @@ def run_all(
         # As Ctrl-C: the run gets to write down that it was stopped.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         raise typer.Exit(run.run(run_id, started_by))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the warehouse's own tables (schemas ops and raw_*) to this version; extract and run do it by themselves."""
+    with _reporting():
+        from extract import database
+
+        applied = database.migrate()
+        for migration in applied:
+            typer.echo(f"applied {migration.version:04d} {migration.name}")
+        if not applied:
+            typer.echo("nothing to apply: the warehouse is at this version")
 
 
 @app.command()

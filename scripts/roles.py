@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 from psycopg.errors import InsufficientPrivilege
 
-from extract import database
+from extract import database, migrations
 from extract.settings import ConfigurationError
 from scripts import reading
 
@@ -86,7 +86,7 @@ def create() -> None:
 def _create(connection: psycopg.Connection) -> None:
     # Two at once would both try to create.
     connection.execute("select pg_advisory_xact_lock(%s)", (database.RUN_LOCK + 2,))
-    connection.execute(database.ops_tables().encode())
+    migrations.migrate(connection)
     for role in ROLES:
         if not connection.execute("select 1 from pg_roles where rolname = %s", (role,)).fetchone():
             _run(connection, "create role {} nologin", role)

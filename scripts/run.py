@@ -119,7 +119,7 @@ def run(
         log.warning("DATA_ENRICHMENT_ENABLED=false: nothing is done")
         return DONE
     with database.run_lock("run"):
-        database.create_ops_tables()
+        database.migrate()
         close_dead_runs(holds_lock=True)
         record = Record(run_id or uuid.uuid4().hex, started_by)
         alerts.ping("start")

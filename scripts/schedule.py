@@ -105,7 +105,7 @@ def is_owed(last_done: datetime | None) -> bool:
 
 def _last_done() -> datetime | None:
     """The start of the last run that was no failure."""
-    database.create_ops_tables()
+    database.migrate()
     with database.pool().connection() as connection:
         row = connection.execute(
             "select max(started_at) from ops.pipeline_runs where status in ('succeeded', 'partly')"

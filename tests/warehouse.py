@@ -25,6 +25,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from extract import migrations
 from scripts.build import without_collector
 from scripts.postgres import Server
 from tests import payloads
@@ -32,7 +33,6 @@ from tests.oracle.bars import Bar
 from tests.oracle.features import STEP
 
 ROOT = Path(__file__).parents[1]
-PROVIDERS = ("polygon", "binance", "yahoo", "coinmetrics")
 PROJECT_FILES = ("dbt_project.yml", "profiles.yml", "selectors.yml")
 ASSET_COLUMNS = (
     "symbol", "asset_class", "timeframes", "polygon", "binance", "binance_futures", "yahoo", "coinmetrics",
@@ -44,20 +44,6 @@ RAW_COLUMNS = (
     "quota_remaining", "breaker_state", "error", "requested_at", "fetched_at",
     "first_row_at", "last_row_at",
 )  # fmt: skip
-LANDING = """
-create schema if not exists raw_{provider};
-create table if not exists raw_{provider}.responses (
-    run_id text, symbol text, asset_class text, provider_symbol text, endpoint text, origin text, timeframe text,
-    window_start timestamptz, window_end timestamptz, status text, payload jsonb, bad_payload text, payload_sha text,
-    row_count bigint, http_status bigint, response_ms bigint, quota_remaining bigint, breaker_state text, error text,
-    requested_at timestamptz, fetched_at timestamptz, first_row_at timestamptz, last_row_at timestamptz,
-    _dlt_load_id text not null
-);
-create table if not exists raw_{provider}._dlt_loads (
-    load_id varchar not null, schema_name varchar, status bigint not null, inserted_at timestamptz not null,
-    schema_version_hash varchar
-);
-"""
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 # Results are values here. A level of its own, not --quiet: that still words every message (a tenth of a build's CPU).
 QUIET = ("--log-level", "none", "--log-level-file", "none")
@@ -167,9 +153,8 @@ class Warehouse:
         """An empty database with the landing tables, and an empty registry."""
         self._staged.clear()
         self.database.create()
-        with psycopg.connect(self.database.dsn, autocommit=True) as connection:
-            for provider in PROVIDERS:
-                connection.execute(LANDING.format(provider=provider).encode())
+        with psycopg.connect(self.database.dsn) as connection:
+            migrations.migrate(connection)
         self.assets([])
 
     def assets(self, rows: Sequence[Mapping[str, str]]) -> None:
@@ -227,12 +212,6 @@ class Warehouse:
             if self._asset_class[symbol] != "crypto":
                 values[5] = None
         with psycopg.connect(self.database.dsn) as connection:
-            # The table is made by the first build.
-            loads = (self.project.directory / "dbt_project" / "macros" / "loads.sql").read_text()
-            table = re.search(r"create table if not exists ops.manual_corrections \(.*?\n    \);", loads, re.S)
-            assert table is not None
-            connection.execute(b"create schema if not exists ops")
-            connection.execute(table[0].encode())
             connection.execute(
                 "insert into ops.manual_corrections (symbol, asset_class, timeframe, opened_at, is_withdrawal, open, high,"
                 " low, close, volume, taker_buy_volume, reason, corrected_by, corrected_at, recorded_at)"

@@ -148,7 +148,7 @@ def test_a_second_run_leaves_with_75_and_says_who_holds_the_lock(bench: Bench) -
 
 
 def test_a_run_that_was_killed_is_put_on_record_by_the_next_one(bench: Bench) -> None:
-    warehouse.create_ops_tables()
+    warehouse.migrate()
     with psycopg.connect(bench.database.dsn) as connection:
         connection.execute("insert into ops.pipeline_runs values ('dead', 'command', now() - interval '1 hour')")
         connection.execute("insert into ops.pipeline_steps values ('dead', 'build', now() - interval '1 hour')")

@@ -1,0 +1,88 @@
+"""The numbered changes of schemas `ops` and `raw_*`: the one place where their tables are written down.
+
+Each `NNNN_name.sql` beside this module is applied once per database, in order, and recorded in
+`ops.schema_migrations`. `market extract` and every other command that writes applies what is pending; dbt checks the
+number (macros/schema_version.sql) and names the command where it is behind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import psycopg
+from psycopg.errors import InsufficientPrivilege
+
+from extract.settings import ConfigurationError
+
+FOLDER = Path(__file__).parent
+# Of the transaction that migrates: two first runs at once would both try to create.
+MIGRATION_LOCK = 7421_0002
+
+_TABLE = """
+create table ops.schema_migrations (
+    version integer primary key,
+    name text not null,
+    product_version text not null,
+    applied_at timestamptz not null default clock_timestamp()
+)
+"""
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One file: its number, its name, and its statements."""
+
+    version: int
+    name: str
+    statements: str
+
+
+@cache
+def migrations() -> tuple[Migration, ...]:
+    """All migrations of this version of the product, in the order in which they are applied."""
+    files = sorted(FOLDER.glob("[0-9][0-9][0-9][0-9]_*.sql"))
+    return tuple(Migration(int(file.stem[:4]), file.stem[5:], file.read_text()) for file in files)
+
+
+def schema_version() -> int:
+    """The number of the newest migration: what dbt expects to find (variable `schema_version`)."""
+    return migrations()[-1].version
+
+
+def pending(connection: psycopg.Connection) -> list[Migration]:
+    """The migrations that this database lacks."""
+    if connection.execute("select to_regclass('ops.schema_migrations')").fetchone() == (None,):
+        return list(migrations())
+    applied = {number for (number,) in connection.execute("select version from ops.schema_migrations")}
+    return [migration for migration in migrations() if migration.version not in applied]
+
+
+def migrate(connection: psycopg.Connection) -> list[Migration]:
+    """Apply what is pending, all of it or nothing; returns it. Costs one look-up where nothing is.
+
+    Raises ConfigurationError where the user may not create or alter the tables.
+    """
+    with connection.transaction():
+        if not pending(connection):
+            return []
+        connection.execute("select pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+        missing = pending(connection)
+        try:
+            for migration in missing:
+                connection.execute(migration.statements.encode())
+                if connection.execute("select to_regclass('ops.schema_migrations')").fetchone() == (None,):
+                    connection.execute(_TABLE)
+                connection.execute(
+                    "insert into ops.schema_migrations (version, name, product_version) values (%s, %s, %s)",
+                    (migration.version, migration.name, version("market-warehouse")),
+                )
+        except InsufficientPrivilege as error:
+            names = ", ".join(f"{migration.version:04d}_{migration.name}" for migration in missing)
+            raise ConfigurationError(
+                f"the warehouse needs the migrations {names}, and this user may not apply them"
+                f" ({str(error).splitlines()[0]}): run `market roles` or `market migrate` as an administrator"
+            ) from None
+        return missing
