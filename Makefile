@@ -64,11 +64,9 @@ $(VENV)/.project: pyproject.toml scripts/environment.py $(VENV)/.requirements
 ifneq ($(strip $(UV)),)
 venv = [ -x $(BIN)/python ] || $(UV) venv --quiet --clear --python $(PYTHON) $(VENV)
 pip = $(UV) pip install --quiet --python $(BIN)/python
-fit = $(UV) pip check --quiet --python $(BIN)/python
 else
 venv = $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 pip = $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile
-fit = $(BIN)/python -m pip check --quiet
 endif
 
 # The lock is complete, so nothing is resolved (--no-deps): faster, and older versions of pip cannot stumble over extras.
@@ -197,9 +195,9 @@ FAKE_SECRETS := ^(simulator|secret-key|wrong-key|.*-(1234|4711)|canary-.*|\{CANA
 
 .PHONY: secrets
 secrets: $(EVERYTHING) ## look for secrets in all files that git knows, and for packages that do not fit together
+	@$(BIN)/python -m pytest -q tests/test_packages.py
 	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --no-verify \
 		--exclude-files '\.lock$$|package-lock\.json$$' --exclude-secrets '$(FAKE_SECRETS)'
-	@$(fit)
 
 .PHONY: lint
 lint: $(EVERYTHING) secrets ## ruff, mypy, sqlfluff, secrets
@@ -218,6 +216,14 @@ bench: $(EVERYTHING) ## the benchmarks, as ratios of one run (takes most of an h
 	@$(BIN)/python -m tests.benchmarks.transform
 	@$(BIN)/python -m tests.benchmarks.api
 	@$(BIN)/python -m tests.benchmarks.site
+
+RESOLVE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes
+
+.PHONY: lock
+lock: ## resolve pyproject.toml into both lock files, what is pinned staying as far as it may (needs uv)
+	@$(if $(strip $(UV)),,echo 'uv is needed: pip install uv' >&2; exit 1)
+	@$(RESOLVE) --all-extras pyproject.toml -o requirements-dev.lock
+	@$(RESOLVE) --extra demo --constraint requirements-dev.lock pyproject.toml -o requirements.lock
 
 .PHONY: clean
 clean: ## stop the embedded Postgres and remove everything generated, its data and .venv included

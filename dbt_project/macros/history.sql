@@ -92,7 +92,7 @@
 
 {# dbt's own statement compares all current rows of a snapshot with all of its relation. This one reads the rows of the
    mart that were written since the snapshot's last run and, by index, their versions in force; the deleted bars are
-   those that the mart lists, never what merely is not there (dbt build --empty). #}
+   those that the mart lists, never what merely is not there. #}
 {% macro postgres__snapshot_staging_table(strategy, source_sql, target_relation) -%}
     {%- if target_relation.identifier != 'market_data_history' -%}
         {{ return(default__snapshot_staging_table(strategy, source_sql, target_relation)) }}
@@ -160,7 +160,7 @@
 {% macro catch_up_history() %}
     {%- set history = adapter.get_relation(database=target.database, schema='snapshots', identifier='market_data_history') if execute -%}
     {%- set behind = run_query("select 1 from ops.watermarks as mart left join ops.watermarks as history on history.model = 'market_data_history' where mart.model = 'market_data_v2' and mart.written_at > coalesce(history.written_at, timestamp with time zone '0001-01-01 00:00:00+00')").rows if execute -%}
-    {%- if history and behind and not flags.EMPTY and load_cached_relation(this) is not none %}
+    {%- if history and behind and load_cached_relation(this) is not none %}
     {%- set names = adapter.get_columns_in_relation(history) | map(attribute='name') | reject('in', ['dbt_scd_id', 'dbt_updated_at', 'dbt_valid_from', 'dbt_valid_to']) | list %}
     {%- set since = read_up_to('market_data_history') %}
     update {{ history }} as history
@@ -198,29 +198,6 @@
     where model = 'market_data_history'
     {%- endif %}
 {% endmacro %}
-
-{# dbt finds the versions to end by dbt_scd_id alone, a text for which there is no index; this one by their key too. #}
-{% macro postgres__snapshot_merge_sql(target, source, insert_cols) -%}
-    {%- set key = config.get('unique_key') -%}
-    update {{ target }} as target
-    set dbt_valid_to = changes.dbt_valid_to
-    from {{ source }} as changes
-    where
-        target.{{ key }} = changes.{{ key }}
-        and target.dbt_scd_id = changes.dbt_scd_id
-        and target.dbt_valid_to is null
-        and changes.dbt_change_type in ('update', 'delete');
-
-    insert into {{ target }} ({{ insert_cols | join(', ') }})
-    select {{ insert_cols | join(', ') }}
-    from {{ source }} as changes
-    where changes.dbt_change_type = 'insert'
-{%- endmacro %}
-
-{# dbt's is without time zone, in that of the session. #}
-{% macro postgres__snapshot_get_time() -%}
-    {{ warehouse_now() }}
-{%- endmacro %}
 
 {# Post-hook of the history: notes up to where it has read the mart. #}
 {% macro advance_history() %}

@@ -74,7 +74,7 @@
 {# Pre-hook of a model whose news another model prepares: built anew from a part of the news it would keep that part
    only. #}
 {% macro require_whole(preparation) %}
-    {%- if execute and not flags.EMPTY and starts_anew(this.identifier) -%}
+    {%- if execute and starts_anew(this.identifier) -%}
         {%- set found = run_query("select since_load_no from ops.watermarks where model = '" ~ preparation ~ "'") -%}
         {%- if found.rows and found.columns[0].values()[0] != 0 -%}
             {{ exceptions.raise_compiler_error(this.identifier ~ " is to be built anew, but " ~ preparation ~ " holds the latest news only. Build both: dbt build --full-refresh --select " ~ preparation ~ "+") }}
@@ -96,7 +96,7 @@
 {# The series whose answers a reader of payloads (of several: any) reads again from the first on, since what places their
    rows changed (int_series_rules). None where it starts anew: then it reads all of all. #}
 {% macro replaced_series(reader) -%}
-    {%- if not execute or flags.EMPTY or starts_anew(reader) -%}{{ return([]) }}{%- endif -%}
+    {%- if not execute or starts_anew(reader) -%}{{ return([]) }}{%- endif -%}
     {{ return(run_query(
         "select series_id, symbol, asset_class, timeframe from " ~ ref('int_series_rules')
         ~ " where placed_in_load > " ~ watermark(reader) ~ " order by series_id"

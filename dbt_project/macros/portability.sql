@@ -171,12 +171,3 @@
         {%- endfor %}
     ], null)
 {%- endmacro %}
-
-{# -- runs without rows ------------------------------------------------------------------------------------------- #}
-
-{# A relation of which no row is shown, as an item of a FROM clause that an alias may follow or not: joined with a table
-   of no row and no column. #}
-{% macro without_rows(relation) %}{{ return(adapter.dispatch('without_rows', 'market_warehouse')(relation)) }}{% endmacro %}
-{% macro postgres__without_rows(relation) -%}
-    {{ return('(' ~ relation.render() ~ ' inner join (select where false) as nothing_of_' ~ relation.identifier ~ ' on true)') }}
-{%- endmacro %}
