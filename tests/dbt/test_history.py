@@ -237,7 +237,7 @@ def test_an_empty_run_is_refused_and_changes_nothing(told: Told) -> None:
     before, stamp = _contents(told.warehouse), told.stamp()
     assert len(before) > 60 and sum(rows > 0 for rows, _ in before.values()) > 30
     for full_refresh in (False, True):
-        with pytest.raises(BuildFailed, match="refused; nothing was changed.*build an empty database"):
+        with pytest.raises(BuildFailed, match=r"refused; nothing was changed.*build an empty database"):
             told.warehouse.build(BUILT, empty=True, full_refresh=full_refresh)
         assert _contents(told.warehouse) == before
     corrections = before["marts.data_corrections"][0]
