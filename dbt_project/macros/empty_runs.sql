@@ -3,6 +3,6 @@
    --empty is for. #}
 {% macro refuse_empty_runs() %}
     {%- if execute and flags.EMPTY -%}
-        {{ exceptions.raise_compiler_error("--empty would replace tables by such without rows, so it is refused; nothing was changed. To try every model without data, build an empty database: PGDATABASE=scratch dbt build") }}
+        {{ exceptions.raise_compiler_error("--empty would replace tables by such without rows, so it is refused; nothing was changed. To try every model without data, build an empty database (PGDATABASE=scratch: market migrate, dbt build)") }}
     {%- endif -%}
 {% endmacro %}
