@@ -41,6 +41,16 @@
     {%- if is_incremental() %}
     merge into ops.deleted_bars as listed
     using (
+        {%- if is_rebuilt_in_place('market_data_v2') %}
+        select mart.id
+        from {{ this }} as mart
+        left join (
+            select cast(series_id as bigint) * 4294967296 + {{ epoch_seconds('opened_at') }} as id
+            from {{ ref('int_bars') }}
+        ) as bars
+            on bars.id = mart.id
+        where bars.id is null
+        {%- else %}
         select mart.id
         from {{ this }} as mart
         inner join (
@@ -58,6 +68,7 @@
             from {{ ref('int_bars') }} as bars
             where bars.series_id = unlisted.series_id and bars.opened_at = unlisted.opened_at
         )
+        {%- endif %}
     ) as gone
         on gone.id = listed.id
     when matched then update set deleted_at = {{ written_at() }}
@@ -81,12 +92,14 @@
     {%- endif %}
 {% endmacro %}
 
-{# Post-hook of the mart: notes which features this run rebuilds, so that what a corrected formula changed can be told from
-   what sources did. A full refresh is no such note: with the same formulas it must give the same values. #}
+{# Post-hook of the mart: notes which features this run rebuilds, all of them after an upgrade that has what is derived
+   made again, so that what a corrected formula changed can be told from what sources did. A full refresh is no such note:
+   with the same formulas it must give the same values. #}
 {% macro record_rebuild() %}
-    {%- if rebuilt_features() %}
+    {%- set rebuilt = all_features() if is_incremental() and is_rebuilt_in_place('market_data_v2') else rebuilt_features() %}
+    {%- if rebuilt %}
     insert into ops.rebuilds (written_at, features)
-    values ({{ written_at() }}, '{{ rebuilt_features() | join(' ') }}')
+    values ({{ written_at() }}, '{{ rebuilt | join(' ') }}')
     {%- endif %}
 {% endmacro %}
 

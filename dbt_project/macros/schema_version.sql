@@ -19,5 +19,26 @@
                 ~ '): install the version of the product that migrated them'
             ) }}
         {%- endif -%}
+        {%- do refuse_marks_of_unknown_models() -%}
+    {%- endif -%}
+{% endmacro %}
+
+{# A watermark that no model owns: its model was renamed, and would read everything again, or be taken for one that has read
+   nothing; corrections were lost that way. #}
+{% macro refuse_marks_of_unknown_models() %}
+    {%- set known = [] -%}
+    {%- for node in graph.nodes.values() if node.resource_type in ['model', 'snapshot'] -%}
+        {%- do known.append(node.alias) -%}
+    {%- endfor -%}
+    {%- set unknown = [] -%}
+    {%- for mark in run_query('select model from ops.watermarks order by model').columns[0].values() if mark not in known -%}
+        {%- do unknown.append(mark) -%}
+    {%- endfor -%}
+    {%- if unknown -%}
+        {{ exceptions.raise_compiler_error(
+            'ops.watermarks says how far ' ~ unknown | join(', ') ~ ' has worked, and no model has that name. After a rename: '
+            ~ "update ops.watermarks set model = 'new name' where model = 'old name' (a migration does it for others);"
+            ~ " of a model that was removed: delete from ops.watermarks where model = '...'"
+        ) }}
     {%- endif -%}
 {% endmacro %}

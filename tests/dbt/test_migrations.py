@@ -10,7 +10,7 @@ import pytest
 from extract import migrations
 from extract.settings import ConfigurationError
 from tests.conftest import ROOT
-from tests.warehouse import BuildFailed, Database, Warehouse
+from tests.warehouse import BuildFailed, Database, MakeWarehouse, Warehouse
 
 
 def test_each_migration_is_applied_once_and_on_record(database: Database) -> None:
@@ -47,6 +47,15 @@ def test_a_user_without_the_right_is_told_which_migrations_are_missing(database:
 def test_dbt_expects_the_newest_migration() -> None:
     expected = re.search(r"^  schema_version: (\d+)$", (ROOT / "dbt_project.yml").read_text(), re.MULTILINE)
     assert expected is not None and int(expected[1]) == migrations.schema_version()
+
+
+def test_dbt_refuses_a_watermark_that_no_model_owns(make_warehouse: MakeWarehouse) -> None:
+    warehouse = make_warehouse("warehouse")
+    warehouse.execute("insert into ops.watermarks (model, load_no, advanced_at) values ('int_bars_chosen', 7, now())")
+    with pytest.raises(BuildFailed, match=r"int_bars_chosen has worked.*update ops\.watermarks set model"):
+        warehouse.build("calendars")
+    warehouse.execute("update ops.watermarks set model = 'int_bars_selected'")
+    assert "calendars" in warehouse.build("calendars")
 
 
 def test_dbt_refuses_a_database_that_is_behind_or_ahead(warehouse: Warehouse) -> None:

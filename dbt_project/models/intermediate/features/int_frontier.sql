@@ -28,7 +28,7 @@ series as (
     select * from {{ ref('int_series') }}
 ),
 
-{% if starts_anew('market_data_v2') or rebuilt_features() -%}
+{% if starts_anew('market_data_v2') or is_rebuilt_in_place('market_data_v2') or rebuilt_features() -%}
 final as (
     select
         series_id,

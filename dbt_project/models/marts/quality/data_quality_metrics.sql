@@ -12,6 +12,7 @@
             {'columns': ['symbol', 'asset_class', 'metric_date'], 'unique': true},
             {'columns': ['metric_date']},
         ],
+        pre_hook=['{{ delete_rows_of_former_version() }}'],
         post_hook=[
             'delete from {{ this }} where total_records = 0',
             "{{ advance_watermark(['series_quality_by_day']) }}",

@@ -3,7 +3,11 @@
         materialized='incremental',
         incremental_strategy='append',
         indexes=[{'columns': ['symbol', 'asset_class', 'timeframe']}],
-        pre_hook=["{{ require_whole('int_bars_observed') }}", "{{ forget_replaced_series(by='name') }}"],
+        pre_hook=[
+            "{{ require_whole('int_bars_observed') }}",
+            '{{ delete_rows_of_former_version() }}',
+            "{{ forget_replaced_series(by='name') }}",
+        ],
         post_hook=["{{ advance_watermark(['int_bars_observed']) }}"]
     )
 }}

@@ -12,6 +12,7 @@
             {'columns': ['session_date']},
             {'columns': ['changed_in_load'], 'type': 'brin'},
         ],
+        pre_hook=['{{ delete_rows_of_former_version() }}'],
         post_hook=["{{ advance_watermark(['market_data_v2']) }}", '{{ analyze() }}']
     )
 }}

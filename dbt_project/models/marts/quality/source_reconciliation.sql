@@ -6,7 +6,11 @@
         indexes=[
             {'columns': ['symbol', 'asset_class', 'timeframe', 'timestamp']},
         ],
-        pre_hook=["{{ require_whole('int_bars_to_reconcile') }}", '{{ forget_reconciled_bars() }}'],
+        pre_hook=[
+            "{{ require_whole('int_bars_to_reconcile') }}",
+            '{{ delete_rows_of_former_version() }}',
+            '{{ forget_reconciled_bars() }}',
+        ],
         post_hook=["{{ advance_watermark(['int_bars_to_reconcile']) }}"]
     )
 }}

@@ -1,0 +1,161 @@
+"""A warehouse that a released version built, one day of news, this version: one build, and nothing is lost.
+
+The warehouses are recorded (record.py): their raw answers, marts, history and corrections as that version left them.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from extract import database, migrations
+from scripts import leakage
+from scripts.postgres import Server, binaries
+from tests.oracle.bars import Bar
+from tests.warehouse import BuildFailed, Database, MakeProject, Warehouse
+
+WAREHOUSES = Path(__file__).parent / "warehouses"
+RELEASES = sorted(file.name.removesuffix(".json") for file in WAREHOUSES.glob("*.json"))
+# When a row was computed; all else of a row is derived from the answers.
+PROCESSING_TIMES = {"computed_at", "updated_at"}
+
+
+@dataclass
+class Upgraded:
+    """The warehouse of a release after this version built it once, and what was in it before."""
+
+    warehouse: Warehouse
+    released_at: datetime
+    before: dict[str, set[tuple[Any, ...]]]
+
+
+def restore(server: Server, project: Any, release: str) -> Warehouse:
+    """The recorded warehouse in a database of its own, migrated, with its registry and its clock."""
+    facts = json.loads((WAREHOUSES / f"{release}.json").read_text())
+    warehouse = Warehouse(Database(server, f"upgrade_{release}"), project)
+    warehouse.database.create()
+    subprocess.run(
+        [binaries() / "psql", "--quiet", "--set", "ON_ERROR_STOP=1", "--dbname", warehouse.database.dsn],
+        input=lzma.decompress((WAREHOUSES / f"{release}.sql.xz").read_bytes()),
+        check=True,
+        capture_output=True,
+        env={**os.environ, "PGOPTIONS": "--client-min-messages=warning"},
+    )
+    warehouse.assets(facts["registry"])
+    warehouse.now = datetime.fromisoformat(facts["now"])
+    return warehouse
+
+
+def rows(warehouse: Warehouse, statement: str) -> set[tuple[Any, ...]]:
+    return {tuple(row.values()) for row in warehouse.query(statement)}
+
+
+def day_of_news(warehouse: Warehouse) -> None:
+    """The coin's next 24 hours and the stock's next session."""
+    first = warehouse.now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    warehouse.now += timedelta(days=1)
+    hours = [first + timedelta(hours=n) for n in range(24)]
+    price = Decimal(100)
+    coin = [Bar(at, price, price + 2, price - 2, price + 1, Decimal(10), Decimal(4)) for at in hours]
+    warehouse.load_bars("binance", "BTC", "1h", coin)
+    session = datetime(first.year, first.month, first.day, 4, tzinfo=UTC) + timedelta(days=1)
+    stock = Bar(session, price, price + 2, price - 2, price + 1, Decimal(1000), Decimal(0))
+    warehouse.load_bars("polygon", "AAPL", "1d", [stock])
+
+
+@pytest.fixture(scope="module", params=RELEASES)
+def upgraded(request: pytest.FixtureRequest, postgres: Server, projects: MakeProject) -> Iterator[Upgraded]:
+    warehouse = restore(postgres, projects("upgrade"), request.param)
+    released_at = warehouse.query("select written_at from ops.watermarks where model = 'market_data_v2'")[0][
+        "written_at"
+    ]
+    before = {
+        "mart": rows(warehouse, "select * from marts.market_data_v2"),
+        "history": rows(warehouse, "select dbt_scd_id from snapshots.market_data_history"),
+        "corrections": rows(warehouse, "select id, field_corrected, old_value, new_value from marts.data_corrections"),
+    }
+    with psycopg.connect(warehouse.database.dsn) as connection:
+        migrations.migrate(connection)
+    day_of_news(warehouse)
+    warehouse.build(tests=True)
+    yield Upgraded(warehouse, released_at, before)
+    warehouse.database.drop()
+
+
+def test_the_past_is_kept(upgraded: Upgraded) -> None:
+    warehouse = upgraded.warehouse
+    as_of = "select * from marts.market_data_as_of('{}')"
+    now = rows(warehouse, "select max(written_at) from ops.watermarks").pop()[0]
+    assert rows(warehouse, as_of.format(now)) == rows(warehouse, "select * from marts.market_data_v2")
+    assert rows(warehouse, as_of.format(upgraded.released_at)) == upgraded.before["mart"]
+    assert upgraded.before["history"] <= rows(warehouse, "select dbt_scd_id from snapshots.market_data_history")
+    corrections = rows(warehouse, "select id, field_corrected, old_value, new_value from marts.data_corrections")
+    assert upgraded.before["corrections"] <= corrections
+
+
+def test_no_feature_looks_ahead(upgraded: Upgraded, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "url", lambda: upgraded.warehouse.database.dsn)
+    certificate = leakage.check()
+    assert certificate.is_clean, certificate.as_text()
+
+
+def test_nothing_of_the_former_version_is_left(upgraded: Upgraded) -> None:
+    left = upgraded.warehouse.query("select 1 from pg_namespace where nspname = 'intermediate_previous'")
+    assert left == []
+
+
+# Last of those that look at one warehouse: it writes the mart again, which the history has not read yet.
+def test_the_mart_is_what_this_version_makes_of_the_answers(upgraded: Upgraded) -> None:
+    warehouse = upgraded.warehouse
+    columns = ", ".join(
+        row["column_name"]
+        for row in warehouse.query(
+            "select column_name from information_schema.columns"
+            " where table_schema = 'marts' and table_name = 'market_data_v2' order by column_name"
+        )
+        if row["column_name"] not in PROCESSING_TIMES
+    )
+    found = rows(warehouse, f"select {columns} from marts.market_data_v2")
+    warehouse.build("+market_data_v2", full_refresh=True)
+    assert rows(warehouse, f"select {columns} from marts.market_data_v2") == found
+    assert len(found) > len(upgraded.before["mart"])
+
+
+@pytest.mark.parametrize("release", RELEASES[-1:])
+def test_readers_see_the_former_rows_while_the_upgrade_does_not_build(
+    release: str, postgres: Server, projects: MakeProject
+) -> None:
+    project = projects("upgrade that fails")
+    warehouse = restore(postgres, project, release)
+    relations = [
+        f"{row['schemaname']}.{row['relation']}"
+        for row in warehouse.query(
+            "select schemaname, tablename as relation from pg_tables where schemaname in ('marts', 'snapshots')"
+            " union all select schemaname, viewname from pg_views where schemaname = 'marts'"
+        )
+    ]
+    counts = {relation: warehouse.query(f"select count(*) as n from {relation}")[0]["n"] for relation in relations}
+    with psycopg.connect(warehouse.database.dsn) as connection:
+        migrations.migrate(connection)
+    model = project.directory / "dbt_project" / "models" / "intermediate" / "bars" / "int_bars_selected.sql"
+    text = model.read_text()
+    model.write_text(text.removesuffix("\n") + " where 1 / (select count(*) - count(*) from pg_class) = 0\n")
+    with pytest.raises(BuildFailed):
+        warehouse.build()
+    found = {relation: warehouse.query(f"select count(*) as n from {relation}")[0]["n"] for relation in relations}
+    assert {name: found[name] for name in counts if found[name] < counts[name]} == {}
+    assert found["marts.market_data_v2"] == counts["marts.market_data_v2"] > 0
+    model.write_text(text)
+    warehouse.build()
+    warehouse.database.drop()
