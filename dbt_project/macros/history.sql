@@ -92,14 +92,28 @@
     {%- endif %}
 {% endmacro %}
 
-{# Post-hook of the mart: notes which features this run rebuilds, all of them after an upgrade that has what is derived
-   made again, so that what a corrected formula changed can be told from what sources did. A full refresh is no such note:
-   with the same formulas it must give the same values. #}
+{# Pre-hook of the mart: notes which features this run rebuilds (all of them after an upgrade that has what is derived
+   made again, or those that are new), so that what a corrected formula changed can be told from what sources did. A full
+   refresh is no such note: with the same formulas it must give the same values. #}
 {% macro record_rebuild() %}
-    {%- set rebuilt = all_features() if is_incremental() and is_rebuilt_in_place('market_data_v2') else rebuilt_features() %}
+    {%- set rebuilt = rebuilt_features() %}
+    {%- if is_incremental() and is_rebuilt_in_place('market_data_v2') %}
+        {%- set rebuilt = new_columns('market_data_v2') | list or all_features() %}
+    {%- endif %}
     {%- if rebuilt %}
     insert into ops.rebuilds (written_at, features)
     values ({{ written_at() }}, '{{ rebuilt | join(' ') }}')
+    {%- endif %}
+{% endmacro %}
+
+{# Pre-hook of the history: a column that the mart has got is added, empty, before versions are compared by it. #}
+{% macro add_new_columns_to_history() %}
+    {%- set history = adapter.get_relation(database=target.database, schema='snapshots', identifier='market_data_history') if execute -%}
+    {%- if history is not none and history %}
+    {%- set existing = adapter.get_columns_in_relation(history) | map(attribute='name') | list %}
+    {%- for column in adapter.get_columns_in_relation(ref('market_data', v=2)) if column.name not in existing %}
+    alter table {{ history }} add column {{ adapter.quote(column.name) }} {{ column.data_type }};
+    {%- endfor %}
     {%- endif %}
 {% endmacro %}
 

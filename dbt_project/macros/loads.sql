@@ -16,8 +16,7 @@
         {%- for one in model if starts_anew(one) -%}{{ return(true) }}{%- endfor -%}
         {{ return(false) }}
     {%- endif -%}
-    {%- set schema = 'intermediate' if model.startswith('int_') else 'marts' -%}
-    {{ return(adapter.get_relation(database=target.database, schema=schema, identifier=model) is none) }}
+    {{ return(relation_of(model) is none) }}
 {%- endmacro %}
 
 {# The highest load that a model (of several: that every one) has worked in, as a literal (the planner can then use an

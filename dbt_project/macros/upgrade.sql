@@ -4,11 +4,41 @@
   keep their rows until the new ones are written in the same transaction.
 -#}
 
-{# Whether an incremental model that has rows has to work in everything again. #}
+{# Whether an incremental model that has rows has to work in everything again: an upgrade says so, or its contract has a
+   column that its table lacks. #}
 {% macro is_rebuilt_in_place(model) -%}
-    {%- if not execute or starts_anew(model) or watermark(model) != 0 -%}{{ return(false) }}{%- endif -%}
+    {%- if not execute or starts_anew(model) -%}{{ return(false) }}{%- endif -%}
+    {%- if new_columns(model) -%}{{ return(true) }}{%- endif -%}
+    {%- if watermark(model) != 0 -%}{{ return(false) }}{%- endif -%}
+    {{ return(run_query('select 1 from ' ~ relation_of(model) ~ ' limit 1').rows | length > 0) }}
+{%- endmacro %}
+
+{# The columns of a model's contract that its table lacks: name -> type. #}
+{% macro new_columns(model) -%}
+    {%- set existing = adapter.get_columns_in_relation(relation_of(model)) | map(attribute='name') | list -%}
+    {%- set missing = {} -%}
+    {%- for node in graph.nodes.values() if node.resource_type == 'model' and node.alias == model -%}
+        {%- for column in node.columns.values() if node.contract.enforced and column.name not in existing -%}
+            {%- do missing.update({column.name: column.data_type}) -%}
+        {%- endfor -%}
+    {%- endfor -%}
+    {{ return(missing) }}
+{%- endmacro %}
+
+{# Pre-hook, in the model's own transaction, of a model that compares its rows with those it holds: a column that its
+   contract has got is added, empty, before they are compared by it. #}
+{% macro add_new_columns() %}
+    {%- if is_incremental() %}
+    {%- for name, data_type in new_columns(this.identifier).items() %}
+    alter table {{ this }} add column {{ adapter.quote(name) }} {{ data_type }};
+    {%- endfor %}
+    {%- endif %}
+{% endmacro %}
+
+{# The table of a model of schema intermediate or marts; None where it is not there. #}
+{% macro relation_of(model) -%}
     {%- set schema = 'intermediate' if model.startswith('int_') else 'marts' -%}
-    {{ return(run_query('select 1 from ' ~ adapter.get_relation(database=target.database, schema=schema, identifier=model) ~ ' limit 1').rows | length > 0) }}
+    {{ return(adapter.get_relation(database=target.database, schema=schema, identifier=model)) }}
 {%- endmacro %}
 
 {# Pre-hook, in the model's own transaction: rows that a former version derived are deleted before all are written again. #}

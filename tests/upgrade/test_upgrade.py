@@ -136,7 +136,7 @@ def test_the_mart_is_what_this_version_makes_of_the_answers(upgraded: Upgraded) 
 def test_readers_see_the_former_rows_while_the_upgrade_does_not_build(
     release: str, postgres: Server, projects: MakeProject
 ) -> None:
-    project = projects("upgrade that fails")
+    project = projects("upgrade_that_fails")
     warehouse = restore(postgres, project, release)
     relations = [
         f"{row['schemaname']}.{row['relation']}"

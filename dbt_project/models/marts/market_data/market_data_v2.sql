@@ -27,11 +27,12 @@
         pre_hook=[
             "{{ require_whole('int_frontier') }}",
             '{{ catch_up_history() }}',
+            '{{ record_rebuild() }}',
+            '{{ add_new_columns() }}',
             '{{ expect_many_rows() }}',
         ],
         post_hook=[
             '{{ delete_unlisted_bars() }}',
-            '{{ record_rebuild() }}',
             "{{ advance_watermark(['int_frontier'], stamp=written_at()) }}",
             '{{ forget_computations() }}',
             "{{ analyze_new_table(" ~ sought_by ~ ") }}",
