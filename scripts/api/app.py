@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
+from importlib.metadata import version as version_of
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Header, HTTPException, Path, Query, Request, Response
@@ -54,7 +55,7 @@ def create_app(command: tuple[str, ...] | None = None) -> FastAPI:
 
     app = FastAPI(
         title="Market warehouse",
-        version="1",
+        version=version_of("market-warehouse"),
         description=(
             "Bars, features and the state of the warehouse. Reading is open; it listens on 127.0.0.1 unless told"
             " otherwise. Numbers are exact decimals; times are ISO-8601 in UTC."
