@@ -4,7 +4,7 @@ Data flow: raw_<provider>.responses + the logs of what each answer contributed -
 
 Only answers with bars are pruned; they are nearly all of the bytes. A payload may go when it is older than asked for, has
 been worked in by every reader, and none of these came out of it: a revision or withdrawal of a bar (int_bar_revisions), a
-word on a split or dividend (int_action_words), a rejected row (rejected_bars), a bar that is still unfinished
+word on a split or dividend (int_action_words), a rejected row (rejected_bars, rejected_rows), a bar that is still unfinished
 (int_bars_unfinished). What it repeated was told by other answers, whose payloads stay: a full refresh afterwards gives the
 same rows, revisions included. The answer itself stays in the log with its window, hash, times and row count.
 """
@@ -22,7 +22,7 @@ from extract import clock, database
 from scripts import reading
 
 PROVIDERS = ("polygon", "binance", "yahoo")
-READERS = ("int_bar_revisions", "int_bars_unfinished", "rejected_bars", "int_action_words")
+READERS = ("int_bar_revisions", "int_bars_unfinished", "rejected_bars", "rejected_rows", "int_action_words")
 
 # A marker is smaller than any answer; its size is known without reading a payload out of its compressed store.
 MARKER_BYTES = 64
@@ -75,6 +75,10 @@ contributed as (
     union
     select load_no, fetched_at, null
     from marts.rejected_bars
+    where source = %(provider)s
+    union
+    select load_no, fetched_at, null
+    from marts.rejected_rows
     where source = %(provider)s
     union
     select load_no, fetched_at, null

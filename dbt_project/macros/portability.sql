@@ -32,23 +32,65 @@
     ({{ document }} ->> {{ member if member is number or '(' in member else "'" ~ member ~ "'" }})
 {%- endmacro %}
 
-{# A member as an exact decimal, whether the provider sent a number or a text of one; NULL if it is neither. #}
+{# A JSON number or string itself as text; NULL of anything else. #}
+{% macro json_own_text(value) %}{{ return(adapter.dispatch('json_own_text', 'market_warehouse')(value)) }}{% endmacro %}
+{% macro postgres__json_own_text(value) -%}
+    case when jsonb_typeof({{ value }}) in ('number', 'string') then {{ value }} #>> '{}' end
+{%- endmacro %}
+
+{# A member as an exact decimal, whether the provider sent a number or a text of one (also in scientific notation); NULL if
+   it is neither. Numbers of JSON have no limit, so whoever gives the result a type of its own asks fits() first. #}
 {% macro json_decimal(document, member) %}{{ return(adapter.dispatch('json_decimal', 'market_warehouse')(document, member)) }}{% endmacro %}
 {% macro postgres__json_decimal(document, member) -%}
     {%- set text = json_text(document, member) -%}
     {%- set value = text[1:-1] | replace('->>', '->') -%}
     case jsonb_typeof({{ value }})
         when 'number' then cast({{ value }} as numeric)
-        {#- No counted repetition in the pattern: {1,30} made it 6 times slower. #}
-        when 'string' then case when length({{ text }}) < 40 and {{ text }} ~ '^-?[0-9]+(\.[0-9]+)?$' then cast({{ text }} as numeric) end
+        when 'string'
+            then case
+                {#- The usual text first; no counted repetition in a pattern: {1,30} made it 6 times slower. #}
+                when length({{ text }}) < 40 and {{ text }} ~ '^-?[0-9]+(\.[0-9]+)?$' then cast({{ text }} as numeric)
+                when length({{ text }}) < 80 and {{ text }} ~ '{{ decimal_pattern() }}' then cast({{ text }} as numeric)
+            end
     end
 {%- endmacro %}
 
-{# A member as a whole number; NULL if it is not one. #}
+{# What else numeric can read and is finite: signs, blanks around, exponents of up to three digits. #}
+{% macro decimal_pattern() -%}
+    ^[ \t\r\n]*[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]?[0-9]?[0-9])?[ \t\r\n]*$
+{%- endmacro %}
+
+{# A member as a whole number of up to 18 digits, sent as a number or as text; NULL if it is not one. #}
 {% macro json_integer(document, member) %}{{ return(adapter.dispatch('json_integer', 'market_warehouse')(document, member)) }}{% endmacro %}
 {% macro postgres__json_integer(document, member) -%}
-    {%- set text = json_text(document, member) -%}
-    case when length({{ text }}) < 19 and {{ text }} ~ '^-?[0-9]+$' then cast({{ text }} as bigint) end
+    {{ integer_from_text(json_text(document, member)) }}
+{%- endmacro %}
+
+{# A text as a whole number of up to 18 digits, which `1718000000.0` and `1.718e9` are, too; NULL if it is not one. #}
+{% macro integer_from_text(text) %}{{ return(adapter.dispatch('integer_from_text', 'market_warehouse')(text)) }}{% endmacro %}
+{% macro postgres__integer_from_text(text) -%}
+    case
+        when length({{ text }}) < 19 and {{ text }} ~ '^-?[0-9]+$' then cast({{ text }} as bigint)
+        when length({{ text }}) < 40 and {{ text }} ~ '{{ decimal_pattern() }}'
+            then case
+                when abs(cast({{ text }} as numeric)) < 1e18 and mod(cast({{ text }} as numeric), 1) = 0
+                    then cast(cast({{ text }} as numeric) as bigint)
+            end
+    end
+{%- endmacro %}
+
+{# A JSON object of names and SQL expressions. #}
+{% macro json_object(members) %}{{ return(adapter.dispatch('json_object', 'market_warehouse')(members)) }}{% endmacro %}
+{% macro postgres__json_object(members) -%}
+    jsonb_build_object(
+        {%- for name, expression in members.items() %}'{{ name }}', {{ expression }}{{ ', ' if not loop.last }}{% endfor -%}
+    )
+{%- endmacro %}
+
+{# A JSON array of one element. #}
+{% macro json_array_of(item) %}{{ return(adapter.dispatch('json_array_of', 'market_warehouse')(item)) }}{% endmacro %}
+{% macro postgres__json_array_of(item) -%}
+    jsonb_build_array({{ item }})
 {%- endmacro %}
 
 {# Ends a lateral subquery whose columns are to be computed once a row: Postgres otherwise repeats an expression wherever
@@ -62,21 +104,68 @@
 {# -- time -------------------------------------------------------------------------------------------------------- #}
 
 {# The instant of a count of seconds, milli- or microseconds since 1970; Binance's spot archive changed its unit on
-   2025-01-01, so the unit follows from the magnitude: 13 digits are milliseconds until the year 2286. #}
+   2025-01-01, so the unit follows from the magnitude: 13 digits are milliseconds. NULL outside the years 1900 to 2199:
+   no provider has such bars, and what reads them (Python ends with the year 9999) would fail. #}
 {% macro instant_from_epoch(number) %}{{ return(adapter.dispatch('instant_from_epoch', 'market_warehouse')(number)) }}{% endmacro %}
 {% macro postgres__instant_from_epoch(number) -%}
     {#- integer interval arithmetic: to_timestamp() takes a double, which cannot hold microseconds exactly -#}
     (timestamp with time zone '1970-01-01 00:00:00+00' + case
-        when {{ number }} >= 100000000000000 then {{ number }} * interval '1 microsecond'
-        when {{ number }} >= 100000000000 then {{ number }} * interval '1 millisecond'
-        when {{ number }} > -100000000000 then {{ number }} * interval '1 second'
+        when {{ number }} between 100000000000000 and 7258118399999999 then {{ number }} * interval '1 microsecond'
+        when {{ number }} between 100000000000 and 7258118399999 then {{ number }} * interval '1 millisecond'
+        when {{ number }} between -2208988800 and 7258118399 then {{ number }} * interval '1 second'
     end)
+{%- endmacro %}
+
+{# The date of a text `YYYY-MM-DD` of the years 1900 to 2199; NULL if it is not one ("", TBD, 2026-02-30). #}
+{% macro date_from_text(text) %}{{ return(adapter.dispatch('date_from_text', 'market_warehouse')(text)) }}{% endmacro %}
+{% macro postgres__date_from_text(text) -%}
+    case
+        when {{ text }} ~ '^(19|20|21)[0-9][0-9]-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$'
+            then case
+                when cast(substr({{ text }}, 9, 2) as integer) <= case substr({{ text }}, 6, 2)
+                    when '02'
+                        then case
+                            when mod(cast(substr({{ text }}, 1, 4) as integer), 400) in (100, 200, 300) then 28
+                            when mod(cast(substr({{ text }}, 1, 4) as integer), 4) = 0 then 29
+                            else 28
+                        end
+                    when '04' then 30
+                    when '06' then 30
+                    when '09' then 30
+                    when '11' then 30
+                    else 31
+                end
+                    then make_date(
+                        cast(substr({{ text }}, 1, 4) as integer),
+                        cast(substr({{ text }}, 6, 2) as integer),
+                        cast(substr({{ text }}, 9, 2) as integer)
+                    )
+            end
+    end
 {%- endmacro %}
 
 {# The instant of a UTC text `YYYY-MM-DD HH:MM:SS`; NULL if it is not one. #}
 {% macro instant_from_text(text) %}{{ return(adapter.dispatch('instant_from_text', 'market_warehouse')(text)) }}{% endmacro %}
 {% macro postgres__instant_from_text(text) -%}
-    case when {{ text }} ~ '^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$' then cast({{ text }} || '+00' as timestamp with time zone) end
+    case
+        when length({{ text }}) = 19 and {{ text }} ~ ' ([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]$'
+            then {{ local_instant(date_from_text('substr(' ~ text ~ ', 1, 10)'), 'substr(' ~ text ~ ', 12)', "'UTC'") }}
+    end
+{%- endmacro %}
+
+{# The name of a time zone, if the database knows it; else NULL. Whatever a provider calls so goes through this: an unknown
+   name is an error to Postgres, and one answer's would stop every build. #}
+{% macro known_time_zone(name) %}{{ return(adapter.dispatch('known_time_zone', 'market_warehouse')(name)) }}{% endmacro %}
+{% macro postgres__known_time_zone(name) -%}
+    case
+        when lower({{ name }}) in (
+            select lower(zones.name)
+            from pg_timezone_names as zones
+            -- What these mean is the server's affair.
+            where zones.name not in ('localtime', 'posixrules', 'Factory')
+        )
+            then {{ name }}
+    end
 {%- endmacro %}
 
 {# Whole seconds since 1970 of an instant. #}
@@ -99,7 +188,7 @@
 
 {# The Monday of a date's week. #}
 {% macro monday(date) -%}
-    cast(date_trunc('week', {{ date }}) as date)
+    cast(date_trunc('week', cast({{ date }} as timestamp without time zone)) as date)
 {%- endmacro %}
 
 {# A span of that many minutes. #}
@@ -119,7 +208,13 @@
 {# Dates from `first` to `last`, both included, as rows of column `day`. #}
 {% macro dates(first, last) %}{{ return(adapter.dispatch('dates', 'market_warehouse')(first, last)) }}{% endmacro %}
 {% macro postgres__dates(first, last) -%}
-    (select cast(day as date) as day from generate_series({{ first }}, {{ last }}, interval '1 day') as days (day))
+    {#- Of timestamps without zone: of dates Postgres makes instants in the zone of the session. -#}
+    (
+        select cast(day as date) as day
+        from generate_series(
+            cast({{ first }} as timestamp without time zone), cast({{ last }} as timestamp without time zone), interval '1 day'
+        ) as days (day)
+    )
 {%- endmacro %}
 
 {# -- windows ------------------------------------------------------------------------------------------------------ #}
@@ -137,6 +232,16 @@
 {% macro double(expression) %}{{ return(adapter.dispatch('double', 'market_warehouse')(expression)) }}{% endmacro %}
 {% macro postgres__double(expression) -%}
     cast({{ expression }} as double precision)
+{%- endmacro %}
+
+{# A decimal as numeric(precision, digits); NULL where that cannot hold it. Every sum and product of provider numbers ends
+   in this: a cast of one that is too large is an error, which stops the build of all symbols. #}
+{% macro fits(expression, precision, digits) %}{{ return(adapter.dispatch('fits', 'market_warehouse')(expression, precision, digits)) }}{% endmacro %}
+{% macro default__fits(expression, precision, digits) -%}
+    cast(
+        case when abs({{ expression }}) <= {{ '9' * (precision - digits) }}.{{ '9' * digits }} then {{ expression }} end
+        as numeric({{ precision }}, {{ digits }})
+    )
 {%- endmacro %}
 
 {# A stable hash of a text, 0 .. 2^31 - 1, the same on every engine (leading hex digits of its md5). #}

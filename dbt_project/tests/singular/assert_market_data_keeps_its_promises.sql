@@ -15,7 +15,7 @@
     'the class is known': "asset_class not in ('stock', 'etf', 'crypto')",
     'the timeframe is known': "timeframe not in ('5m', '15m', '30m', '1h', '4h', '1d', '1w')",
     'the source is known': "source not in ('polygon', 'binance', 'yahoo', 'manual') and source not like '%+%'",
-    'the day is the local date of the bar': "session_date not between cast(timestamp as date) - 1 and cast(timestamp as date) + 1",
+    'the day is the local date of the bar': "session_date not between " ~ local_date('timestamp', "'UTC'") ~ " - 1 and " ~ local_date('timestamp', "'UTC'") ~ " + 1",
     'a validated bar passes the hard checks':
         "is_validated and (num_nulls(open, high, low, close, volume) > 0 or " ~ bar_checks().values() | join(' or ') ~ ")",
     'a validated row passes the row checks': "is_validated and (" ~ row_checks().values() | join(' or ') ~ ")",
@@ -41,7 +41,7 @@
     'weeks have no daily return, days no hourly': "timeframe = '1w' and return_1d is not null or timeframe in ('4h', '1d', '1w') and return_1h is not null",
     'revisions count from 1': "revision < 1 or (revision > 1) <> (amended_from is not null)",
     'split factors are positive': "split_factor <= 0",
-    'values are computed after they are fetched': "updated_at < computed_at - interval '1 day'",
+    'values are computed after they are fetched': "updated_at < computed_at - interval '24 hours'",
 } %}
 with
 
@@ -60,7 +60,7 @@ judged as (
         ) as broken_promises
     from {{ ref('market_data', v=2) }}
     -- A row that was not written since has been judged already: 4 us a row add up to 20 s over 5 million.
-    where updated_at >= {{ last_written_at() }} - interval '2 days'
+    where updated_at >= {{ last_written_at() }} - interval '48 hours'
 )
 
 select * from judged

@@ -12,9 +12,12 @@
 }}
 -- depends_on: {{ ref('int_series_rules') }}
 -- The log of what each source said: one row per final bar and source, and another one each time that source said
--- something else (A -> B -> A makes three). A bar that a later answer passes over, though it has bars on both sides of
--- it, is withdrawn: that is a revision too, without values. Prices are in the source's own basis (Yahoo's are adjusted
--- for splits). Appended to, never changed, unless all answers on a series are read again (int_bars_observed).
+-- something else (A -> B -> A makes three). A bar that a later answer passes over is withdrawn: that is a revision too,
+-- without values. What an answer proves is bounded: it withdraws nothing outside its first and last bar (so nothing
+-- outside the asked window either), no run of bars that is longer than what it has before or after the run (one stray bar
+-- took back 216 good ones), and nothing at all if one of its rows could not be placed, which may be the missing one.
+-- Prices are in the source's own basis (Yahoo's are adjusted for splits). Appended to, never changed, unless all answers
+-- on a series are read again (int_bars_observed).
 with
 
 final_bars as (
@@ -22,6 +25,28 @@ final_bars as (
     where
         is_final
         and (load_no > {{ watermark('int_bar_revisions') }} or {{ is_of_replaced_series('int_bar_revisions') }})
+),
+
+-- A row that is no final bar still says that there is something in its place.
+other_rows as (
+    select
+        series_id, source, load_no, known_until, fetched_at, window_start, opened_at,
+        max(
+            case
+                when
+                    reject_reason in (
+                        'no readable time stamp', 'stamped after the answer was made', 'outside the asked window',
+                        'contradicted by a later row of its answer'
+                    )
+                    then 1
+                else 0
+            end
+        ) as is_misplaced
+    from {{ ref('int_bars_observed') }}
+    where
+        not is_final
+        and (load_no > {{ watermark('int_bar_revisions') }} or {{ is_of_replaced_series('int_bar_revisions') }})
+    group by series_id, source, load_no, known_until, fetched_at, window_start, opened_at
 ),
 
 -- What each new answer covered, from its first bar to its last.
@@ -87,27 +112,30 @@ rereading_answers as (
         )
 ),
 
+-- Bars that were known before the answer, and lie between its first and its last.
 expected_keys as (
     select * from known_keys
     union
     select
-        rereading_answers.series_id,
-        rereading_answers.source,
-        final_bars.opened_at,
-        rereading_answers.load_no,
-        rereading_answers.known_until,
-        rereading_answers.fetched_at,
-        rereading_answers.window_start
-    from rereading_answers
-    inner join final_bars
+        later.series_id,
+        later.source,
+        earlier.opened_at,
+        later.load_no,
+        later.known_until,
+        later.fetched_at,
+        later.window_start
+    from rereading_answers as later
+    inner join final_bars as earlier
         on
-            final_bars.series_id = rereading_answers.series_id
-            and final_bars.source = rereading_answers.source
-            and final_bars.opened_at > rereading_answers.first_opened_at
-            and final_bars.opened_at < rereading_answers.last_opened_at
+            earlier.series_id = later.series_id
+            and earlier.source = later.source
+            and earlier.opened_at > later.first_opened_at
+            and earlier.opened_at < later.last_opened_at
+            and (earlier.load_no, earlier.known_until, earlier.fetched_at, earlier.window_start)
+            < (later.load_no, later.known_until, later.fetched_at, later.window_start)
 ),
 
-withdrawn as (
+omitted as (
     select expected_keys.*
     from expected_keys
     left join final_bars as present
@@ -119,7 +147,72 @@ withdrawn as (
             and present.known_until = expected_keys.known_until
             and present.fetched_at = expected_keys.fetched_at
             and present.window_start = expected_keys.window_start
-    where present.series_id is null
+    left join other_rows as other
+        on
+            other.series_id = expected_keys.series_id
+            and other.source = expected_keys.source
+            and other.load_no = expected_keys.load_no
+            and other.known_until = expected_keys.known_until
+            and other.fetched_at = expected_keys.fetched_at
+            and other.window_start = expected_keys.window_start
+            and (other.opened_at = expected_keys.opened_at or other.is_misplaced = 1)
+    where present.series_id is null and other.series_id is null
+),
+
+-- Of the few answers that omit a bar: how many bars they have before and after each.
+timelines as (
+    select
+        omitted.*,
+        0 as is_present
+    from omitted
+    union all
+    select distinct
+        final_bars.series_id, final_bars.source, final_bars.opened_at, final_bars.load_no, final_bars.known_until,
+        final_bars.fetched_at, final_bars.window_start, 1
+    from final_bars
+    inner join (
+        select distinct series_id, source, load_no, known_until, fetched_at, window_start
+        from omitted
+    ) as answers_with_holes
+        on
+            answers_with_holes.series_id = final_bars.series_id
+            and answers_with_holes.source = final_bars.source
+            and answers_with_holes.load_no = final_bars.load_no
+            and answers_with_holes.known_until = final_bars.known_until
+            and answers_with_holes.fetched_at = final_bars.fetched_at
+            and answers_with_holes.window_start = final_bars.window_start
+),
+
+counted as (
+    select
+        *,
+        sum(is_present) over (
+            partition by series_id, source, load_no, known_until, fetched_at, window_start
+            order by opened_at
+            rows between unbounded preceding and current row
+        ) as bars_before,
+        sum(is_present) over (
+            partition by series_id, source, load_no, known_until, fetched_at, window_start
+        ) as bars_in_answer
+    from timelines
+),
+
+-- Bars omitted between the same two of the answer are a run.
+runs as (
+    select
+        *,
+        count(*) over (
+            partition by series_id, source, load_no, known_until, fetched_at, window_start, bars_before
+        ) as bars_in_run
+    from counted
+    where is_present = 0
+),
+
+withdrawn as (
+    select
+        series_id, source, opened_at, load_no, known_until, fetched_at, window_start
+    from runs
+    where bars_in_run <= least(bars_before, bars_in_answer - bars_before)
 ),
 
 events as (

@@ -1,7 +1,9 @@
 {%- set readers = ['int_bar_revisions', 'int_bars_unfinished', 'rejected_bars'] -%}
+{%- set day = local_date('bars.opened_at', 'series.time_zone') -%}
 {{
     config(
         post_hook=[
+            '{{ reject_contradicted_rows() }}',
             "{{ advance_watermark(['int_loads'], prepares=['int_bar_revisions', 'int_bars_unfinished', 'rejected_bars']) }}",
             '{{ analyze() }}',
         ]
@@ -18,14 +20,34 @@ loads as (
     from {{ ref('int_loads') }}
 ),
 
+-- The joins with int_slots carry all columns of its key: without the alignment, stock Postgres 15 looked through all
+-- sessions of a calendar for each row (100 times the time).
 placed as (
     select
         bars.*,
         loads.load_no,
         series.series_id,
         series.step_minutes,
-        slots.closes_at as session_closes_at,
-        days.slot_date is not null as is_session_day
+        series.time_zone,
+        case
+            when
+                bars.opened_at >= sessions.first_slot_at
+                and bars.opened_at < sessions.closes_at
+                and mod(
+                    {{ epoch_seconds('bars.opened_at') }} - {{ epoch_seconds('sessions.first_slot_at') }},
+                    series.step_minutes * 60
+                ) = 0
+                then sessions.closes_at
+            when
+                bars.opened_at >= clocks.first_slot_at
+                and bars.opened_at < clocks.closes_at
+                and mod(
+                    {{ epoch_seconds('bars.opened_at') }} - {{ epoch_seconds('clocks.first_slot_at') }},
+                    series.step_minutes * 60
+                ) = 0
+                then clocks.closes_at
+        end as session_closes_at,
+        sessions.slot_date is not null as is_session_day
     from {{ ref('int_bars_unioned') }} as bars
     inner join loads on loads.provider = bars.source and loads.load_id = bars.load_id
     left join {{ ref('int_series') }} as series
@@ -33,49 +55,56 @@ placed as (
             series.symbol = bars.symbol
             and series.asset_class = bars.asset_class
             and series.timeframe = bars.timeframe
-    left join {{ ref('int_slots') }} as slots
+    left join {{ ref('int_slots') }} as sessions
         on
-            slots.calendar = series.calendar
-            and slots.timeframe = series.timeframe
-            and slots.slot_date = {{ local_date('bars.opened_at', 'series.time_zone') }}
-            and bars.opened_at >= slots.first_slot_at
-            and bars.opened_at < slots.closes_at
-            and mod(
-                {{ epoch_seconds('bars.opened_at') }} - {{ epoch_seconds('slots.first_slot_at') }},
-                series.step_minutes * 60
-            ) = 0
-    left join {{ ref('int_slots') }} as days
+            sessions.calendar = series.calendar
+            and sessions.timeframe = series.timeframe
+            and sessions.grid = 'open'
+            and sessions.slot_date = {{ day }}
+    left join {{ ref('int_slots') }} as clocks
         on
-            days.calendar = series.calendar
-            and days.timeframe = series.timeframe
-            and days.grid = 'open'
-            and days.slot_date = {{ local_date('bars.opened_at', 'series.time_zone') }}
+            clocks.calendar = series.calendar
+            and clocks.timeframe = series.timeframe
+            and clocks.grid = 'clock'
+            and clocks.slot_date = {{ day }}
     where {{ is_new_load(readers, 'bars.load_id') }} or {{ is_of_replaced_series(readers, 'bars') }}
+    {{ compute_once() }}
 ),
 
-judged as (
+-- A bar is over when it had closed before the answer was made. Days and weeks close with their last session, not a step
+-- after their stamp. What the source itself shows as still being made never is.
+ended as (
     select
         *,
-        case
-            when series_id is null then 'not in the asset registry'
-            when opened_at is null then 'no readable time stamp'
-            when is_withdrawal is not true and coalesce(open, high, low, close) is null then 'no readable price'
-            -- Adjusted for many reverse splits, an old price of Yahoo's may be far above what was paid (UVXY: 2e9). It is checked
-            -- as traded (as_traded_price).
-            when greatest(abs(open), abs(high), abs(low), abs(close)) >= case when source = 'yahoo' then 1e18 else 1e9 end
-                then 'a price of 1e9 or more'
-            when greatest(abs(volume), abs(taker_buy_volume)) > 1e15 then 'a volume above 1e15'
-            when session_closes_at is null and not is_session_day then 'not on a session day'
-            when
-                session_closes_at is null
-                and mod({{ epoch_seconds('opened_at') }}, step_minutes * 60) <> 0
-                and step_minutes < 1440
-                then 'off the grid of its timeframe'
-            when session_closes_at is null and step_minutes >= 1440 then 'not stamped at the start of its day'
-            -- What remains lies on the clock of a session day, before its open or after its close.
-            when session_closes_at is null then 'outside the regular session'
-        end as reject_reason
+        not is_in_progress
+        and case
+            when step_minutes >= 1440 then coalesce(session_closes_at, opened_at + {{ minutes('step_minutes') }})
+            else least(opened_at + {{ minutes('step_minutes') }}, session_closes_at)
+        end <= known_until as is_over
     from placed
+),
+
+classified as (
+    select
+        *,
+        {{ first_reason({
+            'not in the asset registry': 'series_id is null',
+            'no readable time stamp': 'opened_at is null',
+            'stamped after the answer was made': "opened_at > known_until + interval '24 hours'",
+            'outside the asked window': is_outside_window(),
+            'no readable price': 'is_withdrawal is not true and coalesce(open, high, low, close) is null',
+            'a price of 1e9 or more': 'greatest(abs(open), abs(high), abs(low), abs(close)) >= ' ~ highest_price(),
+            'a price finer than is stored': is_price_too_fine(),
+            'a volume above 1e18': 'greatest(abs(volume), abs(taker_buy_volume)) > 1e18',
+            'not on a session day': 'session_closes_at is null and not is_session_day',
+            'off the grid of its timeframe':
+                'session_closes_at is null and step_minutes < 1440'
+                ~ ' and mod(' ~ epoch_seconds('opened_at') ~ ', step_minutes * 60) <> 0',
+            'not stamped at the start of its day': 'session_closes_at is null and step_minutes >= 1440',
+            'outside the regular session': 'session_closes_at is null',
+        }) }} as reject_reason
+    from ended
+    {{ compute_once() }}
 ),
 
 final as (
@@ -89,26 +118,21 @@ final as (
         cast(load_no as integer) as load_no,
         known_until,
         fetched_at,
-        window_start,
+        -- Part of the key of an answer, so never NULL.
+        coalesce(window_start, known_until) as window_start,
         payload_position,
         reject_reason,
         is_withdrawal,
         case when reject_reason is not null then payload_row end as payload_row,
-        -- A bar is final when it had closed before the answer was made. Days and weeks close with their last session,
-        -- not a step after their stamp.
-        reject_reason is null
-        and case
-            when step_minutes >= 1440 then session_closes_at
-            else least(opened_at + {{ minutes('step_minutes') }}, session_closes_at)
-        end <= known_until as is_final,
+        reject_reason is null and is_over as is_final,
         -- Rounding to the stored scale happens here, once.
-        case when reject_reason is null then round(open, 10) end as open,
-        case when reject_reason is null then round(high, 10) end as high,
-        case when reject_reason is null then round(low, 10) end as low,
-        case when reject_reason is null then round(close, 10) end as close,
+        case when reject_reason is null then {{ at_stored_scale('open') }} end as open,
+        case when reject_reason is null then {{ at_stored_scale('high') }} end as high,
+        case when reject_reason is null then {{ at_stored_scale('low') }} end as low,
+        case when reject_reason is null then {{ at_stored_scale('close') }} end as close,
         case when reject_reason is null then round(volume, 8) end as volume,
         case when reject_reason is null then round(taker_buy_volume, 8) end as taker_buy_volume
-    from judged
+    from classified
 )
 
 select * from final

@@ -185,8 +185,8 @@ standing as (
         from {{ this }} as resampled_bars
         where
             resampled_bars.series_id = slots.series_id
-            and resampled_bars.opened_at >= slots.first_slot_at - interval '1 day'
-            and resampled_bars.opened_at < slots.closes_at + interval '1 day'
+            and resampled_bars.opened_at >= slots.first_slot_at - interval '24 hours'
+            and resampled_bars.opened_at < slots.closes_at + interval '24 hours'
             and resampled_bars.session_date = slots.slot_date
         {{ compute_once() }}
     ) as held on true

@@ -60,15 +60,15 @@ changed_derivatives as (
     from {{ ref('int_funding_rates') }}
     where changed_in_load > {{ watermark('market_data_v2') }}
     union all
-    select symbol, asset_class, sampled_at, greatest(usable_until, sampled_at + interval '2 days')
+    select symbol, asset_class, sampled_at, greatest(usable_until, sampled_at + interval '48 hours')
     from {{ ref('int_futures_samples') }}
     where changed_in_load > {{ watermark('market_data_v2') }}
     union all
-    select symbol, asset_class, traded_at, traded_at + interval '7 days'
+    select symbol, asset_class, traded_at, traded_at + interval '168 hours'
     from {{ ref('int_liquidations') }}
     where changed_in_load > {{ watermark('market_data_v2') }}
     union all
-    select watches.symbol, watches.asset_class, watches.watched_from, watches.watched_to + interval '7 days'
+    select watches.symbol, watches.asset_class, watches.watched_from, watches.watched_to + interval '168 hours'
     from {{ ref('stg_binance__liquidation_watches') }} as watches
     inner join {{ ref('int_loads') }} as loads on loads.provider = 'binance' and loads.load_id = watches.load_id
     where loads.load_no > {{ watermark('market_data_v2') }}

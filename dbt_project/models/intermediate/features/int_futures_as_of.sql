@@ -33,7 +33,7 @@ samples as (
         on
             samples.symbol = ranges.symbol
             and samples.asset_class = ranges.asset_class
-            and samples.sampled_at >= ranges.first_closed_at - interval '2 days'
+            and samples.sampled_at >= ranges.first_closed_at - interval '48 hours'
             and samples.sampled_at <= ranges.last_closed_at
 ),
 
@@ -145,8 +145,8 @@ final as (
             as numeric(11, 8)
         ) as long_short_ratio,
         -- For two days after a sample the next ones are missed, then the source has none.
-        carried.open_interest_at > carried.closed_at - interval '2 days' as is_open_interest_expected,
-        carried.long_short_ratio_at > carried.closed_at - interval '2 days' as is_long_short_ratio_expected,
+        carried.open_interest_at > carried.closed_at - interval '48 hours' as is_open_interest_expected,
+        carried.long_short_ratio_at > carried.closed_at - interval '48 hours' as is_long_short_ratio_expected,
         settlements.funding_rate,
         settlements.funding_rate_percentile,
         -- A day that ended more than a week ago is no longer news: the source is off, or silent.

@@ -42,7 +42,7 @@ final as (
         *,
         -- Of the days to come those of the running week count: they say when its bar ends.
         case
-            when session_date <= cast({{ warehouse_now() }} as date) + 7
+            when session_date <= {{ local_date(warehouse_now(), "'UTC'") }} + 7
                 then (select max(loads.load_no) from {{ ref('int_loads') }} as loads)
         end as changed_in_load
     from differing

@@ -14,7 +14,7 @@ calendars as (
     select
         *,
         -- Two weeks ahead, so that a run over midnight or a holiday finds its session.
-        cast({{ warehouse_now() }} + interval '14 days' as date) as last_session
+        {{ local_date(warehouse_now() ~ " + interval '336 hours'", "'UTC'") }} as last_session
     from {{ ref('calendars') }}
 ),
 

@@ -97,7 +97,13 @@ rejected as (
         bars.source,
         count(*) as bars,
         max(bars.reason) as example
-    from {{ ref('rejected_bars') }} as bars
+    from (
+        select source, reason, fetched_at
+        from {{ ref('rejected_bars') }}
+        union all
+        select source, reason, fetched_at
+        from {{ ref('rejected_rows') }}
+    ) as bars
     inner join rules on rules.rule = 'bars_rejected'
     where bars.fetched_at > {{ warehouse_now() }} - {{ minutes('60 * rules.window_hours') }}
     group by bars.source

@@ -51,7 +51,7 @@ counted as (
                     samples.symbol = bars.symbol
                     and samples.asset_class = bars.asset_class
                     and samples.measure = '{{ measure }}'
-                    and samples.sampled_at > words.closed_at - interval '2 days'
+                    and samples.sampled_at > words.closed_at - interval '48 hours'
                     and samples.sampled_at <= words.closed_at
             ) as is_{{ measure }}_expected{{ ',' if not loop.last }}
             {% endfor %}

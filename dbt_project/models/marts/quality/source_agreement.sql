@@ -48,7 +48,7 @@ final as (
             newest.source = compared.source
             and newest.other_source = compared.other_source
             and newest.asset_class = compared.asset_class
-            and compared.timestamp > newest.newest_bar - interval '90 days'
+            and compared.timestamp > newest.newest_bar - interval '2160 hours'
     group by compared.source, compared.other_source, compared.resampled_from, compared.asset_class
 )
 

@@ -25,7 +25,7 @@ bars as (
         answers.symbol,
         answers.asset_class,
         answers.timeframe,
-        numbers.opened_at,
+        {{ instant_from_epoch('numbers.stamp') }} as opened_at,
 
         ---------- prices (quote currency) and volumes (base currency)
         numbers.open,
@@ -38,7 +38,9 @@ bars as (
         ---------- where and when
         rows.item as payload_row,
         answers.window_start,
+        answers.window_end,
         answers.requested_at as known_until,
+        false as is_in_progress,
         answers.fetched_at,
         answers._dlt_load_id as load_id,
         rows.position as payload_position
@@ -46,7 +48,7 @@ bars as (
     cross join lateral {{ json_items('answers.klines') }} as rows (item, position)
     cross join lateral (
         select
-            {{ instant_from_epoch(json_integer('rows.item', 0)) }} as opened_at,
+            {{ json_integer('rows.item', 0) }} as stamp,
             {{ json_decimal('rows.item', 1) }} as open,
             {{ json_decimal('rows.item', 2) }} as high,
             {{ json_decimal('rows.item', 3) }} as low,

@@ -1,5 +1,6 @@
 -- One row per answer about splits or dividends: which ex-dates it would have told, had there been one. The first and the
--- last day of a window are left out: a page that is full ends, and the next one starts, amid the events of one date.
+-- last day of a window are left out: a page that is full ends, and the next one starts, amid the events of one date. An
+-- answer with an event of ours that cannot be read tells of none that is missing: it may be that one.
 with
 
 answers as (
@@ -15,15 +16,7 @@ final as (
         {{ local_date('answers.window_start', "'UTC'") }} as told_after,
         case
             -- The answer goes on in another page: it tells nothing after its last event.
-            when {{ json_text('answers.payload', 'next_url') }} is not null
-                then (
-                    select
-                        max(cast(coalesce(
-                            {{ json_text('rows.item', 'execution_date') }},
-                            {{ json_text('rows.item', 'ex_dividend_date') }}
-                        ) as date))
-                    from {{ json_items(json_member('answers.payload', 'results')) }} as rows (item, position)
-                )
+            when {{ json_text('answers.payload', 'next_url') }} <> '' then events.last_ex_date
             else {{ local_date('answers.window_end', "'UTC'") }}
         end as told_before,
         cast(null as text) as timeframe,
@@ -31,6 +24,36 @@ final as (
         answers.fetched_at,
         answers._dlt_load_id as load_id
     from answers
+    cross join lateral (
+        select
+            max(rows.ex_date) as last_ex_date,
+            max(
+                case
+                    when rows.ex_date is not null and rows.told is not null and rows.told_with is not null then 0
+                    when answers.symbol is not null or listings.polygon is not null then 1
+                    else 0
+                end
+            ) as unreadable_events
+        from (
+            select
+                case answers.endpoint
+                    when 'splits' then {{ date_from_text(json_text('items.item', 'execution_date')) }}
+                    else {{ date_from_text(json_text('items.item', 'ex_dividend_date')) }}
+                end as ex_date,
+                case answers.endpoint
+                    when 'splits' then {{ json_decimal('items.item', 'split_to') }}
+                    else {{ json_decimal('items.item', 'cash_amount') }}
+                end as told,
+                case answers.endpoint
+                    when 'splits' then {{ json_decimal('items.item', 'split_from') }}
+                    else {{ json_decimal('items.item', 'cash_amount') }}
+                end as told_with,
+                {{ json_text('items.item', 'ticker') }} as ticker
+            from {{ json_items(json_member('answers.payload', 'results')) }} as items (item, position)
+        ) as rows
+        left join {{ ref('assets') }} as listings on listings.polygon = rows.ticker
+    ) as events
+    where coalesce(events.unreadable_events, 0) = 0
 )
 
 select * from final

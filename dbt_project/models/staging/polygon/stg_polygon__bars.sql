@@ -44,7 +44,9 @@ bars as (
         ---------- where and when
         rows.item as payload_row,
         answers.window_start,
+        answers.window_end,
         answers.known_until,
+        false as is_in_progress,
         answers.fetched_at,
         answers._dlt_load_id as load_id,
         rows.position as payload_position

@@ -3,18 +3,19 @@
 with
 
 events as (
-    {{ polygon_events('dividends', 'ex_dividend_date') }}
+    {{ dividend_rows('polygon') }}
 )
 
 select
     source,
     ticker,
     ex_date,
-    coalesce({{ json_text('item', 'id') }}, cast(position as text)) as dividend_id,
-    {{ json_decimal('item', 'cash_amount') }} as amount,
-    {{ json_text('item', 'currency') }} as currency,
+    dividend_id,
+    amount,
+    currency,
     timeframe,
     window_start,
     fetched_at,
     load_id
 from events
+where reject_reason is null

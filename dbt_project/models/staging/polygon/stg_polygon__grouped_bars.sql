@@ -3,8 +3,14 @@
 with
 
 answers as (
-    select * from {{ source('raw_polygon', 'responses') }}
-    where endpoint = 'grouped_daily' and status = 'ok'
+    select
+        responses.*,
+        -- A delayed plan answers 15 minutes late and says so: asked at 16:05, the close is not in it.
+        responses.requested_at
+        - case when answer.status = 'DELAYED' then interval '15 minutes' else interval '0 minutes' end as known_until
+    from {{ source('raw_polygon', 'responses') }} as responses
+    cross join lateral (select {{ json_text('responses.payload', 'status') }} as status {{ compute_once() }}) as answer
+    where responses.endpoint = 'grouped_daily' and responses.status = 'ok'
 ),
 
 listings as (
@@ -33,7 +39,9 @@ bars as (
         ---------- where and when
         rows.item as payload_row,
         answers.window_start,
-        answers.requested_at as known_until,
+        answers.window_end,
+        answers.known_until,
+        false as is_in_progress,
         answers.fetched_at,
         answers._dlt_load_id as load_id,
         rows.position as payload_position

@@ -3,17 +3,18 @@
 with
 
 events as (
-    {{ polygon_events('splits', 'execution_date') }}
+    {{ split_rows('polygon') }}
 )
 
 select
     source,
     ticker,
     ex_date,
-    {{ json_decimal('item', 'split_to') }} as split_to,
-    {{ json_decimal('item', 'split_from') }} as split_from,
+    split_to,
+    split_from,
     timeframe,
     window_start,
     fetched_at,
     load_id
 from events
+where reject_reason is null

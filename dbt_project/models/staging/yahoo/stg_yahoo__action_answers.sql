@@ -1,25 +1,27 @@
 -- One row per chart of days: which ex-dates it would have told, had there been a split or dividend. Charts of finer bars
--- tell events too, but nobody promises that they tell all; neither is the day of the answer complete.
+-- tell events too, but nobody promises that they tell all; neither is the day of the answer complete. A chart with an
+-- event that cannot be read tells of none that is missing: it may be that one.
 with
 
 answers as (
     select
-        *,
-        {{ json_member('payload', 'chart.result.0.meta') }} ->> 'exchangeTimezoneName' as time_zone
-    from {{ source('raw_yahoo', 'responses') }}
-    where endpoint = 'bars' and status = 'ok' and timeframe = '1d'
-),
-
-kinds as (
-    select 'split' as kind
-    union all
-    select 'dividend' as kind
+        responses.*,
+        charts.time_zone
+    from {{ source('raw_yahoo', 'responses') }} as responses
+    cross join lateral (
+        select
+            {{ known_time_zone(json_text(json_member('responses.payload', 'chart.result.0.meta'), 'exchangeTimezoneName')) }}
+                as time_zone
+        {{ compute_once() }}
+    ) as charts
+    where responses.endpoint = 'bars' and responses.status = 'ok' and responses.timeframe = '1d'
 ),
 
 final as (
+    {% for kind in ['split', 'dividend'] -%}
     select
         'yahoo' as source,
-        kinds.kind,
+        '{{ kind }}' as kind,
         coalesce(answers.provider_symbol, answers.symbol) as ticker,
         {{ local_date('answers.window_start', 'answers.time_zone') }} as told_after,
         {{ local_date('least(answers.window_end, answers.requested_at)', 'answers.time_zone') }} as told_before,
@@ -28,8 +30,21 @@ final as (
         answers.fetched_at,
         answers._dlt_load_id as load_id
     from answers
-    cross join kinds
-    where answers.time_zone is not null
+    where
+        answers.time_zone is not null
+        and not exists (
+            select 1
+            from (
+                select
+                    {{ json_integer('rows.item', 'date') }} as stamp,
+                    {{ json_decimal('rows.item', 'numerator' if kind == 'split' else 'amount') }} as told,
+                    {{ json_decimal('rows.item', 'denominator' if kind == 'split' else 'amount') }} as told_with
+                from {{ json_values(json_member('answers.payload', 'chart.result.0.events.' ~ kind ~ 's')) }} as rows (item)
+            ) as events
+            where {{ instant_from_epoch('events.stamp') }} is null or events.told is null or events.told_with is null
+        )
+    {% if not loop.last %}union all{% endif %}
+    {% endfor %}
 )
 
 select * from final

@@ -2,18 +2,19 @@
 with
 
 events as (
-    {{ yahoo_events('dividends') }}
+    {{ dividend_rows('yahoo') }}
 )
 
 select
     source,
     ticker,
     ex_date,
-    cast(null as text) as dividend_id,
-    {{ json_decimal('item', 'amount') }} as amount,
+    dividend_id,
+    amount,
     currency,
     timeframe,
     window_start,
     fetched_at,
     load_id
 from events
+where reject_reason is null

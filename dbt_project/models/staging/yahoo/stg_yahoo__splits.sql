@@ -2,17 +2,18 @@
 with
 
 events as (
-    {{ yahoo_events('splits') }}
+    {{ split_rows('yahoo') }}
 )
 
 select
     source,
     ticker,
     ex_date,
-    {{ json_decimal('item', 'numerator') }} as split_to,
-    {{ json_decimal('item', 'denominator') }} as split_from,
+    split_to,
+    split_from,
     timeframe,
     window_start,
     fetched_at,
     load_id
 from events
+where reject_reason is null
