@@ -250,7 +250,7 @@ class Warehouse:
         return tuple(values.get(column) for column in RAW_COLUMNS)
 
     def load_bars(self, provider: str, symbol: str, timeframe: str, bars: Sequence[Bar], **answer: Any) -> str:
-        """Load one bar answer; `bars` hold the provider's own prices, the window goes from the first to the last."""
+        """Load one bar answer; `bars` hold the provider's own prices, the window goes from the earliest to the latest."""
         return self.load(provider, bar_answer(provider, symbol, timeframe, bars, **answer))
 
     # ------------------------------------------------------------ dbt
@@ -353,7 +353,8 @@ def bar_answer(provider: str, symbol: str, timeframe: str, bars: Sequence[Bar], 
     """One bar answer in the provider's form. Keywords of yahoo_chart(): splits, dividends, time_zone."""
     window = answer.pop("window", None)
     if window is None and bars:
-        window = (bars[0].timestamp, bars[-1].timestamp + STEP[timeframe])
+        stamps = [one.timestamp for one in bars]
+        window = (min(stamps), max(stamps) + STEP[timeframe])
     payload: payloads.Payload
     if provider == "yahoo":
         chart = {

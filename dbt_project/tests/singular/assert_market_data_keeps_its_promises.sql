@@ -29,7 +29,7 @@
     'ranks lie between 0 and 100': "funding_rate_percentile not between 0 and 100",
     'spreads are not negative': "volatility_20 < 0 or volatility_50 < 0 or true_range < 0 or atr < 0 or liquidation_intensity < 0",
     'the longer window is not full before the shorter':
-        "volatility_50 is not null and volatility_20 is null or sma_50 is not null and sma_20 is null",
+        "volatility_50 is not null and volatility_20 is null or sma_50 is not null and sma_20 is null and hlc3 < 1e4",
     'the trend follows from its averages': "(trend_direction is null) <> (sma_50 is null)",
     'the trend is a known word': "trend_direction not in ('up', 'down', 'neutral')",
     'the structure is a known word': "market_structure not in ('bullish', 'bearish', 'range')",

@@ -31,7 +31,7 @@ from (
         {{ as_traded_price('high') }} as high,
         {{ as_traded_price('low') }} as low,
         {{ as_traded_price('close') }} as close,
-        case when adjustment = 1 then volume else round(volume / adjustment, 0) end as volume,
+        case when adjustment = 1 then volume else {{ fits('round(volume / adjustment, 0)', 28, 8) }} end as volume,
         taker_buy_volume
     from (
         select

@@ -160,6 +160,8 @@ verdicts as (
         case
             when bars_present < {{ var('min_data_completeness') }} * bars_expected
                 then 'incomplete: ' || bars_present || ' of ' || bars_expected || ' ' || base_timeframe || ' bars'
+            when {{ fits('high', 19, 10) }} is null or {{ fits('volume', 28, 8) }} is null
+                then 'price or volume beyond its column'
         end as failed_checks
     from expected
 ),
@@ -206,12 +208,12 @@ resampled as (
         slot_date as session_date,
         slots_before + slot_of_session as slot_no,
         cast(source as varchar(20)) as source,
-        cast(open as numeric(19, 10)) as open,
-        cast(high as numeric(19, 10)) as high,
-        cast(low as numeric(19, 10)) as low,
-        cast(close as numeric(19, 10)) as close,
-        cast(volume as numeric(28, 8)) as volume,
-        cast(taker_buy_volume as numeric(28, 8)) as taker_buy_volume,
+        {{ fits('open', 19, 10) }} as open,
+        {{ fits('high', 19, 10) }} as high,
+        {{ fits('low', 19, 10) }} as low,
+        {{ fits('close', 19, 10) }} as close,
+        {{ fits('volume', 28, 8) }} as volume,
+        {{ fits('taker_buy_volume', 28, 8) }} as taker_buy_volume,
         split_factor,
         failed_checks is null as is_valid,
         failed_checks,

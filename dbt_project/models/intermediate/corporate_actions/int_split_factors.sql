@@ -27,7 +27,9 @@ factors as (
         symbol,
         asset_class,
         ex_date as first_session,
-        cast(new_shares / old_shares as numeric(38, 24)) as split_factor
+        -- No real asset comes near these bounds; without them a few absurd splits of one would make a factor of 0, or one
+        -- that its type cannot hold, and stop the build of all.
+        cast(least(greatest(new_shares / greatest(old_shares, 0.000001), 1e-9), 1e9) as numeric(38, 24)) as split_factor
     from products
 ),
 

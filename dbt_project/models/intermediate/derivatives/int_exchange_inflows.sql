@@ -22,7 +22,7 @@ compared as (
         lag(exchange_inflow) over in_order as previous_inflow,
         row_number() over in_order as number
     from inflows
-    window in_order as (partition by symbol, asset_class, day order by load_no, fetched_at)
+    window in_order as (partition by symbol, asset_class, day order by load_no, fetched_at, exchange_inflow)
 ),
 
 versions as (

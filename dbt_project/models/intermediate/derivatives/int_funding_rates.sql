@@ -126,15 +126,15 @@ numbered as (
         coalesce(
             told_interval_hours,
             -- Settlements lie on whole hours: the distance to the one before is the interval unless one is missing.
-            least(
+            greatest(1, least(
                 8,
-                -- The first settlement has none before it: its distance is that to the next.
-                cast(round(coalesce(
+                -- The first settlement has none before it: its distance is that to the next. Years apart, no integer
+                -- of hours would hold it twice over.
+                round(coalesce(
                     {{ epoch_seconds('settled_at') }} - {{ epoch_seconds('lag(settled_at) over in_order') }},
                     {{ epoch_seconds('lead(settled_at) over in_order') }} - {{ epoch_seconds('settled_at') }}
-                ) / 3600.0) as integer)
-            ),
-            8
+                ) / 3600.0)
+            ))
         ) as interval_hours,
         lead(settled_at) over in_order as next_settled_at,
         row_number() over in_order as number

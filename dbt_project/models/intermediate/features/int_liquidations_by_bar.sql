@@ -25,16 +25,14 @@ watched_bars as (
             and coverage.watched_to >= bars.closed_at
 ),
 
-final as (
+summed as (
     select
         watched_bars.series_id,
         watched_bars.span,
         watched_bars.opened_at,
         -- A SELL order closes a long.
-        cast(coalesce(sum(case when liquidations.side = 'SELL' then liquidations.quantity end), 0) as numeric(28, 8))
-            as liquidations_long,
-        cast(coalesce(sum(case when liquidations.side = 'BUY' then liquidations.quantity end), 0) as numeric(28, 8))
-            as liquidations_short
+        coalesce(sum(case when liquidations.side = 'SELL' then liquidations.quantity end), 0) as sold,
+        coalesce(sum(case when liquidations.side = 'BUY' then liquidations.quantity end), 0) as bought
     from watched_bars
     left join {{ ref('int_liquidations') }} as liquidations
         on
@@ -43,6 +41,17 @@ final as (
             and liquidations.traded_at >= watched_bars.opened_at
             and liquidations.traded_at < watched_bars.closed_at
     group by watched_bars.series_id, watched_bars.span, watched_bars.opened_at
+),
+
+final as (
+    select
+        series_id,
+        span,
+        opened_at,
+        {{ fits('sold', 28, 8) }} as liquidations_long,
+        {{ fits('bought', 28, 8) }} as liquidations_short
+    from summed
+    where {{ fits('sold', 28, 8) }} + {{ fits('bought', 28, 8) }} is not null
 )
 
 select * from final

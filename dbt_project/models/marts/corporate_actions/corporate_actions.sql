@@ -107,8 +107,8 @@ final as (
         cast(asset_class as varchar(10)) as asset_class,
         kind,
         ex_date,
-        cast(polygon_value as numeric(24, 10)) as polygon_value,
-        cast(yahoo_value as numeric(24, 10)) as yahoo_value,
+        {{ fits('polygon_value', 24, 10) }} as polygon_value,
+        {{ fits('yahoo_value', 24, 10) }} as yahoo_value,
         verdict,
         case
             when used_source is null then false
@@ -116,7 +116,7 @@ final as (
             else coalesce(dividend_factor > 0, false)
         end as is_used,
         cast(used_source as varchar(20)) as used_source,
-        cast(used_value as numeric(24, 10)) as used_value,
+        {{ fits('used_value', 24, 10) }} as used_value,
         case
             when verdict = 'withdrawn' then 'told once, and not any more by ' || withdrawn_by
             when verdict = 'other date' then 'a better source dates it a few days off: counted there'
@@ -127,8 +127,8 @@ final as (
             when verdict = 'agreed' then used_source || ' comes first in the order of sources, the other one agrees'
             else used_source || ' comes first in the order of sources, the other one differs'
         end as reason,
-        cast(close_before as numeric(19, 10)) as close_before,
-        cast(dividend_factor as numeric(20, 12)) as dividend_factor
+        {{ fits('close_before', 19, 10) }} as close_before,
+        {{ fits('dividend_factor', 20, 12) }} as dividend_factor
     from judged
 )
 

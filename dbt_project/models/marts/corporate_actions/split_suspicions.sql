@@ -101,9 +101,9 @@ select
     asset_class,
     session_date,
     suspicion,
-    cast(close_before as numeric(19, 4)) as close_before,
+    {{ fits('close_before', 19, 4) }} as close_before,
     open,
     close,
-    cast(ratio as numeric(20, 10)) as ratio,
+    {{ fits('ratio', 20, 10) }} as ratio,
     cast(source as varchar(20)) as source
 from final

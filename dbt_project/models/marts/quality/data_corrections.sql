@@ -137,8 +137,8 @@ final as (
         ) }} as id,
         signed.id as original_record_id,
         cast(signed.field_corrected as varchar(50)) as field_corrected,
-        cast(signed.old_value as numeric(28, 10)) as old_value,
-        cast(signed.new_value as numeric(28, 10)) as new_value,
+        {{ fits('signed.old_value', 28, 10) }} as old_value,
+        {{ fits('signed.new_value', 28, 10) }} as new_value,
         cast(signed.reason as varchar(200)) as reason,
         cast(coalesce(
             signed.corrected_by,

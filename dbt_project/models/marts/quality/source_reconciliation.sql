@@ -168,8 +168,8 @@ final as (
         judged.source,
         judged.other_source,
         cast(judged.resampled_from as varchar(10)) as resampled_from,
-        cast(judged.value as numeric(28, 10)) as value,
-        cast(judged.other_value as numeric(28, 10)) as other_value,
+        {{ fits('judged.value', 28, 10) }} as value,
+        {{ fits('judged.other_value', 28, 10) }} as other_value,
         cast(
             case when abs(judged.difference_bp) < 1e14 then judged.difference_bp end as numeric(18, 4)
         ) as difference_bp,
