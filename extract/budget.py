@@ -124,7 +124,12 @@ class WeightPerMinute:
             time.sleep(60 - time.time() % 60 + 0.1)
 
     def observe(self, used: int) -> None:
-        """Take over the exchange's own count; the database learns it only when it begins to matter."""
+        """Take over the exchange's own count; the database learns it only when it begins to matter.
+
+        One far above what is allowed is none: we would have been refused before.
+        """
+        if used > 2 * self._allowed:
+            return
         with self._lock:
             self._used = max(self._used, used)
             minute = self._minute

@@ -5,34 +5,39 @@ Data flow: a `send` function of a provider -> `Source.ask` -> `Answer`. No excep
 | what comes | what happens |
 |---|---|
 | 2xx, 400, 401, 403, 404, 422, 451 | an answer: no retry, nothing counted against the source |
+| a body of more than 32 MB | an answer, of which only the beginning is kept, with its `problem` |
 | 429, 5xx, time-out, broken connection | asked again after 30, 60, 120 s, or when Retry-After says; then a failure. |
+| an answer that takes longer than 60 s in all | a time-out |
 | 429 | besides, no other thread begins a request until then |
-| 429 with a Retry-After above 120 s, 418 | the source is left alone until then, over all runs; the task is deferred |
+| 429, 5xx with a Retry-After above 120 s, 418 | the source is left alone until then, over all runs, but no longer than
+  12 hours, or 3 days after 418; the task is deferred. `market unblock SOURCE` ends it |
+| an exception that is none of the network's | an error on record, no retry, nothing counted against the source |
 | no room in the budget, and the task may not wait for it | not sent; the caller turns to the next source |
 | 3 failures in a row | the breaker opens for 300 s; the caller turns to the next source |
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Protocol
 
+import psycopg
 import pybreaker
-import requests
 import tenacity
-from requests.adapters import HTTPAdapter
 
-from extract import breaker, clock
+from extract import bodies, breaker, clock, headers
 from extract.budget import Block, Spent
 from extract.patience import PATIENCE
 from extract.redaction import redact
 from extract.responses import Answer
 
 USER_AGENT = "market-warehouse"
+
+log = logging.getLogger(__name__)
 
 
 class Response(Protocol):
@@ -54,6 +59,13 @@ class Unavailable(Exception):
     def __init__(self, response: Response) -> None:
         super().__init__(f"HTTP {response.status_code}")
         self.response = response
+
+
+class Unexpected(Exception):
+    """Something else than the network failed while asking: our mistake, or what a library makes of a strange answer."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(f"{type(cause).__name__}: {cause}")
 
 
 class Blocked(Exception):
@@ -79,7 +91,7 @@ class Source:
     def __init__(self, name: str) -> None:
         self.name = name
         self.block = Block(name)
-        self._breaker = breaker.make(name, not_failures=(Blocked, Deferred, Spent))
+        self._breaker = breaker.make(name, not_failures=(Blocked, Deferred, Spent, Unexpected, psycopg.Error))
         self._trial = threading.Lock()
         # After a 429 no other thread begins a request before this (monotonic seconds): that is what gets one banned.
         self._quiet_until = 0.0
@@ -126,7 +138,7 @@ class Source:
             if self.block.until:
                 raise Blocked
             asked_at, began = clock.now(), time.perf_counter()
-            return self._checked(send())
+            return self._checked(_sent(send))
 
         response: Response | None = None
         error: str | None = None
@@ -140,10 +152,13 @@ class Source:
         except Spent as problem:
             error = f"not asked: {problem}"
             return Answer(asked_at, asked_at, state, quota_remaining=quota(), error=error, is_put_off=True)
+        except Unexpected as problem:
+            error = f"the request failed unexpectedly ({problem}); the next run asks again"
         except Deferred as problem:
             response = problem.response
             until = self.block.set(problem.seconds)
             error = f"HTTP {response.status_code}: asked to wait until {until:%Y-%m-%d %H:%M:%S} UTC; a later run will"
+            error += f" (`market unblock {self.name}` ends it)"
         except Unavailable as problem:
             response = problem.response
             error = f"HTTP {response.status_code} after {len(PATIENCE.backoff) + 1} attempts"
@@ -159,7 +174,9 @@ class Source:
         if error is None and response.status_code >= 300:
             error = f"HTTP {response.status_code}"
         if error is not None:
-            error = redact(f"{error}: {response.content[:300].decode(errors='replace')}".replace("\x00", ""))
+            # Redacted before it is cut: the beginning of a key would be no key to the redaction.
+            said = redact(response.content[:10_000].decode(errors="replace"))
+            error = redact(f"{error}: {said[:300]}")
         return Answer(
             asked_at,
             fetched_at,
@@ -169,12 +186,14 @@ class Source:
             response_ms=elapsed,
             quota_remaining=quota(),
             error=error,
+            problem=getattr(response, "problem", None),
         )
 
     def _blocked(self, asked_at: datetime, state: str) -> Answer:
         # The ban may have run out this very moment.
         until = self.block.until or datetime.now(UTC)
         error = f"not asked: {self.name} wants to be left alone until {until:%Y-%m-%d %H:%M:%S} UTC"
+        error += f" (`market unblock {self.name}` ends it)"
         return Answer(asked_at, asked_at, state, error=error)
 
     def _refused(self, asked_at: datetime, state: str) -> Answer:
@@ -187,21 +206,27 @@ class Source:
             return response
         seconds = retry_after(response)
         if response.status_code == 418 or seconds > PATIENCE.longest_wait:
-            raise Deferred(response, seconds or PATIENCE.breaker_seconds)
+            longest = PATIENCE.longest_ban if response.status_code == 418 else PATIENCE.longest_block
+            raise Deferred(response, min(seconds or PATIENCE.breaker_seconds, longest))
         if response.status_code == 429 and PATIENCE.backoff:
             self._quiet_until = time.monotonic() + (seconds or PATIENCE.backoff[0])
         raise Unavailable(response)
 
 
-def retry_after(response: Response) -> float:
-    """The seconds the Retry-After header names, as a number or as a date; 0 if there is none."""
-    text = response.headers.get("Retry-After") or ""
-    if text.strip().isdigit():
-        return float(text)
+def _sent(send: Callable[[], Response]) -> Response:
+    """What comes of it. Only the network's own failures are worth another try, and count against the source."""
     try:
-        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
-        return 0.0
+        return send()
+    except (OSError, Spent, psycopg.Error):
+        raise
+    except Exception as problem:
+        log.debug("a request failed unexpectedly", exc_info=True)
+        raise Unexpected(problem) from problem
+
+
+def retry_after(response: Response) -> float:
+    """The seconds the Retry-After header names; 0 if there is none that can be understood."""
+    return headers.retry_after(response.headers)
 
 
 def _retrying() -> tenacity.Retrying:
@@ -222,19 +247,13 @@ def _wait(state: tenacity.RetryCallState) -> float:
     return asked_for or (*PATIENCE.backoff, 0)[state.attempt_number - 1]
 
 
-def session(connections: int) -> requests.Session:
-    """A keep-alive session for this many threads. Redirects are not followed: no API we ask sends any."""
-    made = requests.Session()
-    made.headers["User-Agent"] = USER_AGENT
-    for scheme in ("http://", "https://"):
-        made.mount(scheme, HTTPAdapter(pool_maxsize=connections))
-    return made
+def session(connections: int) -> bodies.Session:
+    """A keep-alive session for this many threads."""
+    return bodies.Session(connections, USER_AGENT)
 
 
 def get(
-    made: requests.Session, url: str, params: Mapping[str, str | int] | None = None, **headers: str
-) -> requests.Response:
-    """GET with the pipeline's time-outs."""
-    return made.get(
-        url, params=params, headers=headers, timeout=(PATIENCE.connect, PATIENCE.read), allow_redirects=False
-    )
+    made: bodies.Session, url: str, params: Mapping[str, str | int] | None = None, **fields: str
+) -> bodies.Received:
+    """GET with the pipeline's time-outs; `fields` are header fields."""
+    return bodies.get(made, url, params, fields, (PATIENCE.connect, PATIENCE.read), PATIENCE.whole)

@@ -23,7 +23,7 @@ import pyarrow as pa
 from dlt.common.runtime.collector import NULL_COLLECTOR
 
 from extract import database, settings
-from extract.responses import ARROW_SCHEMA, DLT_COLUMNS, Row, Task
+from extract.responses import ARROW_SCHEMA, DLT_COLUMNS, Task
 
 RAW_SOURCES = ("polygon", "binance", "yahoo", "coinmetrics")
 WORKERS = 8
@@ -122,13 +122,12 @@ def create_raw_tables() -> None:
                 connection.execute(f"create index {name} on raw_{source}.responses {definition}")
 
 
-def load(pipeline: dlt.Pipeline, tasks: Sequence[Task], fetch: Callable[[Task], Iterator[Row]]) -> None:
+def load(pipeline: dlt.Pipeline, tasks: Sequence[Task], fetch: Callable[[Task], Iterator[pa.Table]]) -> None:
     """Fetch the tasks in parallel and load all their rows as one package, committed as a whole or not at all."""
 
     @dlt.transformer(data_from=dlt.resource(list(tasks), name="tasks", selected=False), parallelized=True, **RESPONSES)
     def responses(task: Task) -> Iterator[pa.Table]:
-        for row in fetch(task):
-            yield row.to_arrow()
+        yield from fetch(task)
 
     _run(pipeline, responses)
 

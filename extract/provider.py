@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import ClassVar
 
+from extract import clock, storable
 from extract.http import Source
 from extract.registry import Asset
 from extract.responses import Answer, BadPayload, NoAnswer, Parsed, Task
 from extract.state import Loaded
 from extract.windows import Window
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,8 @@ class Fetched:
     answer: Answer
     parsed: Parsed | None = None
     error: str | None = None
+    # The same is asked elsewhere in this run.
+    is_replaced: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,19 +106,44 @@ class Provider(ABC):
         """Release connections."""
 
 
-def examined(task: Task, answer: Answer, parse: Callable[[bytes], Parsed]) -> Fetched:
-    """Parse a good answer; what is not as documented becomes an error that names the task."""
+def examined(task: Task, answer: Answer, parse: Callable[[bytes], Parsed], is_json: bool = True) -> Fetched:
+    """Parse a good answer; whatever is wrong with it becomes an error that names the task."""
     if not answer.is_success or answer.body is None:
         return Fetched(task, answer, error=f"{task.name}: {answer.error}")
-    if b"\\u0000" in answer.body or b"\x00" in answer.body:
-        return Fetched(task, answer, error=f"{task.name}: the body holds a NUL, which jsonb cannot store")
+    if answer.problem:
+        return bad(task, answer, answer.problem)
+    # Some servers begin their JSON with a byte order mark, which neither orjson nor jsonb takes.
+    if answer.body.startswith(BYTE_ORDER_MARK):
+        answer = replace(answer, body=answer.body.removeprefix(BYTE_ORDER_MARK))
+    assert answer.body is not None
     try:
+        if is_json:
+            storable.check(answer.body)
         return Fetched(task, answer, parsed=parse(answer.body))
     except NoAnswer as problem:
-        failed = Answer(**{**answer.__dict__, "error": str(problem)})
-        return Fetched(task, failed, error=f"{task.name}: {problem}")
-    except (BadPayload, LookupError, TypeError, ValueError, AttributeError) as problem:
-        return Fetched(task, answer, error=f"{task.name}: {problem or repr(problem)}; the body is kept in bad_payload")
+        return failed(task, answer, str(problem))
+    except BadPayload as problem:
+        return bad(task, answer, str(problem))
+    except Exception as problem:
+        # A body that no parser foresaw must not cost the other answers of its package.
+        log.debug("%s: not understood", task.name, exc_info=True)
+        return bad(task, answer, f"not understood ({type(problem).__name__}: {problem})")
+
+
+def bad(task: Task, answer: Answer, problem: str) -> Fetched:
+    """A body that is not what was asked for: quarantined."""
+    return Fetched(task, answer, error=f"{task.name}: {problem}; the body is kept in bad_payload")
+
+
+def failed(task: Task, answer: Answer, problem: str) -> Fetched:
+    """An answer that answers nothing."""
+    return Fetched(task, replace(answer, error=problem), error=f"{task.name}: {problem}")
+
+
+def unasked(task: Task, problem: str) -> Fetched:
+    """What was to be asked, and could not be."""
+    now = clock.now()
+    return failed(task, Answer(now, now, "CLOSED"), problem)
 
 
 def milliseconds(instant: datetime) -> int:

@@ -7,12 +7,14 @@ The columns are the contract between extract and dbt staging.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 
+from extract.redaction import redact, redact_body
 from extract.windows import Window
 
 TEXT_COLUMNS = (
@@ -34,6 +36,8 @@ DLT_COLUMNS: dict[str, dict[str, Any]] = {
     "payload": {"data_type": "json"},
 }
 BAD_PAYLOAD_LIMIT = 100_000
+ERROR_LIMIT = 2_000
+_END_OF_COPY = re.compile(r"^\\\.", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,8 @@ class Answer:
     error: str | None = None
     # Nothing was sent, for want of budget: the source is as good as before.
     is_put_off: bool = False
+    # Why `body` is not the whole of what was sent.
+    problem: str | None = None
 
     @property
     def is_success(self) -> bool:
@@ -133,6 +139,8 @@ class Row:
     task: Task
     values: dict[str, Any]
     is_put_off: bool = False
+    # The same is asked elsewhere in this run: what is wrong with this answer is a warning.
+    is_replaced: bool = False
 
     @property
     def status(self) -> str:
@@ -148,6 +156,13 @@ class Row:
 
 def sha256(rows: bytes) -> str:
     return hashlib.sha256(rows).hexdigest()
+
+
+def _storable(text: str) -> str:
+    """Any text as the database takes it."""
+    text = text.replace("\x00", "\ufffd").encode(errors="replace").decode()
+    # Up to PostgreSQL 17 COPY takes such a line for the end of its data, even inside quotes.
+    return _END_OF_COPY.sub("\\\\ .", text)
 
 
 def make_row(
@@ -171,7 +186,7 @@ def make_row(
         "response_ms": answer.response_ms,
         "quota_remaining": answer.quota_remaining,
         "breaker_state": answer.breaker_state,
-        "error": error or answer.error,
+        "error": _storable(redact(error or answer.error or "")[:ERROR_LIMIT]) or None,
     }
     if parsed is not None:
         unchanged = parsed.sha == known_sha
@@ -181,11 +196,12 @@ def make_row(
             "row_count": parsed.row_count,
             "first_row_at": parsed.first_at,
             "last_row_at": parsed.last_at,
-            "payload": None if unchanged else parsed.payload or (answer.body or b"").decode(),
+            "payload": None if unchanged else parsed.payload or redact_body(answer.body or b"").decode(),
         }
     elif answer.is_success and answer.body is not None:
-        text = answer.body[:BAD_PAYLOAD_LIMIT].decode(errors="replace").replace("\x00", "\ufffd")
-        values |= {"status": "quarantined", "bad_payload": text}
+        # Redacted before it is cut: the beginning of a key would be no key to the redaction.
+        text = redact(answer.body[: BAD_PAYLOAD_LIMIT + 1000].decode(errors="replace"))
+        values |= {"status": "quarantined", "bad_payload": _storable(text[:BAD_PAYLOAD_LIMIT])}
     else:
         values["status"] = "failed"
     return Row(task, values, answer.is_put_off)

@@ -13,6 +13,8 @@ from datetime import datetime, timedelta
 from functools import partial
 
 import dlt
+import psycopg
+import pyarrow as pa
 
 from extract import clock, database, demo_mark, gaps, pipeline, planner, registry, settings, state
 from extract.binance import Binance
@@ -20,7 +22,7 @@ from extract.coinmetrics import CoinMetrics
 from extract.planner import Planned, Series
 from extract.polygon import Polygon
 from extract.progress import Progress
-from extract.provider import Fetched, Provider
+from extract.provider import Fetched, Provider, unasked
 from extract.registry import Asset
 from extract.responses import Row, Task, make_row
 from extract.settings import ConfigurationError
@@ -60,6 +62,8 @@ class Outcome:
     is_put_off: bool = False
     answered: list[Window] = field(default_factory=list)
     errors: dict[Window, str] = field(default_factory=dict)
+    # What was no good and has been asked elsewhere: archive files whose window was asked over REST.
+    replaced: list[str] = field(default_factory=list)
 
     def add(self, row: Row) -> None:
         task, status = row.task, row.values["http_status"]
@@ -77,6 +81,8 @@ class Outcome:
             self.absent += 1
         elif status == 451 and task.endpoint != "bars":
             self.is_blocked = True
+        elif row.is_replaced:
+            self.replaced.append(str(row.values["error"]))
         else:
             self.errors[task.window] = str(row.values["error"])
 
@@ -93,7 +99,10 @@ class Outcome:
             return f"{self.name}: nothing to ask {self.source}"
         if self.requests == self.unchanged:
             return f"{self.name}: unchanged at {self.source} ({asked})"
-        return f"{self.name}: {_count(self.rows, 'row')} from {self.source} in {asked}{absent}"
+        spoilt = ""
+        if self.replaced:
+            spoilt = f"; {_count(len(self.replaced), 'file')} of no use, e.g. {self.replaced[0]}"
+        return f"{self.name}: {_count(self.rows, 'row')} from {self.source} in {asked}{absent}{spoilt}"
 
 
 @dataclass
@@ -117,7 +126,8 @@ class Report:
             log.error("%s", outcome)
             self.failed.append(outcome.name)
             return
-        log.log(logging.WARNING if outcome.errors or outcome.is_blocked else logging.INFO, "%s", outcome)
+        is_odd = outcome.errors or outcome.is_blocked or outcome.replaced
+        log.log(logging.WARNING if is_odd else logging.INFO, "%s", outcome)
         self.done += not outcome.errors
 
 
@@ -155,20 +165,40 @@ class Run:
                 package = tasks[position : position + size]
                 rows: list[Row] = []
 
-                def fetch(task: Task, rows: list[Row] = rows) -> Iterator[Row]:
-                    for fetched in provider.fetch(task, state.known_sha):
-                        row = self._row(fetched)
-                        rows.append(row.without_payload())
-                        yield row
+                def fetch(task: Task, rows: list[Row] = rows) -> Iterator[pa.Table]:
+                    for row, table in self._answers(provider, task):
+                        rows.append(row)
+                        yield table
                     progress.answered()
 
                 pipeline.load(self._pipelines[source], package, fetch)
                 progress.committed(len(package), rows)
                 yield from rows
 
+    def _answers(self, provider: Provider, task: Task) -> Iterator[tuple[Row, pa.Table]]:
+        """What comes of a task, as rows without payloads and as tables with them. A task that ends in an exception is a
+        failed one: it must cost neither the package of its answers nor the run."""
+        rest = task
+        try:
+            for fetched in provider.fetch(task, state.known_sha):
+                row = self._row(fetched)
+                table = row.to_arrow()
+                if rest.start < fetched.task.end < rest.end:
+                    rest = rest.part(fetched.task.end, rest.end)
+                yield row.without_payload(), table
+        except psycopg.Error:
+            # The warehouse's trouble is no answer's.
+            raise
+        except Exception as problem:
+            log.debug("%s: unexpected", task.name, exc_info=True)
+            error = f"failed unexpectedly ({type(problem).__name__}: {problem}): report it; the next run asks again"
+            row = self._row(unasked(rest, error))
+            yield row.without_payload(), row.to_arrow()
+
     def _row(self, fetched: Fetched) -> Row:
         known = state.known_sha(fetched.task) if fetched.parsed else None
-        return make_row(self.run_id, fetched.task, fetched.answer, fetched.parsed, known, fetched.error)
+        row = make_row(self.run_id, fetched.task, fetched.answer, fetched.parsed, known, fetched.error)
+        return replace(row, is_replaced=fetched.is_replaced)
 
 
 # What a series asks of a source, within what the sources before have left open.
@@ -291,8 +321,8 @@ def load_series(run: Run, wanted: Sequence[Series], plan: Plan, extra: dict[str,
         wishes = unsettled
 
 
-def _fetched_before(row: Row, task: Task) -> Iterator[Row]:
-    yield row
+def _fetched_before(row: Row, task: Task) -> Iterator[pa.Table]:
+    yield row.to_arrow()
 
 
 def _take_turn(run: Run, source: str, turn: Sequence[Wish], plan: Plan, beside: Sequence[Task]) -> list[Wish]:

@@ -99,6 +99,11 @@ class Settings(BaseSettings):
         # Each URL of a list may turn up alone, so the parts are secret as well as the whole.
         return [part for value in values if value for part in dict.fromkeys((value, *value.split()))]
 
+    def random_secrets(self) -> list[str]:
+        """The keys that sources are sent or that are as random as those, for redaction of parts of them."""
+        named = (self.polygon_api_key, self.binance_api_key, self.binance_api_secret, self.api_token)
+        return [key.get_secret_value() for key in named if key and key.get_secret_value()]
+
 
 @lru_cache(maxsize=1)
 def load() -> Settings:

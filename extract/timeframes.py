@@ -56,6 +56,13 @@ def floor(instant: datetime, timeframe: str, asset_class: str) -> datetime:
     return instant - (instant - datetime(1970, 1, 1, tzinfo=UTC)) % step
 
 
+def following(opened: datetime, timeframe: str, asset_class: str) -> datetime:
+    """When the bar after this one opens: a local day has 23 to 25 hours."""
+    if timeframe in ("1d", "1w"):
+        return day_start(opened, asset_class, 1 if timeframe == "1d" else 7)
+    return opened + STEPS[timeframe]
+
+
 def closed_until(now: datetime, timeframe: str, asset_class: str) -> datetime:
     """The end of the newest closed bar. A stock's day and week close with the session, hours before midnight."""
     boundary = floor(now, timeframe, asset_class)

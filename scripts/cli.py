@@ -257,6 +257,19 @@ def sources(json: AsJson = False) -> None:
 
 
 @app.command()
+def unblock(
+    source: Annotated[str, typer.Argument(help="polygon, binance, binance_archive, yahoo or coinmetrics")],
+) -> None:
+    """Ask a source again in the next run: lift its block (a long Retry-After) and close its circuit breaker."""
+    with _reporting():
+        from extract import database
+        from extract.unblock import unblock
+
+        database.create_ops_tables()
+        typer.echo("\n".join(unblock(source)) or f"{source}: nothing kept it from being asked")
+
+
+@app.command()
 def revisions(
     symbol: Annotated[str, typer.Argument(help="e.g. BTC")],
     timeframe: Annotated[str | None, typer.Argument(help="e.g. 1h; all by default")] = None,

@@ -304,7 +304,7 @@ class Collector:
         if self._pipeline is None:
             self._pipeline = pipeline.make("binance", own_name="liquidations")
         try:
-            pipeline.load(self._pipeline, list(by_task), lambda task: iter(by_task[task]))
+            pipeline.load(self._pipeline, list(by_task), lambda task: (row.to_arrow() for row in by_task[task]))
         except Exception:
             # A new one throws away what this one has left behind.
             self._pipeline = None

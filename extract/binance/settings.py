@@ -17,6 +17,11 @@ KLINE_FIELDS = 12
 FUNDING = "/fapi/v1/fundingRate"
 FUNDING_ROWS = 1000
 
+# The longest interval of a contract, and what its stamps tremble by.
+FUNDING_INTERVAL = timedelta(hours=8, minutes=5)
+# Of one task; the longest has 2 by the documented caps.
+MOST_PAGES = 100
+
 OPEN_INTEREST_NOW = "/fapi/v1/openInterest"
 # endpoint -> (path, field that every row has)
 STATISTICS = {

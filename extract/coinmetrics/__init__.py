@@ -14,7 +14,7 @@ from functools import partial
 
 from pyrate_limiter import Duration, InMemoryBucket, Limiter, Rate, SingleBucketFactory
 
-from extract import http
+from extract import headers, http
 from extract.coinmetrics import helpers
 from extract.coinmetrics.settings import (
     FIRST_REACH,
@@ -26,7 +26,7 @@ from extract.coinmetrics.settings import (
     REVISED_FOR,
     SECONDS,
 )
-from extract.provider import Fetched, Provider, examined
+from extract.provider import Fetched, Provider, examined, failed
 from extract.registry import Asset
 from extract.responses import Answer, Task
 from extract.settings import load as load_settings
@@ -103,23 +103,26 @@ class CoinMetrics(Provider):
             "page_size": PAGE_SIZE,
             "paging_from": "start",
         }
-        start = task.start
+        part, tokens = task, set[str]()
         while True:
-            part = task.part(start, task.end)
             may_be_empty = part.end - part.start < NEVER_EMPTY
-            parse = partial(helpers.inflows, asset=task.provider_symbol, may_be_empty=may_be_empty)
-            answer = self._ask(query)
-            fetched = examined(part, answer, parse)
-            token = helpers.next_page(answer.body) if fetched.parsed and answer.body else None
-            if token is None or answer.body is None:
+            parse = partial(helpers.inflows, task=task, may_be_empty=may_be_empty)
+            fetched = examined(part, self._ask(query), parse)
+            if not fetched.parsed or fetched.answer.body is None:
                 yield fetched
                 return
-            following = helpers.newest_day(answer.body) + timedelta(days=1)
-            if not start < following < task.end:
+            token, newest = helpers.next_page(fetched.answer.body), helpers.newest_day(fetched.answer.body)
+            following = newest + timedelta(days=1) if newest else part.start
+            if token is None or following >= part.end:
                 yield fetched
                 return
-            yield replace(fetched, task=part.part(start, following))
-            start = following
+            if following <= part.start or token in tokens:
+                problem = "a page with a next_page_token brings nothing new; the next run asks for the rest"
+                yield failed(part, fetched.answer, problem)
+                return
+            yield replace(fetched, task=part.part(part.start, following))
+            part = part.part(following, part.end)
+            tokens.add(token)
             query["next_page_token"] = token
 
     def _task(self, asset: Asset, start: datetime, end: datetime) -> Task:
@@ -130,8 +133,7 @@ class CoinMetrics(Provider):
             with self._queue:
                 self._limiter.try_acquire("request")
             response = http.get(self._session, self._url, query)
-            remaining = response.headers.get("X-RateLimit-Remaining", "")
-            self._remaining = int(remaining) if remaining.isdigit() else None
+            self._remaining = headers.count(response.headers, "X-RateLimit-Remaining")
             return response
 
         return self.source.ask(send, quota=lambda: self._remaining)

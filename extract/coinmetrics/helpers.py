@@ -7,8 +7,9 @@ from typing import Any
 
 import orjson
 
+from extract import questions
 from extract.coinmetrics.settings import METRIC
-from extract.responses import BadPayload, NoAnswer, Parsed, sha256
+from extract.responses import BadPayload, NoAnswer, Parsed, Task, sha256
 
 
 def document_of(body: bytes) -> dict[str, Any]:
@@ -21,25 +22,41 @@ def document_of(body: bytes) -> dict[str, Any]:
     return document
 
 
-def inflows(body: bytes, asset: str | None, may_be_empty: bool) -> Parsed:
+def inflows(body: bytes, task: Task, may_be_empty: bool) -> Parsed:
     """The days of one asset. A day whose metric is not there yet has no such key, or null."""
     rows = document_of(body)["data"]
-    for row in rows:
-        if not isinstance(row, dict) or not isinstance(row.get("time"), str):
-            raise BadPayload("expected objects with the documented field time")
-        if row.get("asset") != asset:
-            raise BadPayload(f"asked for {asset}, got a row of {row.get('asset')!r}")
-    values = [row for row in rows if row.get(METRIC) is not None]
+    good = [row for row in rows if isinstance(row, dict) and isinstance(row.get("time"), str)]
+    # A single bad row is dbt's to reject.
+    if len(good) * 2 < len(rows):
+        raise BadPayload("expected objects with the documented field time")
+    questions.about(task.provider_symbol, [row.get("asset") for row in good], "asset")
+    values = [row for row in good if row.get(METRIC) is not None]
     if not values and not may_be_empty:
-        raise NoAnswer(f"no {METRIC} of {asset} in the whole window: not in the community tier, or not yet recorded")
-    return Parsed(len(values), sha256(orjson.dumps(rows)))
+        what = f"no {METRIC} of {task.provider_symbol} in the whole window"
+        raise NoAnswer(f"{what}: not in the community tier, or not yet recorded")
+    questions.inside(task, [round(day.timestamp() * 1000) for row in good if (day := day_of(row["time"]))])
+    # A day whose value is not there yet has not come.
+    days = [day for row in values if (day := day_of(row["time"])) and task.start <= day < task.end]
+    first, last = (min(days), max(days)) if days else (None, None)
+    return Parsed(len(values), sha256(orjson.dumps(rows)), first_at=first, last_at=last)
 
 
 def next_page(body: bytes) -> str | None:
     """The token of the next page. The link beside it is ignored: its host need not be the one we were told to ask."""
-    return document_of(body).get("next_page_token") or None
+    token = document_of(body).get("next_page_token")
+    return str(token) if token else None
 
 
-def newest_day(body: bytes) -> datetime:
-    """The day of the last row; its nine decimals of a second are more than Python reads."""
-    return datetime.fromisoformat(document_of(body)["data"][-1]["time"][:10]).replace(tzinfo=UTC)
+def day_of(text: str) -> datetime | None:
+    """The day of a row; the nine decimals of its second are more than Python reads."""
+    try:
+        return datetime.fromisoformat(text[:10]).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def newest_day(body: bytes) -> datetime | None:
+    """The latest day of a page."""
+    rows = document_of(body)["data"]
+    stamps = [row["time"] for row in rows if isinstance(row, dict) and isinstance(row.get("time"), str)]
+    return max((day for stamp in stamps if (day := day_of(stamp))), default=None)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from math import ceil
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 from extract import http
 from extract.budget import RequestsPerMinute
@@ -20,6 +20,7 @@ from extract.polygon.settings import (
     ANNOUNCED_LATE,
     CRYPTO_MINUTES_A_DAY,
     MARKET_WIDE_FROM,
+    MOST_PAGES,
     NEVER_EMPTY,
     PAGE_LIMIT,
     REFERENCE_PAGE_LIMIT,
@@ -28,13 +29,13 @@ from extract.polygon.settings import (
     STOCK_MINUTES_A_DAY,
     TICKERS_AGE,
 )
-from extract.provider import Fetched, Provider, examined, milliseconds
+from extract.provider import Fetched, Provider, bad, examined, failed, milliseconds
 from extract.registry import Asset
-from extract.responses import Answer, Task
+from extract.responses import Answer, BadPayload, Task
 from extract.settings import load as load_settings
 from extract.state import Loaded
-from extract.timeframes import NEW_YORK, day_start
-from extract.windows import Window
+from extract.timeframes import NEW_YORK, day_start, following
+from extract.windows import Window, merged, missing
 
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
 STATUS_PATH = "/v1/marketstatus/now"
@@ -120,12 +121,15 @@ class Polygon(Provider):
         tasks, due = [], []
         for asset in stocks:
             own_asked = loaded.asked.get((endpoint, asset.symbol, None))
+            # Pages that never came: their part of the window stays open.
+            known = merged([*loaded.covered(endpoint, asset.symbol), *loaded.covered(endpoint)])
+            hole = missing(EVER, min(own_asked, today) - ANNOUNCED_LATE, known) if own_asked and known else []
             task = Task(self.NAME, endpoint, EVER, end, asset.symbol, asset.asset_class, asset.polygon)
             if own_asked is None:
                 tasks.append(task)
-            elif max(own_asked, wide_asked) < today:
+            elif max(own_asked, wide_asked) < today or hole:
                 since = day_start(max(own_asked, wide_asked) - ANNOUNCED_LATE, "crypto")
-                due.append(task.part(since, end))
+                due.append(task.part(min(since, hole[0][0]) if hole else since, end))
         if len(due) >= MARKET_WIDE_FROM:
             return [*tasks, Task(self.NAME, endpoint, min(task.start for task in due), end)]
         return tasks + due
@@ -160,7 +164,7 @@ class Polygon(Provider):
                 day = task.start.astimezone(NEW_YORK).date()
                 path = f"/v2/aggs/grouped/locale/us/market/stocks/{day}?adjusted=false&include_otc=false"
                 answer = self._ask(path, task.may_wait)
-                yield examined(task, answer, lambda body: helpers.bars(body, with_ticker=True))
+                yield examined(task, answer, lambda body: helpers.grouped(body, task))
             case "market_status":
                 answer, self._status = self._status or self._ask(STATUS_PATH), None
                 yield examined(task, answer, helpers.market_status)
@@ -172,7 +176,8 @@ class Polygon(Provider):
                 yield from self._dated(task)
 
     def _bars(self, task: Task) -> Iterator[Fetched]:
-        """The pages of a window; each is a row of its own, for its own part of the window."""
+        """The pages of a window; each is a row of its own, for its own part of the window. What of the window no page
+        brought, although the answers say that there is more, is a failure."""
         assert task.timeframe is not None
         multiplier, span = SPANS[task.timeframe]
         last = task.end - timedelta(milliseconds=1)
@@ -181,20 +186,44 @@ class Polygon(Provider):
             last = task.end - timedelta(days=2)
         window = f"{milliseconds(task.start)}/{milliseconds(last)}"
         query = urlencode({"adjusted": "false", "sort": "asc", "limit": PAGE_LIMIT})
-        path: str | None = f"/v2/aggs/ticker/{task.provider_symbol}/range/{multiplier}/{span}/{window}?{query}"
-        start = task.start
-        may_be_empty = task.end - task.start < NEVER_EMPTY
+        name = quote(task.provider_symbol or "", safe=":")
+        path: str | None = f"/v2/aggs/ticker/{name}/range/{multiplier}/{span}/{window}?{query}"
+        part, asked, newest = task, set[str](), None
         while path:
-            part = task.part(start, task.end)
-            answer = self._ask(path, task.may_wait)
-            fetched = examined(part, answer, lambda body: helpers.bars(body, may_be_empty=may_be_empty))
-            path = self._next_page(fetched)
-            following = helpers.page_start(path) if path else None
-            if following is None or not start < following < task.end:
+            asked.add(path)
+            page = helpers.Page(task, may_be_empty=newest is not None or task.end - task.start < NEVER_EMPTY)
+            fetched = examined(part, self._ask(path, task.may_wait), page.read)
+            if not fetched.parsed:
                 yield fetched
                 return
-            yield replace(fetched, task=task.part(start, following))
-            start = following
+            came = fetched.parsed.last_at
+            if came and newest and came <= newest:
+                yield failed(part, fetched.answer, "the page brings nothing new; the next run asks for the rest")
+                return
+            newest = came or newest
+            goes_on = part.start
+            if came:
+                goes_on = max(part.start, min(following(came, task.timeframe, task.asset_class or "crypto"), part.end))
+            try:
+                path = self._next_page(helpers.next_page(page.next_url, "/v2/aggs/ticker/", task.provider_symbol))
+                problem = "the answer has fewer rows than it says" if page.lacks_rows and not path else None
+            except BadPayload as unclear:
+                path, problem = None, str(unclear)
+            if goes_on == part.end or not (path or problem):
+                yield fetched
+                return
+            begins = helpers.page_start(path) if path else None
+            if begins and goes_on <= begins < part.end and not page.lacks_rows:
+                # Polygon says itself that nothing lies between.
+                goes_on = begins
+            if goes_on > part.start:
+                yield replace(fetched, task=part.part(part.start, goes_on))
+                part = part.part(goes_on, part.end)
+            if path and (path in asked or len(asked) >= MOST_PAGES):
+                problem = f"its next_url leads in a circle, or to more than {MOST_PAGES} pages"
+            if problem:
+                yield failed(part, fetched.answer, f"{problem}; the next run asks for the rest")
+                return
 
     def _dated(self, task: Task) -> Iterator[Fetched]:
         """Splits or dividends of a window of days, of one ticker or of the whole market."""
@@ -204,34 +233,55 @@ class Polygon(Provider):
         query |= {"order": "asc", "sort": field, "limit": REFERENCE_PAGE_LIMIT}
         if task.provider_symbol:
             query["ticker"] = task.provider_symbol
-        path: str | None = f"/v3/reference/{task.endpoint}?{urlencode(query)}"
-        part = task
+        kind = f"/v3/reference/{task.endpoint}"
+        path: str | None = f"{kind}?{urlencode(query)}"
+        part, pages = task, set[str]()
         while path:
-            fetched = examined(part, self._ask(path), lambda body: helpers.reference(body, field))
-            yield fetched
-            path = self._next_page(fetched)
-            if path and fetched.answer.body:
-                newest = helpers.results_of(fetched.answer.body)[-1][field]
-                part = task.part(datetime.fromisoformat(f"{newest}T00:00:00+00:00"), task.end)
+            fetched = examined(part, self._ask(path), lambda body: helpers.reference(body, field, task.provider_symbol))
+            if not fetched.parsed or fetched.answer.body is None:
+                yield fetched
+                return
+            if fetched.parsed.sha in pages or len(pages) >= MOST_PAGES:
+                problem = "its next_url leads to a page that has come before" if len(pages) < MOST_PAGES else ""
+                problem = problem or f"its next_url leads to more than {MOST_PAGES} pages"
+                yield failed(part, fetched.answer, f"{kind}: {problem}; the next run asks for the rest")
+                return
+            pages.add(fetched.parsed.sha)
+            try:
+                link = helpers.body_of(fetched.answer.body).get("next_url")
+                path = self._next_page(helpers.next_page(link, kind))
+            except BadPayload as unclear:
+                yield bad(part, fetched.answer, str(unclear))
+                return
+            # The day on which a page ends may go on in the next one.
+            newest = helpers.newest_day(fetched.answer.body, field) if path else None
+            if newest and part.start < newest < part.end:
+                yield replace(fetched, task=part.part(part.start, newest))
+                part = part.part(newest, part.end)
+            elif path and newest == part.start:
+                yield replace(fetched, task=part.part(part.start, part.start))
+            elif path:
+                yield bad(part, fetched.answer, f"a page with a next_url has no {field} in the window")
+                return
+            else:
+                yield fetched
 
     def _tickers(self, task: Task) -> Iterator[Fetched]:
         """A ticker's listing; without `active=false` a delisted one is not found."""
         for is_active in ("true", "false"):
             query = urlencode({"ticker": task.provider_symbol, "active": is_active})
             answer = self._ask(f"/v3/reference/tickers?{query}")
-            fetched = examined(task, answer, lambda body: helpers.reference(body, "ticker"))
+            fetched = examined(task, answer, lambda body: helpers.reference(body, "ticker", task.provider_symbol))
             if is_active == "false" or not fetched.parsed or fetched.parsed.row_count:
                 yield fetched
                 return
 
-    def _next_page(self, fetched: Fetched) -> str | None:
-        """The path of the next page below our base URL; its query says again that prices are as traded."""
-        if not fetched.parsed or not fetched.answer.body:
-            return None
-        path = helpers.next_page(fetched.answer.body)
-        if path and fetched.task.endpoint == "bars" and "adjusted=" not in path:
-            path += "&adjusted=false"
-        return path and path.removeprefix(urlsplit(self._base).path)
+    @staticmethod
+    def _next_page(path: str | None) -> str | None:
+        """The path of the next page; of bars, saying again that prices are as traded."""
+        if path and path.startswith("/v2/aggs/") and "adjusted=" not in path:
+            path += "&adjusted=false" if "?" in path else "?adjusted=false"
+        return path
 
     def _ask(self, path: str, may_wait: bool = True) -> Answer:
         def send() -> http.Response:

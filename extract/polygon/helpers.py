@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import orjson
 
-from extract.responses import BadPayload, NoAnswer, Parsed, sha256
+from extract import questions
+from extract.responses import BadPayload, NoAnswer, Parsed, Task, sha256
+from extract.timeframes import floor
 
 BAR_FIELDS = frozenset("tohlcv")
-_PAGE_START = re.compile(r"/range/\d+/[a-z]+/(\d{12,})/")
+# Polygon's weeks are stamped at their Sunday; 36 hours on is Monday noon, also where clocks change that night.
+WEEK_SHIFT = timedelta(hours=36)
+_PAGE_START = re.compile(r"/range/\d+/[a-z]+/(\d{12,13})/", re.ASCII)
+_PAGE_TICKER = re.compile(r"/v2/aggs/ticker/([^/]+)/")
 
 
 def body_of(body: bytes) -> Any:
@@ -23,35 +29,102 @@ def body_of(body: bytes) -> Any:
 
 
 def results_of(body: bytes) -> list[dict[str, Any]]:
-    """The rows of an answer; the key is absent where there is no data. Delayed plans answer DELAYED."""
-    document = body_of(body)
+    """The rows of an answer; the key is absent, or null, where there is no data. Delayed plans answer DELAYED."""
+    return _results(body_of(body))
+
+
+def _results(document: Any) -> list[dict[str, Any]]:
     if not isinstance(document, dict) or document.get("status") not in ("OK", "DELAYED"):
         raise BadPayload("expected an object with status OK or DELAYED")
-    rows = document.get("results", [] if not document.get("resultsCount") else None)
+    rows = document.get("results")
+    if rows is None and not document.get("resultsCount"):
+        rows = []
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows[:1] + rows[-1:]):
         raise BadPayload("expected `results` to be an array of objects")
     return rows
 
 
-def bars(body: bytes, with_ticker: bool = False, may_be_empty: bool = True) -> Parsed:
-    """The bars of a page. Polygon says "no such ticker" and "no trades" alike: by no results."""
-    rows = results_of(body)
-    if not rows and not may_be_empty:
-        raise NoAnswer("no bars in the whole window: an unknown ticker, or not listed then (see active_from)")
-    wanted = BAR_FIELDS | {"T"} if with_ticker else BAR_FIELDS
+class Page:
+    """A page of bars, read once: its rows, how many they should be, and where the next page is."""
+
+    def __init__(self, task: Task, may_be_empty: bool = True) -> None:
+        self._task, self._may_be_empty = task, may_be_empty
+        self.next_url: object = None
+        # Whether the answer says that it has more rows than it has.
+        self.lacks_rows = False
+
+    def read(self, body: bytes) -> Parsed:
+        """The bars. Polygon says "no such ticker" and "no trades" alike: by no results."""
+        task, document = self._task, body_of(body)
+        rows = _results(document)
+        if not rows and not self._may_be_empty:
+            raise NoAnswer("no bars in the whole window: an unknown ticker, or not listed then (see active_from)")
+        _have(rows, BAR_FIELDS)
+        _as_traded(document)
+        questions.about(task.provider_symbol, [document.get("ticker")])
+        times = questions.inside(task, _times(rows), WEEK_SHIFT if task.timeframe == "1w" else timedelta())
+        questions.spacing(task, times)
+        first, last = questions.ends(times)
+        if first and last and task.timeframe == "1w":
+            first, last = (floor(one + WEEK_SHIFT, "1w", task.asset_class or "crypto") for one in (first, last))
+        self.next_url, count = document.get("next_url"), document.get("resultsCount")
+        self.lacks_rows = isinstance(count, int) and count > len(rows)
+        return Parsed(len(rows), sha256(orjson.dumps(rows)), first_at=first, last_at=last)
+
+
+def bars(body: bytes, task: Task, may_be_empty: bool = True) -> Parsed:
+    """The bars of a page, where nothing else of it matters."""
+    return Page(task, may_be_empty).read(body)
+
+
+def grouped(body: bytes, task: Task) -> Parsed:
+    """A day of the whole market, each row stamped at the end of its session."""
+    document = body_of(body)
+    rows = _results(document)
+    _have(rows, BAR_FIELDS | {"T"})
+    _as_traded(document)
+    questions.inside(task, _times(rows))
+    count = document.get("resultsCount")
+    if isinstance(count, int) and count > len(rows):
+        raise BadPayload(f"resultsCount says {count:,} rows, {len(rows):,} came")
+    day = task.start if rows else None
+    return Parsed(len(rows), sha256(orjson.dumps(rows)), first_at=day, last_at=day)
+
+
+def _have(rows: list[dict[str, Any]], wanted: frozenset[str]) -> None:
     # The ends stand for the rest: a renamed field misses everywhere, a single bad row is dbt's to reject.
-    for row in rows[:1] + rows[-1:]:
-        if missing := wanted - row.keys():
-            raise BadPayload(f"bars lack the documented fields {', '.join(sorted(missing))}")
-    return Parsed(len(rows), sha256(orjson.dumps(rows)))
+    if rows and (missing := (wanted - rows[0].keys()) & (wanted - rows[-1].keys())):
+        raise BadPayload(f"bars lack the documented fields {', '.join(sorted(missing))}")
 
 
-def reference(body: bytes, key: str) -> Parsed:
+def _as_traded(document: dict[str, Any]) -> None:
+    if document.get("adjusted") is True:
+        raise BadPayload("asked for prices as traded (adjusted=false), got adjusted ones")
+
+
+def _times(rows: list[Any]) -> list[int]:
+    try:
+        return questions.times_of([row["t"] for row in rows])
+    except (KeyError, TypeError):
+        return questions.times_of([row.get("t") for row in rows if isinstance(row, dict)])
+
+
+def reference(body: bytes, key: str, ticker: str | None = None) -> Parsed:
+    """Rows of reference data, of one ticker where one is asked for."""
     rows = results_of(body)
-    for row in rows[:1] + rows[-1:]:
-        if key not in row:
-            raise BadPayload(f"rows lack the documented field {key}")
+    if rows and key not in rows[0] and key not in rows[-1]:
+        raise BadPayload(f"rows lack the documented field {key}")
+    questions.about(ticker, [row.get("ticker") for row in rows if isinstance(row, dict)])
     return Parsed(len(rows), sha256(orjson.dumps(rows)))
+
+
+def newest_day(body: bytes, field: str) -> datetime | None:
+    """The latest date in a field of the rows."""
+    days = []
+    for row in results_of(body):
+        with suppress(TypeError, ValueError, AttributeError):
+            days.append(date.fromisoformat(str(row.get(field))))
+    return datetime.combine(max(days), time(), UTC) if days else None
 
 
 def market_status(body: bytes) -> Parsed:
@@ -71,16 +144,28 @@ def market_holidays(body: bytes) -> Parsed:
     return Parsed(len(rows), sha256(body))
 
 
-def next_page(body: bytes) -> str | None:
-    """Path and query of the next page. The host of next_url is ignored: the key must not follow a link elsewhere."""
-    link = body_of(body).get("next_url")
+def next_page(link: object, kind: str, ticker: str | None = None) -> str | None:
+    """Path and query of the next page, None where there is none; `kind` is how its path begins (below any prefix).
+
+    The host of next_url is ignored: the key must not follow a link elsewhere. Raises BadPayload where it is no URL, or
+    one of something else than was asked for.
+    """
     if not link:
         return None
-    parts = urlsplit(link)
-    return f"{parts.path}?{parts.query}" if parts.query else parts.path
+    try:
+        parts = urlsplit(link if isinstance(link, str) else "")
+    except ValueError:
+        parts = urlsplit("")
+    path = parts.path[parts.path.find(kind) :] if parts.path.startswith("/") and kind in parts.path else ""
+    if not path.isprintable() or not path:
+        raise BadPayload(f"its next_url is none of this endpoint: {str(link)[:200]!r}")
+    found = _PAGE_TICKER.match(path)
+    if ticker and found and unquote(found[1]).casefold() != ticker.casefold():
+        raise BadPayload(f"its next_url is about {unquote(found[1])[:50]}, not {ticker}")
+    return f"{path}?{parts.query}" if parts.query else path
 
 
 def page_start(path: str) -> datetime | None:
-    """Where a page of bars begins, from its path."""
+    """Where a page of bars begins, from its path: None where that does not name milliseconds."""
     found = _PAGE_START.search(path)
     return datetime.fromtimestamp(int(found[1]) / 1000, UTC) if found else None

@@ -17,6 +17,8 @@ SPANS = {
 # `limit` counts base bars (minutes for minute and hour bars, days above), not results.
 PAGE_LIMIT = 50_000
 REFERENCE_PAGE_LIMIT = 1_000
+# 20 years of a coin's minutes are 211 pages.
+MOST_PAGES = 300
 # Minutes in which a day can have base bars: extended hours 04:00-20:00 for stocks.
 STOCK_MINUTES_A_DAY = 960
 # Requests a minute below which one is dearer than the bars it brings twice.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from extract import http
+from extract.bodies import Received, too_large
 from extract.provider import Fetched, Provider, examined
 from extract.registry import Asset
 from extract.responses import Answer, Task
@@ -59,7 +60,7 @@ class Yahoo(Provider):
             "events": "div,splits",
         }
         answer = self._ask(CHART + quote(task.provider_symbol), params)
-        yield examined(task, answer, lambda body: helpers.chart(body, interval))
+        yield examined(task, answer, lambda body: helpers.chart(body, task, interval))
 
     def _ask(self, url: str, params: dict[str, Any]) -> Answer:
         data = self._yfinance()
@@ -70,10 +71,14 @@ class Yahoo(Provider):
                 data._crumb = None
             from yfinance.exceptions import YFRateLimitError
 
+            from extract.yahoo.session import BodyTooLarge
+
             try:
                 return data.get(url, params=params, timeout=self._timeout)
             except YFRateLimitError:
                 return data._session.last_chart()
+            except BodyTooLarge as answer:
+                return Received(200, answer.kept, {}, too_large())
 
         return self.source.ask(send)
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Any
+
 import orjson
 
-from extract.responses import BadPayload, NoAnswer, Parsed, sha256
+from extract import questions
+from extract.responses import BadPayload, NoAnswer, Parsed, Task, sha256
 
+WEEK_SLACK = timedelta(days=1)
 PRICE_FIELDS = ("open", "high", "low", "close", "volume")
 
 
-def chart(body: bytes, interval: str) -> Parsed:
+def chart(body: bytes, task: Task, interval: str) -> Parsed:
     """The bars of a chart answer.
 
     Raises NoAnswer where there is no timestamp: Yahoo says that of weekends, of delisted symbols and of its own faults
@@ -26,11 +31,12 @@ def chart(body: bytes, interval: str) -> Parsed:
         if answer["error"]:
             raise NoAnswer(f"Yahoo: {answer['error'].get('description')}")
         result = answer["result"][0]
-        granularity = result["meta"]["dataGranularity"]
+        granularity, symbol = result["meta"]["dataGranularity"], result["meta"].get("symbol")
         timestamps = result.get("timestamp")
         quote = result["indicators"]["quote"][0]
-    except (KeyError, IndexError, TypeError):
+    except (KeyError, IndexError, TypeError, AttributeError):
         raise BadPayload("expected chart.result[0] with meta.dataGranularity and indicators.quote[0]") from None
+    questions.about(task.provider_symbol, [symbol])
     if not timestamps:
         raise NoAnswer("no bars in the answer: a closed market, a delisted symbol or a fault of Yahoo's")
     # Yahoo has answered 60m bars to a request for 30m ones.
@@ -38,5 +44,13 @@ def chart(body: bytes, interval: str) -> Parsed:
         raise BadPayload(f"asked for {interval} bars, got {granularity}")
     if any(len(quote.get(field) or ()) != len(timestamps) for field in PRICE_FIELDS):
         raise BadPayload("the price arrays are not as long as the timestamps")
+    # A week may begin on its first session, or in another zone than ours.
+    times = questions.inside(task, stamps(timestamps), WEEK_SLACK if task.timeframe == "1w" else timedelta())
+    first, last = questions.ends(times)
     rows = {"timestamp": timestamps, "quote": quote, "events": result.get("events")}
-    return Parsed(len(timestamps), sha256(orjson.dumps(rows)))
+    return Parsed(len(timestamps), sha256(orjson.dumps(rows)), first_at=first, last_at=last)
+
+
+def stamps(timestamps: list[Any]) -> list[int]:
+    """The bars' times in milliseconds; Yahoo's are seconds, and have come as text."""
+    return [second * 1000 for second in questions.times_of(timestamps)]

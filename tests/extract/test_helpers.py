@@ -16,6 +16,7 @@ from extract.polygon import helpers as polygon
 from extract.responses import BadPayload, NoAnswer, sha256
 from extract.yahoo import helpers as yahoo
 
+EVER = datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 BAR = {"v": 1, "vw": 1, "o": 1, "c": 1, "h": 1, "l": 1, "t": 1672531200000, "n": 1}
 KLINE: list[Any] = [1672531200000, "1", "1", "1", "1", "1", 1672534799999, "1", 1, "1", "1", "0"]
 
