@@ -94,6 +94,10 @@ class Provider(ABC):
     def serves(self, asset: Asset, timeframe: str) -> bool:
         return timeframe in self.TIMEFRAMES and self.symbol_of(asset) is not None
 
+    def may_answer(self, task: Task) -> bool:
+        """False while it is pointless to ask: the host of this task is blocked, or its breaker is open."""
+        return self.source.is_available
+
     def prepare(self) -> str | None:
         """Check once per run that the source can be asked at all; the reason if not."""
         return None

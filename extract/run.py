@@ -328,7 +328,6 @@ def _fetched_before(row: Row, task: Task) -> Iterator[pa.Table]:
 def _take_turn(run: Run, source: str, turn: Sequence[Wish], plan: Plan, beside: Sequence[Task]) -> list[Wish]:
     """Ask a source for all the series whose turn it is; returns those that go on to their next source."""
     provider = run.providers[source]
-    is_available = provider.source.is_available
     tasks = list(beside)
     asked: dict[str, list[tuple[Wish, Planned, Outcome]]] = defaultdict(list)
     for wish in turn:
@@ -339,7 +338,8 @@ def _take_turn(run: Run, source: str, turn: Sequence[Wish], plan: Plan, beside: 
         asked[wish.series.name].append((wish, planned, outcome))
         may_wait = run.is_patient or not _can_go_on(run, wish, planned)
         # A source that refuses anyway is asked once per series, for the record.
-        mine = planned.tasks if is_available else planned.tasks[:1]
+        refused = itertools.islice((task for task in planned.tasks if not provider.may_answer(task)), 1)
+        mine = [*(task for task in planned.tasks if provider.may_answer(task)), *refused]
         tasks += [replace(task, may_wait=may_wait) for task in mine]
     others: dict[str, Outcome] = {}
     for row in run.load(source, planner.in_order(provider.combined(tasks))):

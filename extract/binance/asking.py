@@ -166,7 +166,8 @@ class Asking:
         instead = self._instead_of_file(task) if has_rest and not fetched.parsed and not task.purpose else []
         # What was never published, or is spoilt for good, is no failure of each run where nothing can stand in for it.
         is_settled = (fetched.answer.http_status or 500) < 300 or fetched.answer.http_status == 403
-        yield replace(fetched, is_replaced=not fetched.parsed and (bool(instead) or is_settled))
+        is_replaced = not fetched.parsed and not task.purpose and (bool(instead) or is_settled)
+        yield replace(fetched, is_replaced=is_replaced)
         for one in instead:
             yield from self._rest(one)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from extract.coinmetrics import helpers
-from extract.responses import BadPayload, NoAnswer
+from extract.responses import BadPayload, NoAnswer, Task
 from tests.extract.conftest import AAPL, BTC, Market
 
 COIN = {**BTC, "timeframes": "1d", "binance": "", "polygon": "", "source_priority": "yahoo", "coinmetrics": "btc"}
@@ -128,18 +128,23 @@ def test_the_doctor_tries_the_symbol(inflows: Market) -> None:
 
 
 def test_bodies() -> None:
+    task = Task("coinmetrics", "exchange_inflow", day("2012-01-01"), day("2012-02-01"), "BTC", "crypto", "btc")
     good = b'{"data":[{"asset":"btc","time":"2012-01-01T00:00:00.000000000Z","FlowInExNtv":"1.5"}]}'
     pending = b'{"data":[{"asset":"btc","time":"2012-01-01T00:00:00.000000000Z","FlowInExNtv":null}]}'
-    assert helpers.inflows(good, "btc", may_be_empty=False).row_count == 1
-    assert helpers.inflows(pending, "btc", may_be_empty=True).row_count == 0
-    assert helpers.newest_day(good) + timedelta(days=1) == day("2012-01-02")
+    parsed = helpers.inflows(good, task, may_be_empty=False)
+    assert parsed.row_count == 1 and parsed.first_at == parsed.last_at == day("2012-01-01")
+    empty = helpers.inflows(pending, task, may_be_empty=True)
+    assert empty.row_count == 0 and empty.last_at is None, "a day whose value is still to come has not come"
+    assert helpers.newest_day(good) == day("2012-01-01") and helpers.newest_day(b'{"data":[]}') is None
     assert helpers.next_page(good) is None
     for body in (pending, b'{"data":[]}'):
         with pytest.raises(NoAnswer):
-            helpers.inflows(body, "btc", may_be_empty=False)
-    for body in (b"<html>", b"[]", b'{"error":{}}', b'{"data":[1]}', good.replace(b"btc", b"eth")):
+            helpers.inflows(body, task, may_be_empty=False)
+    wrong = (good.replace(b"btc", b"eth"), good.replace(b"2012", b"2011"))
+    for body in (b"<html>", b"[]", b'{"error":{}}', b'{"data":[1]}', *wrong):
         with pytest.raises(BadPayload):
-            helpers.inflows(body, "btc", may_be_empty=True)
+            helpers.inflows(body, task, may_be_empty=True)
+    assert helpers.inflows(good.replace(b"btc", b"BTC"), task, may_be_empty=True).row_count == 1
 
 
 def test_it_may_be_the_only_one_asked_where_it_is_enabled(market: Market) -> None:

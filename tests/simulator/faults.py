@@ -2,7 +2,7 @@
 
 A fault names a provider and, if it should hit less than all of it, an endpoint, a symbol, a timeframe; ``count`` limits
 it to the next N requests that match. Kinds that spoil the answer: status, html, truncated, timeout, disconnect, schema,
-body. Kinds that spoil bars: late, missing, amended, duplicated, unfinished, null.
+body, edit, short, headers, drip, large. Kinds that spoil bars: late, missing, amended, duplicated, unfinished, null.
 """
 
 from __future__ import annotations
@@ -29,6 +29,11 @@ ANSWER_KINDS = {
     "schema": "`rename` {old: new}, `drop` [field], `extra` {field: value}, `retype` {field: value} in every row; "
     "fields of array rows are positions",
     "body": "answer with the text `body` and `status`",
+    "edit": "replace what the regular expression `find` matches in the body by `body` (\\1 is its first group)",
+    "short": "answer with the first `rows` rows only, as if the cap of a page were that",
+    "headers": "answer with these `headers` besides",
+    "drip": "send the body a byte every `seconds`",
+    "large": "answer with `size` bytes of blanks, as gzip that unpacks to them where `is_packed`",
 }
 BAR_KINDS = {
     "late": "bars appear only `seconds` after their close",
@@ -62,6 +67,11 @@ class Fault:
     field: str = "close"
     factor: str = "1.01"
     share: float = 0.5
+    find: str | None = None
+    rows: int | None = None
+    size: int = 0
+    is_packed: bool = False
+    headers: dict[str, str] = dataclasses.field(default_factory=dict)
     rename: dict[str, str] = dataclasses.field(default_factory=dict)
     drop: list[str] = dataclasses.field(default_factory=list)
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -211,6 +221,14 @@ def spoil_rows(body: Any, fault: Fault) -> Any:
             else _spoil_row(body, fault)
         )
     return body
+
+
+def shorten(body: Any, fault: Fault) -> Any:
+    """The first rows of a JSON body: an array, or an object with the array `results` (whose count stays true)."""
+    if isinstance(body, list):
+        return body[: fault.rows]
+    rows = body.get("results", [])[: fault.rows]
+    return {**body, "results": rows} | ({"resultsCount": len(rows)} if "resultsCount" in body else {})
 
 
 def _spoil_row(row: Any, fault: Fault) -> Any:

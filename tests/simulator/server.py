@@ -16,7 +16,7 @@ import orjson
 from aiohttp import web
 
 from tests.simulator import archive, binance, coinmetrics, polygon, yahoo
-from tests.simulator.faults import ANSWER_KINDS, BAR_KINDS, Fault, instant, spoil_rows
+from tests.simulator.faults import ANSWER_KINDS, BAR_KINDS, Fault, instant, shorten, spoil_rows
 from tests.simulator.stream import PATHS, Streams
 from tests.simulator.world import Call, Reply, World
 
@@ -112,9 +112,9 @@ class Server:
     async def _answer(
         self, request: web.Request, provider: Provider, call: Call, handler: Handler
     ) -> web.StreamResponse:
-        call.faults = self.world.faults.take(call.provider, call.endpoint, call.symbol, call.timeframe)
+        faults = call.faults = self.world.faults.take(call.provider, call.endpoint, call.symbol, call.timeframe)
         reply: Reply | None = None
-        for fault in call.faults:
+        for fault in faults:
             if fault.kind in ("timeout", "disconnect"):
                 self._note(request, call.provider, call, 0, None)
                 if fault.kind == "timeout":
@@ -131,6 +131,8 @@ class Server:
                 reply = Reply(fault.status or 200, HTML, {}, "text/html")
             elif fault.kind == "body":
                 reply = Reply(fault.status or 200, (fault.body or "").encode())
+            elif fault.kind == "large":
+                reply = _large(fault)
         if reply is None and provider.admit:
             reply = provider.admit(self.world, call)
         if reply is None:
@@ -138,11 +140,18 @@ class Server:
                 reply = handler(self.world, call)
             except ValueError as problem:  # a parameter that is not the number or date it should be
                 reply = provider.error(400, str(problem))
-            for fault in call.faults:
+            for fault in faults:
                 if fault.kind == "schema":
                     reply.body = orjson.dumps(spoil_rows(orjson.loads(reply.body), fault))
                 elif fault.kind == "truncated":
                     reply.body = reply.body[: len(reply.body) // 2]
+                elif fault.kind == "edit":
+                    reply.body = re.sub(fault.find or "", fault.body or "", reply.body.decode()).encode()
+                elif fault.kind == "short":
+                    reply.body = orjson.dumps(shorten(orjson.loads(reply.body), fault))
+        for fault in faults:
+            if fault.kind == "headers":
+                reply.headers |= fault.headers
         reply.headers["X-Simulator"] = "synthetic" if self._synthetic(call) else "recorded"
         compress = (
             call.provider == "polygon"
@@ -154,6 +163,9 @@ class Server:
             reply.body = gzip.compress(reply.body, 1)
             reply.headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
         self._note(request, call.provider, call, reply.status, reply)
+        for fault in faults:
+            if fault.kind == "drip":
+                return await _drip(request, reply, fault.seconds or 0.05)
         return _response(reply)
 
     def _synthetic(self, call: Call) -> bool:
@@ -256,6 +268,22 @@ def _response(reply: Reply) -> web.Response:
     return web.Response(
         status=reply.status, body=reply.body, headers={**reply.headers, "Content-Type": reply.content_type}
     )
+
+
+async def _drip(request: web.Request, reply: Reply, seconds: float) -> web.StreamResponse:
+    """The body a byte at a time: no read of it takes long, all of it does."""
+    response = web.StreamResponse(status=reply.status, headers={"Content-Length": str(len(reply.body))})
+    await response.prepare(request)
+    for byte in reply.body:
+        await response.write(bytes([byte]))
+        await asyncio.sleep(seconds)
+    return response
+
+
+def _large(fault: Fault) -> Reply:
+    if not fault.is_packed:
+        return Reply(fault.status or 200, b" " * fault.size)
+    return Reply(fault.status or 200, gzip.compress(b" " * fault.size, 9), {"Content-Encoding": "gzip"})
 
 
 def _plain(status: int, body: object) -> web.Response:
