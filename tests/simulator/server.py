@@ -158,6 +158,7 @@ class Server:
             and not self.world.dataset.unlimited
             and "gzip" in request.headers.get("Accept-Encoding", "")
             and len(reply.body) > 1400
+            and "Content-Encoding" not in reply.headers
         )
         if compress:
             reply.body = gzip.compress(reply.body, 1)
