@@ -10,8 +10,9 @@ from datetime import datetime
 from extract import backfill_jobs as jobs
 from extract import database, planner, registry
 from extract.backfill_jobs import MAX_RETRIES, Job
+from extract.outcomes import Report
 from extract.planner import Planned, Series
-from extract.run import PROVIDERS, Plan, Report, Run, extra_tasks, load_series, open_providers, prepare_warehouse
+from extract.run import PROVIDERS, Plan, Run, extra_tasks, load_series, open_providers, prepare_warehouse
 from extract.settings import ConfigurationError
 from extract.windows import Window
 

@@ -19,8 +19,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import dlt
+import psycopg2
+import psycopg2.errors
 import pyarrow as pa
 from dlt.common.runtime.collector import NULL_COLLECTOR
+from dlt.pipeline.exceptions import PipelineStepFailed
 
 from extract import database, settings
 from extract.responses import ARROW_SCHEMA, DLT_COLUMNS, Task
@@ -68,6 +71,10 @@ RESPONSES: dict[str, Any] = {
 }
 
 log = logging.getLogger(__name__)
+
+
+class Refused(Exception):
+    """The database has refused a row for what it is; nothing of the package is committed."""
 
 
 def make(source: str, own_name: str | None = None) -> dlt.Pipeline:
@@ -123,13 +130,35 @@ def create_raw_tables() -> None:
 
 
 def load(pipeline: dlt.Pipeline, tasks: Sequence[Task], fetch: Callable[[Task], Iterator[pa.Table]]) -> None:
-    """Fetch the tasks in parallel and load all their rows as one package, committed as a whole or not at all."""
+    """Fetch the tasks in parallel and load all their rows as one package, committed as a whole or not at all.
+
+    Raises Refused where the database does not take one of the rows.
+    """
 
     @dlt.transformer(data_from=dlt.resource(list(tasks), name="tasks", selected=False), parallelized=True, **RESPONSES)
     def responses(task: Task) -> Iterator[pa.Table]:
         yield from fetch(task)
 
-    _run(pipeline, responses)
+    try:
+        _run(pipeline, responses)
+    except PipelineStepFailed as failure:
+        if refusal := _refusal(failure.exception):
+            raise Refused(str(refusal).partition("\n")[0]) from failure
+        raise
+
+
+def _refusal(failure: BaseException) -> BaseException | None:
+    """The database's error, if it is one of the data. dlt takes it for one of the moment, and tries five times."""
+    seen: list[BaseException] = []
+    left = [failure]
+    while left:
+        problem = left.pop()
+        if isinstance(problem, psycopg2.DataError | psycopg2.errors.ProgramLimitExceeded):
+            return problem
+        seen.append(problem)
+        causes = (problem.__cause__, problem.__context__, getattr(problem, "client_exception", None))
+        left += [cause for cause in causes if cause is not None and cause not in seen]
+    return None
 
 
 def _run(pipeline: dlt.Pipeline, resource: dlt.sources.DltResource) -> None:

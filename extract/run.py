@@ -19,6 +19,7 @@ import pyarrow as pa
 from extract import clock, database, demo_mark, gaps, pipeline, planner, registry, settings, state
 from extract.binance import Binance
 from extract.coinmetrics import CoinMetrics
+from extract.outcomes import Outcome, Report
 from extract.planner import Planned, Series
 from extract.polygon import Polygon
 from extract.progress import Progress
@@ -43,92 +44,6 @@ BATCH = 64
 SCARCE_BATCH = 10
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Outcome:
-    """What one series (or one question beside the bars) got from one source."""
-
-    name: str
-    source: str
-    purpose: str = ""
-    requests: int = 0
-    rows: int = 0
-    unchanged: int = 0
-    absent: int = 0
-    # Not served in this country, and no bars: files of the archive stand in, as far as they go.
-    is_blocked: bool = False
-    # Not all was asked, because the budget was spent.
-    is_put_off: bool = False
-    answered: list[Window] = field(default_factory=list)
-    errors: dict[Window, str] = field(default_factory=dict)
-    # What was no good and has been asked elsewhere: archive files whose window was asked over REST.
-    replaced: list[str] = field(default_factory=list)
-
-    def add(self, row: Row) -> None:
-        task, status = row.task, row.values["http_status"]
-        self.purpose = task.purpose
-        self.requests += 1
-        self.is_put_off |= row.is_put_off
-        if row.status in ("ok", "unchanged"):
-            self.answered.append(task.window)
-            # Another host, or the file's substitute, has answered what failed before.
-            self.errors.pop(task.window, None)
-            self.unchanged += row.status == "unchanged"
-            if row.status == "ok" and not task.serves:
-                self.rows += row.values["row_count"] or 0
-        elif status == 404 and task.origin == "archive":
-            self.absent += 1
-        elif status == 451 and task.endpoint != "bars":
-            self.is_blocked = True
-        elif row.is_replaced:
-            self.replaced.append(str(row.values["error"]))
-        else:
-            self.errors[task.window] = str(row.values["error"])
-
-    def __str__(self) -> str:
-        asked = _count(self.requests, "request")
-        if self.errors:
-            first = next(iter(self.errors.values()))
-            return f"{self.name}: not all of it from {self.source} ({asked}): {first}"
-        absent = f", {_count(self.absent, 'file')} not in the archive" if self.absent else ""
-        if self.is_blocked:
-            instead = f"; {_count(self.rows, 'row')} from files instead{absent}" if self.answered or self.absent else ""
-            return f"{self.name}: {self.source} does not serve it in this country (HTTP 451){instead}"
-        if not self.requests:
-            return f"{self.name}: nothing to ask {self.source}"
-        if self.requests == self.unchanged:
-            return f"{self.name}: unchanged at {self.source} ({asked})"
-        spoilt = ""
-        if self.replaced:
-            spoilt = f"; {_count(len(self.replaced), 'file')} of no use, e.g. {self.replaced[0]}"
-        return f"{self.name}: {_count(self.rows, 'row')} from {self.source} in {asked}{absent}{spoilt}"
-
-
-@dataclass
-class Report:
-    """The end of a run: exit code 0, 3 (some series failed) or 1 (all did)."""
-
-    outcomes: list[Outcome] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-    done: int = 0
-
-    @property
-    def exit_code(self) -> int:
-        if not self.failed:
-            return 0
-        return 3 if self.done else 1
-
-    def close(self, outcome: Outcome) -> None:
-        """Say what came of a series, once, at its end."""
-        self.outcomes.append(outcome)
-        if outcome.errors and not outcome.purpose:
-            log.error("%s", outcome)
-            self.failed.append(outcome.name)
-            return
-        is_odd = outcome.errors or outcome.is_blocked or outcome.replaced
-        log.log(logging.WARNING if is_odd else logging.INFO, "%s", outcome)
-        self.done += not outcome.errors
 
 
 class Run:
@@ -163,17 +78,36 @@ class Run:
                     log.warning("%s: stopped; what is loaded so far is safe", source)
                     return
                 package = tasks[position : position + size]
-                rows: list[Row] = []
-
-                def fetch(task: Task, rows: list[Row] = rows) -> Iterator[pa.Table]:
-                    for row, table in self._answers(provider, task):
-                        rows.append(row)
-                        yield table
-                    progress.answered()
-
-                pipeline.load(self._pipelines[source], package, fetch)
+                rows = self._load_package(source, package, progress)
                 progress.committed(len(package), rows)
                 yield from rows
+
+    def _load_package(self, source: str, package: Sequence[Task], progress: Progress) -> list[Row]:
+        """Ask and load some tasks as one package; returns its rows. Where the database refuses it for one of its
+        answers, each task is a package of its own."""
+        rows: list[Row] = []
+
+        def fetch(task: Task) -> Iterator[pa.Table]:
+            for row, table in self._answers(self.providers[source], task):
+                rows.append(row)
+                yield table
+            progress.answered()
+
+        try:
+            pipeline.load(self._pipelines[source], package, fetch)
+            return rows
+        except pipeline.Refused as problem:
+            # A new one throws away what this one has left behind.
+            self._pipelines[source] = pipeline.make(source)
+            if len(package) > 1:
+                line = "%s: the database refuses one of %d answers; asking for each on its own"
+                log.warning(line, source, len(package))
+                return [row for task in package for row in self._load_package(source, [task], progress)]
+            (task,) = package
+            error = f"the database refuses the answer ({problem}): report it; the next run asks again"
+            row = self._row(unasked(task, error))
+            pipeline.load(self._pipelines[source], package, partial(_fetched_before, row))
+            return [row]
 
     def _answers(self, provider: Provider, task: Task) -> Iterator[tuple[Row, pa.Table]]:
         """What comes of a task, as rows without payloads and as tables with them. A task that ends in an exception is a
@@ -375,7 +309,3 @@ def _can_go_on(run: Run, wish: Wish, planned: Planned) -> bool:
         and not planner.beyond_reach(wish.series, run.providers[name], planned.windows, run.now)
         for name in wish.sources[1:]
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

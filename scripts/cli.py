@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
-    from extract.run import Report
+    from extract.outcomes import Report
 
 # Of a library of dlt's, about a faster part that it no longer uses: two lines above what doctor, extract and run say.
 warnings.filterwarnings("ignore", message=r"sqlglot\[rs\]")

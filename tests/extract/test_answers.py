@@ -278,6 +278,23 @@ def test_what_jsonb_refuses_costs_its_own_task_only(market: Market) -> None:
     assert {row["bad_payload"] for row in rows if row["endpoint"] == "tickers"} == {"<p>\n\\ .\n\ufffd</p>"}
 
 
+def test_what_the_database_refuses_all_the_same_costs_its_own_task_only(
+    market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("extract.storable.check", lambda body: None)
+    market.assets({**AAPL, "yahoo": ""}, {**AAPL, "symbol": "MSFT", "polygon": "MSFT", "yahoo": ""})
+    market.simulator.add_fault(**edit("polygon", '"v":[0-9.]+', '"v":1e-20000'), symbol="AAPL", endpoint="bars")
+    for _ in range(2):
+        output = market.run("extract", "--start", "2013-02-01", "--end", "2013-02-28", expect=3)
+        assert ("the database refuses one of" in output and "MSFT 1d: 20 rows" in output) or "unchanged" in output
+    failed = market.rows("polygon", "status = 'failed'")
+    assert {row["symbol"] for row in failed} == {"AAPL"} and len(failed) == 2
+    assert failed[0]["error"].startswith("polygon bars AAPL 1d: the database refuses the answer (")
+    assert not market.query(
+        "select 1 from raw_polygon.responses where symbol = 'AAPL' and payload is not null and endpoint = 'bars'"
+    )
+
+
 def test_an_exception_that_nobody_foresaw_costs_its_own_task_only(
     market: Market, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,6 +311,22 @@ def test_an_exception_that_nobody_foresaw_costs_its_own_task_only(
     (row,) = market.rows("polygon", "status = 'failed'")
     assert row["error"].startswith("polygon bars AAPL 1d: failed unexpectedly (ZeroDivisionError: a mistake of ours)")
     assert "MSFT 1d: 20 rows" in output and "ERROR AAPL 1d" in output
+
+
+def test_a_redirect_is_not_followed(at_once: Market) -> None:
+    at_once.simulator.add_fault(kind="status", status=302, provider="polygon")
+    at_once.simulator.add_fault(
+        kind="headers", headers={"Location": "/polygon/v1/marketstatus/now"}, provider="polygon"
+    )
+    (fetched,) = ask(Polygon, POLYGON)
+    assert fetched.answer.http_status == 302 and "HTTP 302" in str(fetched.error)
+    assert len(at_once.asked()) == 1
+
+
+def test_a_byte_order_mark_is_no_part_of_the_answer(market: Market) -> None:
+    market.simulator.add_fault(kind="edit", provider="binance-spot", find=r"\A", body="\ufeff")
+    (fetched,) = ask(Binance, SPOT)
+    assert fetched.parsed is not None and (fetched.answer.body or b"").startswith(b"[[")
 
 
 # --- the archive ---

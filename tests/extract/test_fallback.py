@@ -118,8 +118,8 @@ def test_the_next_source_is_asked_only_for_what_failed(market: Market) -> None:
     output = market.run("extract")
     (failed,) = market.rows("binance", "status = 'failed'")
     (instead,) = market.rows("polygon", "endpoint = 'bars'")
-    assert windows([instead]) == windows([failed]) and instead["row_count"] == 312
-    assert "BTC 5m: 312 rows from polygon in 1 request" in output and not market.rows("yahoo")
+    assert windows([instead]) == windows([failed]) and instead["row_count"] == 600
+    assert "BTC 5m: 600 rows from polygon in 1 request" in output and not market.rows("yahoo")
 
 
 def test_what_the_next_source_has_answered_already_is_not_asked_again(market: Market) -> None:
