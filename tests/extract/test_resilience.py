@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -85,6 +85,47 @@ def test_a_long_retry_after_blocks_the_source_for_all_runs(market: Market, waits
     assert not later.is_available
     assert later.breaker_state == "CLOSED", "a ban is not an outage"
     assert market.query("select blocked_until > now() as yes from ops.source_budget where budget = 'binance'")[0]["yes"]
+
+
+@pytest.mark.parametrize(
+    ("banned", "longest"),
+    [
+        (Reply(429, retry_after="31536000"), timedelta(hours=12)),
+        (Reply(503, retry_after="31536000"), timedelta(hours=12)),
+        (Reply(429, retry_after="Fri, 01 Jan 2100 00:00:00 GMT"), timedelta(hours=12)),
+        (Reply(418, retry_after="31536000"), timedelta(days=3)),
+        (Reply(418, retry_after="forever"), timedelta(seconds=300)),
+    ],
+)
+def test_no_source_is_left_alone_for_longer_than_it_can_mean(
+    market: Market, waits: list[float], banned: Reply, longest: timedelta
+) -> None:
+    source = Source("binance")
+    assert "`market unblock binance` ends it" in str(source.ask(replies(banned)).error)
+    until = source.block.until
+    assert until is not None and longest - timedelta(minutes=1) < until - datetime.now(UTC) <= longest
+
+
+def test_unblock_lifts_a_block_and_closes_a_breaker(market: Market, waits: list[float]) -> None:
+    Source("yahoo").ask(replies(Reply(429, retry_after="3600")))
+    market.execute("update ops.circuit_breaker set state = 'open', failures = 3, opened_at = now()")
+    assert not Source("yahoo").is_available
+    said = market.run("unblock", "yahoo")
+    assert "yahoo: may be asked again" in said and "yahoo: its circuit breaker is closed" in said
+    later = Source("yahoo")
+    assert later.is_available and later.breaker_state == "CLOSED"
+    assert later.ask(replies(Reply(200))).is_success
+    assert "nothing kept it from being asked" in market.run("unblock", "yahoo")
+    assert "unknown source 'nasdaq'; known are polygon, binance" in market.run("unblock", "nasdaq", expect=78)
+
+
+def test_an_exception_that_is_none_of_the_networks_is_an_error_on_record(waits: list[float]) -> None:
+    source = Source("yahoo")
+    send = replies(KeyError("consent"))
+    for _ in range(4):
+        answer = source.ask(send)
+        assert not answer.is_success and "failed unexpectedly (KeyError: 'consent')" in str(answer.error)
+    assert send.calls == 4 and not waits and source.breaker_state == "CLOSED"
 
 
 def test_a_request_between_two_tries_does_not_break_a_ban(waits: list[float]) -> None:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import html
+import json
+import re
 import subprocess
 import sys
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 import psycopg
 import pytest
 from psycopg.errors import InsufficientPrivilege
 
 from extract import registry
+from extract.bodies import Received
+from extract.http import Source
+from extract.redaction import redact
+from extract.responses import Answer, Parsed, Task, make_row
 from scripts.postgres import Server
 from tests.extract.conftest import AAPL, BTC, Market, environment, forget
 
@@ -107,6 +116,60 @@ def test_no_secret_in_output_tables_files_or_process_list(market: Market) -> Non
     for name, text in {"output": output, "tables": rows, "files": files, "process list": "\n".join(listed)}.items():
         assert CANARY not in text, name
         assert password not in text, name
+
+
+KEY = "Zq7/kP+w9 xB=3&vN%t5Lr2#"
+
+
+@pytest.fixture
+def with_key(market: Market) -> Market:
+    market.set(POLYGON_API_KEY=KEY)
+    return market
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        KEY,
+        quote(KEY, safe=""),
+        re.sub("%..", lambda code: code[0].lower(), quote(KEY, safe="")),
+        quote_plus(KEY),
+        json.dumps(KEY),
+        html.escape(KEY),
+        KEY[:12] + "...",
+        "..." + KEY[9:],
+        "x" * 280 + KEY,
+    ],
+)
+def test_a_key_that_a_source_sends_back_is_taken_out(with_key: Market, echo: str) -> None:
+    """Whole, encoded, in part, and where the text is cut amid it."""
+    task = Task("polygon", "bars", datetime(2013, 1, 1, tzinfo=UTC), datetime(2013, 2, 1, tzinfo=UTC), "AAPL")
+    said = f"unknown key {echo}"
+    moment = task.start
+    refused = Source("polygon").ask(lambda: Received(403, said.encode(), {}))
+    quarantined = Answer(moment, moment, "CLOSED", (b"x" * 99_980 + said.encode()), 200)
+    for answer in (refused, quarantined):
+        row = make_row("run", task, answer, None, None, answer.error or said).values
+        for text in (row["error"], row["bad_payload"] or ""):
+            assert "***" in text or not text
+            assert not any(piece in text for form in (KEY, quote(KEY, safe="")) for piece in pieces(form))
+
+
+def pieces(key: str) -> list[str]:
+    return [key[i : i + 8] for i in range(len(key) - 8)]
+
+
+def test_a_key_in_a_good_answer_is_not_stored(with_key: Market) -> None:
+    moment = datetime(2013, 1, 1, tzinfo=UTC)
+    body = f'{{"next_url":"https://x/?apiKey={quote(KEY, safe="")}","echo":"{KEY}"}}'.encode()
+    answer = Answer(moment, moment, "CLOSED", body, 200)
+    row = make_row("run", Task("polygon", "bars", moment, moment), answer, Parsed(1, "sha"), None, None).values
+    assert row["payload"] == '{"next_url":"https://x/?apiKey=***","echo":"***"}'
+
+
+def test_words_are_no_pieces_of_keys(with_key: Market) -> None:
+    with_key.set(PGPASSWORD="password1", POLYGON_API_KEY="short")
+    assert redact("the password is 8 characters long") == "the password is 8 characters long"
 
 
 def tables(market: Market) -> list[str]:
