@@ -150,8 +150,8 @@ def test_a_key_that_a_source_sends_back_is_taken_out(with_key: Market, echo: str
     quarantined = Answer(moment, moment, "CLOSED", (b"x" * 99_980 + said.encode()), 200)
     for answer in (refused, quarantined):
         row = make_row("run", task, answer, None, None, answer.error or said).values
+        assert "***" in row["error"]
         for text in (row["error"], row["bad_payload"] or ""):
-            assert "***" in text or not text
             assert not any(piece in text for form in (KEY, quote(KEY, safe="")) for piece in pieces(form))
 
 
