@@ -265,7 +265,7 @@ def unblock(
         from extract import database
         from extract.unblock import unblock
 
-        database.create_ops_tables()
+        database.migrate()
         typer.echo("\n".join(unblock(source)) or f"{source}: nothing kept it from being asked")
 
 
