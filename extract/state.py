@@ -18,7 +18,12 @@ _FILES_DUE = """
 select endpoint, symbol, timeframe, provider_symbol, window_start, window_end
 from {schema}.responses
 where
-    origin = 'archive' and status in ('ok', 'unchanged')
+    origin = 'archive'
+    and (
+        status in ('ok', 'unchanged')
+        -- A spoilt file, for which REST has stood in.
+        or status in ('failed', 'quarantined') and http_status is distinct from 404
+    )
     and window_end > %(now)s - %(reach)s and symbol = any(%(symbols)s)
     and _dlt_load_id in (select load_id from {schema}._dlt_loads where status = 0)
 group by endpoint, symbol, timeframe, provider_symbol, window_start, window_end
@@ -145,7 +150,7 @@ class LoadedFile:
 
 
 def files_due(source: str, symbols: Sequence[str], now: datetime, reach: timedelta, limit: int) -> list[LoadedFile]:
-    """The files of the last `reach` that should be looked at again, the longest unseen first."""
+    """The files of the last `reach` that should be looked at again, loaded or spoilt, the longest unseen first."""
     statement = sql.SQL(_FILES_DUE).format(schema=sql.Identifier(f"raw_{source}"))
     values = {"now": now, "reach": reach, "symbols": list(symbols), "limit": limit}
     with database.pool().connection() as connection:

@@ -377,6 +377,11 @@ def test_a_spoilt_file_is_a_warning_and_fails_no_run(market: Market) -> None:
     assert "all" in output.splitlines()[-1]
     market.at("2013-03-02T02:05:00Z")
     assert "failed" not in market.run("extract").splitlines()[-1]
+    market.simulator.clear_faults()
+    market.at("2013-03-07T02:00:00Z")
+    market.run("extract")
+    again = "origin = 'archive' and endpoint = 'bars' and status = 'ok' and window_start = '2013-02-27 00:00Z'"
+    assert [row["row_count"] for row in market.rows("binance", again)] == [288], "a good file is taken when it comes"
 
 
 def test_an_archive_that_is_down_leaves_the_api_alone(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:

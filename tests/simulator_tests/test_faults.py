@@ -67,6 +67,23 @@ def test_bodies_can_be_html_cut_or_anything(own: Web) -> None:
     assert own.get(BARS).content == whole
 
 
+def test_bodies_can_be_edited_shortened_or_huge_and_headers_added(own: Web) -> None:
+    own.simulator.add_fault(kind="edit", provider="polygon", find='"ticker":"(I)BM"', body='"ticker":"\\1BN"', count=1)
+    assert own.json(BARS)["ticker"] == "IBN"
+    own.simulator.add_fault(kind="short", provider="polygon", rows=2, count=1)
+    assert (own.json(BARS)["resultsCount"], len(own.json(BARS)["results"])) == (2, 5)
+    own.simulator.add_fault(kind="short", provider="binance-spot", rows=2, count=1)
+    assert len(opens(own)) == 2 and len(opens(own)) == 6
+    own.simulator.add_fault(kind="headers", provider="binance-spot", headers={"Retry-After": "soon"}, count=1)
+    assert own.get(KLINES).headers["Retry-After"] == "soon"
+    for is_packed in (False, True):
+        own.simulator.add_fault(kind="large", provider="polygon", size=1_000_000, is_packed=is_packed, count=1)
+        assert own.get(BARS).content == b" " * 1_000_000
+    own.simulator.add_fault(kind="edit", provider="polygon", find="(?s).+", body="{}", count=1)
+    own.simulator.add_fault(kind="drip", provider="polygon", seconds=0.01, count=1)
+    assert own.get(BARS).content == b"{}"
+
+
 def test_connections_can_hang_or_break(own: Web) -> None:
     own.simulator.add_fault(kind="disconnect", provider="polygon", count=1)
     with pytest.raises(requests.ConnectionError):
