@@ -323,19 +323,36 @@ def roles() -> None:
 @app.command()
 def correct(
     symbol: Annotated[str, typer.Argument(help="our symbol, e.g. AAPL")],
-    timeframe: Annotated[str, typer.Argument(help="e.g. 1d")],
-    timestamp: Annotated[str, typer.Argument(help="open of the bar, UTC, e.g. 2024-01-31T14:30; days: 2024-01-31")],
-    values: Annotated[list[str] | None, typer.Argument(help="e.g. close=101.5 volume=12000, as traded")] = None,
+    timeframe: Annotated[str, typer.Argument(help="e.g. 1d; or split, dividend")],
+    timestamp: Annotated[
+        str, typer.Argument(help="open of the bar, UTC, e.g. 2024-01-31T14:30; days: 2024-01-31; or the ex-date")
+    ],
+    values: Annotated[
+        list[str] | None, typer.Argument(help="e.g. close=101.5 volume=12000, as traded; split 4:1; dividend 0.25")
+    ] = None,
     reason: Annotated[str, typer.Option("--reason", help="why; kept beside the correction")] = "",
     by: Annotated[str | None, typer.Option("--by", help="who; your login by default")] = None,
     asset_class: Annotated[str | None, typer.Option("--asset-class", help="where a symbol is several assets")] = None,
-    withdraw: Annotated[bool, typer.Option("--withdraw", help="take the bar's correction back")] = False,
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="take the correction back")] = False,
+    strike: Annotated[bool, typer.Option("--strike", help="there is no such split or dividend")] = False,
 ) -> None:
-    """Correct a bar by hand: it outranks all sources until it is withdrawn. Takes effect with the next build."""
+    """Correct a bar, split or dividend by hand: it outranks all sources until it is withdrawn. Takes effect with the next
+    build."""
     with _reporting():
         from extract.settings import ConfigurationError
-        from scripts import manual_corrections
+        from scripts import manual_actions, manual_corrections
 
+        if timeframe in manual_actions.KINDS:
+            if strike and withdraw:
+                raise ConfigurationError("either --strike or --withdraw")
+            change: manual_actions.Change = "strike" if strike else "withdraw" if withdraw else "set"
+            told = manual_actions.correct(symbol, timeframe, timestamp, values or [], change, reason, by, asset_class)
+            typer.echo(f"{told}\nrecorded; the next build (make build) works it in")
+            return
+        if strike:
+            raise ConfigurationError(
+                "--strike is for splits and dividends; a bar's correction is taken back: --withdraw"
+            )
         if withdraw and values:
             raise ConfigurationError("--withdraw takes no values: it takes the whole correction of the bar back")
         if withdraw:

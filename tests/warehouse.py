@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Protocol
@@ -169,9 +169,13 @@ class Warehouse:
         *answers: Answer,
         load_id: str | None = None,
         uncommitted: bool = False,
+        knows_later_splits: bool = True,
     ) -> str:
-        """Write the answers as one dlt load and return its id. Uncommitted: without its line in `_dlt_loads`."""
+        """Write the answers as one dlt load and return its id. Uncommitted: without its line in `_dlt_loads`.
+        knows_later_splits: Yahoo was asked for the events after old windows of bars, as extract does."""
         self._loads += 1
+        if provider == "yahoo" and knows_later_splits:
+            answers = (*answers, *filter(None, map(self._events_after, answers)))
         load_id = load_id or f"{1_700_000_000 + self._loads}.{self._loads:06d}"
         with psycopg.connect(self.database.dsn) as connection:
             with connection.cursor() as cursor:
@@ -223,6 +227,19 @@ class Warehouse:
                 ),
             )  # fmt: skip
 
+    def correct_split(self, symbol: str, ex_date: date, change: str, split: tuple[int, int] | None = None) -> None:
+        """Record a split set, struck or given back by hand, as `market correct` does, without its checks."""
+        self._loads += 1
+        with psycopg.connect(self.database.dsn) as connection:
+            connection.execute(
+                "insert into ops.manual_actions (symbol, asset_class, kind, ex_date, change, split_to, split_from,"
+                " reason, corrected_by, corrected_at, recorded_at) values (%s, %s, 'split', %s, %s, %s, %s, 'seen',"
+                " 'a tester', %s, timestamptz '2000-01-01 00:00:00+00' + %s * interval '1 second')",
+                (
+                    symbol, self._asset_class[symbol], ex_date, change, *(split or (None, None)), self.now, self._loads,
+                ),
+            )  # fmt: skip
+
     def _row(self, answer: Answer) -> tuple[Any, ...]:
         fetched_at = answer.fetched_at or self.now
         text = None if answer.payload is None else payloads.to_json(answer.payload)
@@ -248,6 +265,16 @@ class Warehouse:
             **answer.values,
         }
         return tuple(values.get(column) for column in RAW_COLUMNS)
+
+    def _events_after(self, answer: Answer) -> Answer | None:
+        """The answer that there are none; None where its window goes up to when it was asked."""
+        asked_at = answer.fetched_at or self.now
+        if answer.endpoint != "bars" or answer.window is None or answer.window[1] >= asked_at - timedelta(days=1):
+            return None
+        if self._asset_class.get(answer.symbol or "", "crypto") == "crypto":
+            return None
+        window = (answer.window[1], asked_at)
+        return Answer("events", answer.symbol, window=window, fetched_at=asked_at, status="unchanged", origin="chart")
 
     def load_bars(self, provider: str, symbol: str, timeframe: str, bars: Sequence[Bar], **answer: Any) -> str:
         """Load one bar answer; `bars` hold the provider's own prices, the window goes from the earliest to the latest."""

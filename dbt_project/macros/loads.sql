@@ -122,8 +122,8 @@
     {%- endif %}
 {% endmacro %}
 
-{# The bars to look at again since a load: those on which a source said something, and all bars of a series whose rules or
-   splits changed (is_reselected 1); a bar may be there more than once. #}
+{# The bars to look at again since a load: those on which a source said something, and all bars of a series whose rules,
+   splits or bases changed (is_reselected 1); a bar may be there more than once. #}
 {% macro bars_with_news(since) -%}
     (
         select series_id, opened_at, 0 as is_reselected
@@ -146,6 +146,13 @@
             inner join {{ ref('int_splits') }} as splits
                 on splits.symbol = series.symbol and splits.asset_class = series.asset_class
             where splits.changed_in_load > {{ since }}
+
+            union
+
+            -- Another basis of an answer that was worked in before.
+            select bases.series_id
+            from {{ ref('int_yahoo_bases') }} as bases
+            where bases.changed_in_load > {{ since }} and bases.load_no <= {{ since }}
         ) as changed_series on changed_series.series_id = revisions.series_id
     ) as news
 {%- endmacro %}

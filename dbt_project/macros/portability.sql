@@ -276,3 +276,15 @@
         {%- endfor %}
     ], null)
 {%- endmacro %}
+
+{# The words of a text with blanks between them, as rows of column `item`; none of NULL. #}
+{% macro words_of(text) %}{{ return(adapter.dispatch('words_of', 'market_warehouse')(text)) }}{% endmacro %}
+{% macro postgres__words_of(text) -%}
+    (select parts.part as item from unnest(string_to_array({{ text }}, ' ')) as parts (part))
+{%- endmacro %}
+
+{# The first or second part of a pair like 4:1. #}
+{% macro part_of_pair(pair, number) %}{{ return(adapter.dispatch('part_of_pair', 'market_warehouse')(pair, number)) }}{% endmacro %}
+{% macro postgres__part_of_pair(pair, number) -%}
+    split_part({{ pair }}, ':', {{ number }})
+{%- endmacro %}

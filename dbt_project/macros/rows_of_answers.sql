@@ -35,7 +35,7 @@
     from ({{ events }}) as events
 {%- endmacro %}
 
-{# Cash dividends, one row per event and answer. Yahoo adds up what is paid on one date, so its have no id. #}
+{# Cash dividends, one row per event and answer. Yahoo adds up what is paid on one date, so its have no type. #}
 {% macro dividend_rows(provider) -%}
     {%- set events, amount = (
         polygon_events('dividends', 'ex_dividend_date', ['cash_amount']), 'cash_amount'
@@ -43,10 +43,11 @@
     select
         source, symbol, asset_class, ticker, ex_date,
         {% if provider == 'polygon' -%}
-        coalesce({{ json_text('payload_row', 'id') }}, cast(position as text)) as dividend_id,
+        concat_ws(' ', {{ json_text('payload_row', 'dividend_type') }}, {{ json_text('payload_row', 'frequency') }})
+            as dividend_type,
         {{ json_text('payload_row', 'currency') }} as currency,
         {%- else -%}
-        cast(null as text) as dividend_id,
+        '' as dividend_type,
         currency,
         {%- endif %}
         {{ amount }} as amount, timeframe, window_start, fetched_at, load_id, payload_row,
@@ -92,7 +93,7 @@
     where answers.endpoint = '{{ endpoint }}' and answers.status = 'ok'
 {%- endmacro %}
 
-{# Events are told in charts, beside the bars; `kind` is the chart's word for them, `numbers` are the members to read. #}
+{# Events are told in charts, beside the bars or (endpoint `events`) asked for alone; `kind` is the chart's word for them, `numbers` are the members to read. #}
 {% macro yahoo_events(kind, numbers) -%}
     select
         'yahoo' as source,
@@ -128,7 +129,7 @@
             {{ json_integer('rows.item', 'date') }} as stamp
         {{ compute_once() }}
     ) as events
-    where answers.endpoint in ('bars', '{{ kind }}') and answers.status = 'ok'
+    where answers.endpoint in ('bars', 'events') and answers.status = 'ok'
 {%- endmacro %}
 
 {# Settled funding rates. fundingTime jitters by up to 47 ms after the settlement: floored to the second. The REST answer

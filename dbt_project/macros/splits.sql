@@ -4,11 +4,17 @@
 {%- endmacro %}
 
 {# A source's price as traded: Yahoo's adjustment for later splits undone, and for stocks the single-precision noise of
-   its numbers rounded away. NULL where that fits no price: the bar fails the check for it. #}
+   its numbers (6e-8 of them at most) rounded away, but none of the digits before it: a share may cost 0.0000123. NULL
+   where that fits no price: the bar fails the check for it. #}
 {% macro as_traded_price(price) -%}
     case
         when (adjustment > 1 or abs({{ price }}) > 999999999) and abs({{ price }}) * adjustment >= 999999999.99995 then null
-        when source = 'yahoo' and asset_class <> 'crypto' then round({{ price }} * adjustment, 4)
+        when source = 'yahoo' and asset_class <> 'crypto' then round({{ price }} * adjustment, case
+            {%- for least in ['80', '8', '0.8', '0.08', '0.008', '0.0008'] %}
+            when abs({{ price }}) * adjustment >= {{ least }} then {{ 3 + loop.index }}
+            {%- endfor %}
+            else 10
+        end)
         when adjustment = 1 then {{ price }}
         else {{ price }} * adjustment
     end

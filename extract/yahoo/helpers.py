@@ -54,3 +54,11 @@ def chart(body: bytes, task: Task, interval: str) -> Parsed:
 def stamps(timestamps: list[Any]) -> list[int]:
     """The bars' times in milliseconds; Yahoo's are seconds, and have come as text."""
     return [second * 1000 for second in questions.times_of(timestamps)]
+
+
+def events(body: bytes, task: Task, interval: str) -> Parsed:
+    """The splits and dividends of a chart answer; its bars are of no interest. Raises as `chart` does."""
+    bars = chart(body, task, interval)
+    told = orjson.loads(body)["chart"]["result"][0].get("events")
+    rows = sum(len(kind) for kind in told.values() if isinstance(kind, dict)) if isinstance(told, dict) else 0
+    return Parsed(rows, sha256(orjson.dumps(told)), first_at=bars.first_at, last_at=bars.last_at)

@@ -136,7 +136,7 @@ class History:
         fetched_at = fetched_at or self.now
         extra: dict[str, object] = {}
         if provider == "yahoo":
-            said = [self._as_yahoo_says(symbol, bar, fetched_at) for bar in said]
+            said = [self._as_yahoo_says(symbol, timeframe, bar, fetched_at) for bar in said]
             events = {
                 day: ratio
                 for day, ratio in self.splits.get(symbol, {}).items()
@@ -146,11 +146,17 @@ class History:
             extra = {"splits": events, "time_zone": zone}
         return bar_answer(provider, symbol, timeframe, said, window=(first, last), fetched_at=fetched_at, **extra)
 
-    def _as_yahoo_says(self, symbol: str, bar: Bar, fetched_at: datetime) -> Bar:
-        """In single precision, adjusted for every split up to the answer."""
+    def _as_yahoo_says(self, symbol: str, timeframe: str, bar: Bar, fetched_at: datetime) -> Bar:
+        """In single precision, adjusted for the splits up to the answer: some a day early or late, hours now and then never."""
         factor = Decimal(1)
         for day, (new, old) in self.splits.get(symbol, {}).items():
-            if bar.timestamp.astimezone(time_zone(self.calendar(symbol))).date() < day <= fetched_at.date():
+            adjusted_on = day + timedelta(days=day.toordinal() % 4 - 1)
+            if timeframe == "1h" and day.toordinal() % 3 == 0:
+                continue
+            if (
+                bar.timestamp.astimezone(time_zone(self.calendar(symbol))).date() < day
+                and adjusted_on <= fetched_at.date()
+            ):
                 factor = factor * new / old
 
         def single(price: Decimal) -> Decimal:
@@ -451,12 +457,28 @@ class History:
         self._tell_splits(symbol)
         self._say(f"{symbol} split of {ex_date} {f'moved to {moved_to}' if moved_to else 'retracted'}")
 
+    def split_by_hand(self) -> None:
+        """A split is set, struck or given back to the sources: one that is told, or one that nobody knows."""
+        stocks = [symbol for symbol in self._present() if self.asset_class(symbol) == "stock"]
+        if not stocks:
+            return
+        symbol, change = self.random.choice(stocks), self.random.choice(["set", "strike", "withdraw"])
+        ex_date = self.random.choice([*sorted(self.splits.get(symbol, {})), self.now.date() - timedelta(days=10)])
+        for warehouse in self.warehouses:
+            warehouse.correct_split(symbol, ex_date, change, (5, 1) if change == "set" else None)
+        self._say(f"{symbol} split of {ex_date}: {change} by hand")
+
     def _tell_splits(self, symbol: str) -> None:
         """Polygon's and Yahoo's answers with all splits of a symbol; sometimes only one of the two is asked."""
         asked = self.random.choice(["both", "both", "polygon", "yahoo"])
         if asked != "yahoo":
             window = (datetime(1970, 1, 1, tzinfo=UTC), self.now + timedelta(days=30))
-            self.load("polygon", Answer("splits", symbol, payloads.polygon_splits(self.splits[symbol]), window=window))
+            payload = payloads.polygon_splits(self.splits[symbol])
+            if self.random.random() < 0.2:
+                # Told twice, once the wrong way round.
+                inverse = {day: (old, new) for day, (new, old) in self.splits[symbol].items()}
+                payload = {**payload, "results": [*payload["results"], *payloads.polygon_splits(inverse)["results"]]}
+            self.load("polygon", Answer("splits", symbol, payload, window=window))
         for series in [s for s in self.bars if s[:2] == ("yahoo", symbol)]:
             if asked != "polygon":
                 self.load("yahoo", self.answer(series, min(self.bars[series]), self.now))
@@ -554,8 +576,8 @@ class History:
         actions: list[tuple[Callable[[], None], int]] = [
             (self.append, 6), (self.amend, 3), (self.spoil, 2), (self.withdraw, 2), (self.repeat, 1),
             (self.arrive_late, 2), (self.out_of_order, 2), (self.backfill, 2), (self.change_registry, 2),
-            (self.list_new, 1), (self.split, 2), (self.retract_split, 2), (self.samples, 4), (self.commit, 1),
-            (self.correct, 2), (self.whole_market, 1), (self.change_sessions, 1), (self.change_setting, 1),
+            (self.list_new, 1), (self.split, 2), (self.retract_split, 2), (self.split_by_hand, 1), (self.samples, 4),
+            (self.commit, 1), (self.correct, 2), (self.whole_market, 1), (self.change_sessions, 1), (self.change_setting, 1),
         ]  # fmt: skip
         names, weights = zip(*actions, strict=True)
         wanted = before + self.random.choice([1, 2, 4])

@@ -8,7 +8,8 @@ select
     *,
     case
         when is_withdrawn then null
-        when has_split_inside then concat_ws('; ', 'split inside', {{ failed_bar_checks() }})
+        when has_split_inside or basis_problem is not null
+            then concat_ws('; ', basis_problem, case when has_split_inside then 'split inside' end, {{ failed_bar_checks() }})
         else {{ failed_bar_checks() }}
     end as failed_checks
 from (
@@ -26,7 +27,7 @@ from (
         is_withdrawn,
         split_factor,
         has_split_inside,
-        -- US stocks trade in steps of 0.0001 at the finest; Yahoo's single-precision noise ends before that.
+        basis_problem,
         {{ as_traded_price('open') }} as open,
         {{ as_traded_price('high') }} as high,
         {{ as_traded_price('low') }} as low,
@@ -55,17 +56,14 @@ from (
             cast(coalesce(factors.split_factor, 1) as numeric(38, 24)) as split_factor,
             -- A week as traded that holds an ex-date has prices in two bases.
             series.step_minutes = 10080
-            and revisions.source <> 'yahoo'
+            and bases.is_adjusted_next is not true
             and coalesce(
                 factors.next_first_session <= {{ local_date("slots.closes_at - interval '1 second'", 'series.time_zone') }},
                 false
             ) as has_split_inside,
-            -- Yahoo adjusts for every split up to its answer: undone by the splits between the session and the answer.
-            case
-                when revisions.source = 'yahoo'
-                    then coalesce(answered.split_factor, 1) / coalesce(factors.split_factor, 1)
-                else 1
-            end as adjustment
+            -- What a Yahoo answer is divided by, as it shows itself.
+            coalesce(bases.adjustment, 1) as adjustment,
+            bases.basis_problem
         from {{ ref('int_bar_revisions') }} as revisions
         inner join {{ ref('int_series') }} as series on series.series_id = revisions.series_id
         inner join {{ ref('int_slots') }} as slots
@@ -90,13 +88,14 @@ from (
                 and factors.asset_class = series.asset_class
                 and factors.first_session <= slots.slot_date
                 and factors.next_first_session > slots.slot_date
-        left join {{ ref('int_split_factors') }} as answered
+        left join {{ ref('int_yahoo_bases') }} as bases
             on
-                answered.symbol = series.symbol
-                and answered.asset_class = series.asset_class
-                and answered.first_session <= {{ local_date('revisions.fetched_at', 'series.time_zone') }}
-                and answered.next_first_session > {{ local_date('revisions.fetched_at', 'series.time_zone') }}
-                and revisions.source = 'yahoo'
+                revisions.source = 'yahoo'
+                and bases.series_id = revisions.series_id
+                and bases.load_no = revisions.load_no
+                and bases.fetched_at = revisions.fetched_at
+                and bases.first_session <= slots.slot_date
+                and bases.next_first_session > slots.slot_date
         where
             (revisions.source = 'manual' or {{ place_in_list('revisions.source', 'series.sources_in_order') }} is not null)
             and {{ is_listed_on('slots.slot_date', last_day_of_slot('slots.slot_date')) }}

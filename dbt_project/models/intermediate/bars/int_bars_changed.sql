@@ -6,6 +6,7 @@
 -- depends_on: {{ ref('int_bar_revisions') }}
 -- depends_on: {{ ref('int_series_rules') }}
 -- depends_on: {{ ref('int_splits') }}
+-- depends_on: {{ ref('int_yahoo_bases') }}
 -- depends_on: {{ ref('int_series') }}
 -- The bars that int_bars_selected has to look at again: those on which a source said something, and all bars of a
 -- series whose rules or splits changed. Empty when it is built anew: then it looks at all.

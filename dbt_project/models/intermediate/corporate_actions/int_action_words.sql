@@ -8,7 +8,8 @@
 }}
 -- The log of what each source said on splits and dividends: one row per ticker and ex-date, and another one each time the
 -- source said something else. An event that a later answer about its days does not tell any more is withdrawn (retracted,
--- or moved to another ex-date): that is a word too. Only the answers of new loads are opened.
+-- or moved to another ex-date): that is a word too. Rows of one answer that contradict each other on one event have no
+-- value: what they say stands in `alternatives`. Only the answers of new loads are opened.
 with
 
 loads as (
@@ -20,13 +21,13 @@ loads as (
 events as (
     {% for provider in ['polygon', 'yahoo'] -%}
     select distinct
-        source, 'split' as kind, ticker, ex_date, cast(null as text) as dividend_id, split_to, split_from,
+        source, 'split' as kind, ticker, ex_date, '' as dividend_type, split_to, split_from,
         cast(null as numeric) as amount, cast(null as text) as currency, timeframe, window_start, fetched_at, load_id
     from {{ ref('stg_' ~ provider ~ '__splits') }}
     where split_to > 0 and split_from > 0 and {{ is_new_load('int_action_words', 'load_id') }}
     union all
     select distinct
-        source, 'dividend', ticker, ex_date, dividend_id, cast(null as numeric), cast(null as numeric),
+        source, 'dividend', ticker, ex_date, dividend_type, cast(null as numeric), cast(null as numeric),
         amount, currency, timeframe, window_start, fetched_at, load_id
     from {{ ref('stg_' ~ provider ~ '__dividends') }}
     where amount > 0 and {{ is_new_load('int_action_words', 'load_id') }}
@@ -34,26 +35,54 @@ events as (
     {% endfor %}
 ),
 
+-- What a company pays on one date may be several dividends of different types (a regular and a special one). Of one type
+-- there is one amount, and of a split one ratio.
+by_type as (
+    select
+        source,
+        kind,
+        ticker,
+        ex_date,
+        load_id,
+        fetched_at,
+        window_start,
+        coalesce(timeframe, '') as timeframe,
+        min(split_to) as split_to,
+        min(split_from) as split_from,
+        min(amount) as amount,
+        max(currency) as currency,
+        case when count(distinct coalesce(amount, round(split_to / split_from, 12))) > 1 then 1 else 0 end as is_contradictory,
+        string_agg(
+            distinct coalesce(cast(amount as text), cast(split_to as text) || ':' || cast(split_from as text)), ' '
+        ) as values_told
+    from events
+    where ticker is not null and ex_date is not null
+    group by
+        source, kind, ticker, ex_date, dividend_type, load_id, fetched_at, window_start, coalesce(timeframe, '')
+),
+
 said as (
     select
-        events.source,
-        events.kind,
-        events.ticker,
-        events.ex_date,
+        by_type.source,
+        by_type.kind,
+        by_type.ticker,
+        by_type.ex_date,
         loads.load_no,
-        events.fetched_at,
-        events.window_start,
-        coalesce(events.timeframe, '') as timeframe,
-        max(events.split_to) as split_to,
-        max(events.split_from) as split_from,
-        sum(events.amount) as amount,
-        max(events.currency) as currency
-    from events
-    inner join loads on loads.provider = events.source and loads.load_id = events.load_id
-    where events.ticker is not null and events.ex_date is not null
+        by_type.fetched_at,
+        by_type.window_start,
+        by_type.timeframe,
+        case when max(by_type.is_contradictory) = 0 then max(by_type.split_to) end as split_to,
+        case when max(by_type.is_contradictory) = 0 then max(by_type.split_from) end as split_from,
+        case when max(by_type.is_contradictory) = 0 then sum(by_type.amount) end as amount,
+        max(by_type.currency) as currency,
+        case
+            when max(by_type.is_contradictory) = 1 then string_agg(by_type.values_told, ' ' order by by_type.values_told)
+        end as alternatives
+    from by_type
+    inner join loads on loads.provider = by_type.source and loads.load_id = by_type.load_id
     group by
-        events.source, events.kind, events.ticker, events.ex_date, loads.load_no, events.fetched_at,
-        events.window_start, events.timeframe
+        by_type.source, by_type.kind, by_type.ticker, by_type.ex_date, loads.load_no, by_type.fetched_at,
+        by_type.window_start, by_type.timeframe
 ),
 
 answers as (
@@ -115,12 +144,12 @@ withdrawn as (
 words as (
     select
         source, kind, ticker, ex_date, load_no, fetched_at, window_start, timeframe, false as is_withdrawn,
-        split_to, split_from, amount, currency, cast(null as integer) as known_word_no
+        split_to, split_from, amount, currency, alternatives, cast(null as integer) as known_word_no
     from said
     union all
     select
         source, kind, ticker, ex_date, load_no, fetched_at, window_start, timeframe, true,
-        null, null, null, null, null
+        null, null, null, null, null, null
     from withdrawn
     {% if is_incremental() -%}
     union all
@@ -128,7 +157,7 @@ words as (
     select
         known.source, known.kind, known.ticker, known.ex_date, known.load_no, known.fetched_at, known.window_start,
         known.timeframe, known.is_withdrawn, known.split_to, known.split_from, known.amount, known.currency,
-        known.word_no
+        known.alternatives, known.word_no
     from {{ this }} as known
     where
         not exists (
@@ -155,6 +184,7 @@ compared as (
             and lag(split_from) over in_order is not distinct from split_from
             and lag(amount) over in_order is not distinct from amount
             and lag(currency) over in_order is not distinct from currency
+            and lag(alternatives) over in_order is not distinct from alternatives
         ) as differs_from_previous
     from words
     window
@@ -185,7 +215,8 @@ final as (
         split_to,
         split_from,
         amount,
-        currency
+        currency,
+        alternatives
     from compared
     -- Nobody withdraws what was never said.
     where known_word_no is null and case when is_first then not is_withdrawn else differs_from_previous end

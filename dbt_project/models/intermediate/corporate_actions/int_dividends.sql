@@ -1,7 +1,8 @@
 {{ config(materialized='table_in_place', post_hook=['{{ analyze() }}']) }}
--- What each source tells of each cash dividend, per share as traded on its ex-date: Yahoo adjusts its amounts for every
--- split up to its answer, undone here. One of them is used: that of the first source in the asset's order; what another
--- one dates a few days off and tells alike is the same dividend.
+-- What each source tells of each cash dividend, per share as traded on its ex-date: Yahoo divides its amounts like its
+-- prices, by the later splits up to its answer, undone here. One of them is used: what was set by hand, or that of the
+-- first source in the asset's order; what another one dates a few days off and tells alike is the same dividend. Of amounts of one source that
+-- contradict each other, the one that another source tells is meant, or none. 0 was struck by hand.
 with
 
 factors as (
@@ -31,10 +32,19 @@ told as (
         told.source,
         told.currency,
         told.fetched_at,
-        coalesce({{ place_in_list('told.source', 'assets.sources_in_order') }}, 1000) as source_place,
+        told.alternatives,
+        coalesce(
+            case when told.source = 'manual' then 0 end,
+            {{ place_in_list('told.source', 'assets.sources_in_order') }},
+            1000
+        ) as source_place,
         case
             when told.source = 'yahoo'
-                then round(told.amount * coalesce(answered.split_factor, 1) / coalesce(on_ex_date.split_factor, 1), 6)
+                then round(told.amount * case
+                    -- As the prices of the chart that told it.
+                    when told.timeframe <> '' then coalesce(bases.adjustment, 1)
+                    else coalesce(answered.split_factor, 1) / coalesce(on_ex_date.split_factor, 1)
+                end, 6)
             else told.amount
         end as amount
     from {{ ref('int_actions_told') }} as told
@@ -51,7 +61,44 @@ told as (
             and answered.asset_class = told.asset_class
             and answered.first_session <= {{ local_date('told.fetched_at', 'assets.time_zone') }}
             and answered.next_first_session > {{ local_date('told.fetched_at', 'assets.time_zone') }}
+    left join {{ ref('int_series') }} as series
+        on
+            series.symbol = told.symbol
+            and series.asset_class = told.asset_class
+            and series.timeframe = told.timeframe
+    left join {{ ref('int_yahoo_bases') }} as bases
+        on
+            bases.series_id = series.series_id
+            and bases.load_no = told.load_no
+            and bases.fetched_at = told.fetched_at
+            and bases.first_session <= told.ex_date
+            and bases.next_first_session > told.ex_date
     where told.kind = 'dividend' and not told.is_withdrawn
+),
+
+-- What contradicts itself, as far as another source decides it.
+settled as (
+    select
+        told.symbol,
+        told.asset_class,
+        told.ex_date,
+        told.source,
+        told.currency,
+        told.fetched_at,
+        told.source_place,
+        coalesce(told.amount, meant.amount) as amount
+    from told
+    left join lateral (
+        select min(cast(items.item as numeric)) as amount
+        from {{ words_of('told.alternatives') }} as items
+        inner join told as another
+            on
+                another.symbol = told.symbol
+                and another.asset_class = told.asset_class
+                and another.ex_date = told.ex_date
+                and another.source <> told.source
+                and abs(another.amount - cast(items.item as numeric)) <= greatest(0.001, 0.005 * another.amount)
+    ) as meant on told.alternatives is not null
 ),
 
 judged as (
@@ -59,7 +106,7 @@ judged as (
         told.*,
         exists ( -- noqa: LT01, LT06
             select 1
-            from told as better
+            from settled as better
             where
                 better.symbol = told.symbol
                 and better.asset_class = told.asset_class
@@ -68,7 +115,8 @@ judged as (
                 and abs(better.ex_date - told.ex_date) <= {{ var('same_split_days') }}
                 and abs(better.amount - told.amount) <= greatest(0.001, 0.005 * told.amount)
         ) as is_told_elsewhere
-    from told
+    from settled as told
+    where told.amount is not null
 ),
 
 final as (
@@ -86,6 +134,7 @@ final as (
             order by case when is_told_elsewhere then 1 else 0 end, source_place asc, source asc
         ) = 1
         and not is_told_elsewhere
+        and amount > 0
         and coalesce(currency, 'USD') = 'USD' as is_used
     from judged
 )

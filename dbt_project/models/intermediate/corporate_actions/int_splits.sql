@@ -6,9 +6,10 @@
         post_hook=['{{ analyze() }}']
     )
 }}
--- One row per split: the ratio of the first source, in the asset's order, that tells it. A source may date a split some
--- days off: what lies within {{ var('same_split_days') }} days of a split that a better source tells is that same split,
--- and does not count twice. A split that no source tells any more stays as 1:1, so that readers of changes see it go.
+-- One row per split: the ratio set by hand, or that of the first source, in the asset's order, that tells it. A source may
+-- date a split some days off: what lies within {{ var('same_split_days') }} days of a split that a better source tells is
+-- that same split, and does not count twice. A split that no source tells any more stays as 1:1, so that readers of changes
+-- see it go.
 with
 
 assets as (
@@ -28,10 +29,15 @@ told as (
         told.source,
         told.split_to,
         told.split_from,
-        coalesce({{ place_in_list('told.source', 'assets.sources_in_order') }}, 1000) as source_place
+        -- What is set by hand comes before every source.
+        coalesce(
+            case when told.source = 'manual' then 0 end,
+            {{ place_in_list('told.source', 'assets.sources_in_order') }},
+            1000
+        ) as source_place
     from {{ ref('int_actions_told') }} as told
     inner join assets on assets.symbol = told.symbol and assets.asset_class = told.asset_class
-    where told.kind = 'split' and not told.is_withdrawn
+    where told.kind = 'split' and not told.is_withdrawn and told.split_to is not null
 ),
 
 ranked as (
@@ -50,6 +56,8 @@ ranked as (
             and better.asset_class = told.asset_class
             and better.source_place < told.source_place
             and better.ex_date <> told.ex_date
+            -- Struck: says nothing of other days.
+            and better.split_to <> better.split_from
             and abs(better.ex_date - told.ex_date) <= {{ var('same_split_days') }}
     )
 ),

@@ -11,6 +11,7 @@
 -- depends_on: {{ ref('int_bar_revisions') }}
 -- depends_on: {{ ref('int_series_rules') }}
 -- depends_on: {{ ref('int_splits') }}
+-- depends_on: {{ ref('int_yahoo_bases') }}
 -- The bars on which two sources agree with each other against the one that supplies the bar, and in which fields. Only
 -- bars on which three sources have a usable word can be such. Bars on which a source said something since are judged
 -- anew, and all bars of a series whose rules or splits changed. One that is outvoted no more stays, without fields.

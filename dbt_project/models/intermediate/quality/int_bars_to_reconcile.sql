@@ -8,6 +8,7 @@
 }}
 -- depends_on: {{ ref('int_series_rules') }}
 -- depends_on: {{ ref('int_splits') }}
+-- depends_on: {{ ref('int_yahoo_bases') }}
 -- depends_on: {{ ref('int_series') }}
 -- The bars of which source_reconciliation compares the words anew: those on which anything changed, if two sources, or
 -- a source and our own resampling, have something to say about them.
@@ -40,6 +41,11 @@ changed as (
     inner join {{ ref('int_splits') }} as splits
         on splits.symbol = series.symbol and splits.asset_class = series.asset_class
     where splits.changed_in_load > {{ since }}
+    union
+    select bars.series_id, bars.opened_at
+    from {{ ref('int_bars_selected') }} as bars
+    inner join {{ ref('int_yahoo_bases') }} as bases on bases.series_id = bars.series_id
+    where bases.changed_in_load > {{ since }} and bases.load_no <= {{ since }}
     {%- endif %}
 ),
 

@@ -1,5 +1,6 @@
 {{ config(materialized='view') }}
--- Splits and dividends as each source tells them, side by side: whether they agree, which one is used, and why.
+-- Splits and dividends as each source tells them, side by side, and what was set by hand: whether they agree, which one is
+-- used, and why.
 with
 
 told as (
@@ -10,8 +11,14 @@ told as (
         ex_date,
         source,
         is_withdrawn,
+        alternatives,
         round(split_to / split_from, 10) as ratio
     from {{ ref('int_actions_told') }}
+),
+
+by_hand as (
+    select * from {{ ref('stg_ops__manual_actions') }}
+    where is_latest
 ),
 
 dividends as (
@@ -27,10 +34,12 @@ events as (
         told.ex_date,
         max(case when told.source = 'polygon' then coalesce(told.ratio, dividends.amount) end) as polygon_value,
         max(case when told.source = 'yahoo' then coalesce(told.ratio, dividends.amount) end) as yahoo_value,
-        max(case when told.is_withdrawn then 0 else 1 end) = 0 as is_withdrawn,
+        max(case when told.is_withdrawn or told.source = 'manual' then 0 else 1 end) = 0 as is_withdrawn,
         max(case when told.is_withdrawn then told.source end) as withdrawn_by,
         max(case when dividends.is_told_elsewhere then 1 else 0 end) = 1 as is_dividend_of_other_date,
-        max(dividends.currency) as currency
+        max(dividends.currency) as currency,
+        max(case when told.source = 'manual' then coalesce(told.ratio, dividends.amount) end) as manual_value,
+        string_agg(told.source || ': ' || told.alternatives, '; ' order by told.source) as alternatives
     from told
     left join dividends
         on
@@ -82,8 +91,14 @@ judged as (
         used.value as used_value,
         used.close_before,
         used.dividend_factor,
+        by_hand.change,
+        by_hand.reason as manual_reason,
+        by_hand.corrected_by,
+        by_hand.corrected_at,
         case
+            when events.manual_value is not null then 'by hand'
             when events.is_withdrawn then 'withdrawn'
+            when used.source is null and events.alternatives is not null then 'contradictory'
             when used.source is null and (events.kind = 'split' or events.is_dividend_of_other_date) then 'other date'
             when events.polygon_value is null or events.yahoo_value is null then 'one source'
             when abs(events.polygon_value - events.yahoo_value) <= case events.kind
@@ -99,6 +114,12 @@ judged as (
             and used.asset_class = events.asset_class
             and used.kind = events.kind
             and used.ex_date = events.ex_date
+    left join by_hand
+        on
+            by_hand.symbol = events.symbol
+            and by_hand.asset_class = events.asset_class
+            and by_hand.kind = events.kind
+            and by_hand.ex_date = events.ex_date
 ),
 
 final as (
@@ -118,6 +139,9 @@ final as (
         cast(used_source as varchar(20)) as used_source,
         {{ fits('used_value', 24, 10) }} as used_value,
         case
+            when verdict = 'by hand'
+                then case change when 'strike' then 'struck' else 'set' end || ' by ' || corrected_by || ': ' || manual_reason
+            when verdict = 'contradictory' then 'two of one date, and nothing shows which one is right: ' || alternatives
             when verdict = 'withdrawn' then 'told once, and not any more by ' || withdrawn_by
             when verdict = 'other date' then 'a better source dates it a few days off: counted there'
             when used_source is null then 'paid in ' || currency || ', and prices are in USD'
@@ -128,7 +152,9 @@ final as (
             else used_source || ' comes first in the order of sources, the other one differs'
         end as reason,
         {{ fits('close_before', 19, 10) }} as close_before,
-        {{ fits('dividend_factor', 20, 12) }} as dividend_factor
+        {{ fits('dividend_factor', 20, 12) }} as dividend_factor,
+        cast(case when change <> 'withdraw' then corrected_by end as text) as corrected_by,
+        case when change <> 'withdraw' then corrected_at end as corrected_at
     from judged
 )
 

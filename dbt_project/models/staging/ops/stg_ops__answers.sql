@@ -23,6 +23,8 @@ answers as (
         error,
         requested_at,
         fetched_at,
+        first_row_at,
+        last_row_at,
         _dlt_load_id as load_id
     from {{ source('raw_' ~ provider, 'responses') }}
     {% if not loop.last %}union all{% endif %}

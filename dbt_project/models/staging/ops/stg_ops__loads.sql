@@ -18,6 +18,14 @@ loads as (
         cast(correction_id as text) as load_id,
         recorded_at as committed_at
     from {{ source('ops', 'manual_corrections') }}
+
+    union all
+
+    select
+        'manual' as provider,
+        'action ' || cast(action_id as text) as load_id,
+        recorded_at as committed_at
+    from {{ source('ops', 'manual_actions') }}
 )
 
 select * from loads

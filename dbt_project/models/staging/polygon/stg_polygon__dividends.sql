@@ -1,5 +1,5 @@
 -- One row per cash dividend and answer, per share as traded on its ex-date. A company may pay two on one date (a regular
--- and a special one): they are two rows.
+-- and a special one): they are two rows, of two types.
 with
 
 events as (
@@ -10,7 +10,7 @@ select
     source,
     ticker,
     ex_date,
-    dividend_id,
+    dividend_type,
     amount,
     currency,
     timeframe,

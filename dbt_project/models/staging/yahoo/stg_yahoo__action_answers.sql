@@ -14,7 +14,9 @@ answers as (
                 as time_zone
         {{ compute_once() }}
     ) as charts
-    where responses.endpoint = 'bars' and responses.status = 'ok' and responses.timeframe = '1d'
+    where
+        responses.status = 'ok'
+        and (responses.endpoint = 'events' or (responses.endpoint = 'bars' and responses.timeframe = '1d'))
 ),
 
 final as (

@@ -9,7 +9,7 @@ select
     source,
     ticker,
     ex_date,
-    dividend_id,
+    dividend_type,
     amount,
     currency,
     timeframe,

@@ -1,0 +1,566 @@
+{#- Yahoo has been seen to adjust the evening before: on a Friday for a Tuesday after a holiday. -#}
+{%- set early_days = 4 -%}
+{%- set values = ['next_first_session', 'adjustment', 'is_adjusted_next', 'basis_problem', 'unclear_ex_date'] -%}
+{{
+    config(
+        materialized='incremental',
+        unique_key=['series_id', 'load_no', 'fetched_at', 'first_session'],
+        incremental_strategy='merge',
+        indexes=[{'columns': ['series_id', 'load_no', 'fetched_at', 'first_session'], 'unique': true}],
+        post_hook=['{{ analyze() }}']
+    )
+}}
+-- What the prices of a Yahoo answer are multiplied by to be as traded, per answer and span of sessions; an answer that no
+-- split concerns has no row. Yahoo divides what lies before a split by its ratio: the evening before the ex-date, on it,
+-- days later, or (intraday) never. So each answer is judged for itself and for each split, by what it shows:
+--   1. a bar of it whose as-traded price is known (Polygon's, or Yahoo's own from days before the split): the same price
+--      is as traded, one that is off by the ratio is adjusted;
+--   2. the jump from its last bar before the split to its first one after it;
+--   3. a day or week asked for a week after the ex-date counts as adjusted, unless the jump speaks against it: Yahoo has
+--      never been seen to take that long;
+--   4. another answer that is decided and holds the same session: the same close is the same basis;
+--   5. an adjusted answer makes later ones of its series adjusted, one as traded makes earlier ones as traded.
+-- What is still undecided is held back, as is an answer on old bars while the splits between them and the day of asking
+-- are unknown, and one that moved known bars by one factor while nobody tells a split: int_bar_words makes failed checks
+-- of them.
+with
+
+series as (
+    select series_id, symbol, asset_class, timeframe, step_minutes, time_zone, active_to
+    from {{ ref('int_series') }}
+    where asset_class <> 'crypto'
+),
+
+splits as (
+    select
+        series.series_id,
+        series.symbol,
+        series.asset_class,
+        series.timeframe,
+        series.step_minutes,
+        series.time_zone,
+        splits.ex_date,
+        splits.split_to,
+        splits.split_from,
+        ln(splits.split_to / splits.split_from) as log_ratio,
+        {{ local_instant('splits.ex_date', "'00:00'", 'series.time_zone') }} as split_at,
+        -- Bars that begin before this end before the split.
+        {{ local_instant(
+            '(splits.ex_date - case when series.step_minutes = 10080 then 6 else 0 end)', "'00:00'", 'series.time_zone'
+        ) }} as whole_until
+    from {{ ref('int_splits') }} as splits
+    inner join series on series.symbol = splits.symbol and series.asset_class = splits.asset_class
+    where splits.split_to <> splits.split_from
+),
+
+-- The answers with a bar before a split, asked when Yahoo could have known of it.
+concerned as (
+    {% for are_old in ['true', 'false'] -%}
+    select
+        splits.*,
+        answers.load_no,
+        answers.fetched_at,
+        answers.first_row_at,
+        answers.last_row_at
+    from splits
+    inner join {{ ref('int_basis_answers') }} as answers
+        on
+            answers.is_of_old_bars = {{ are_old }}
+            and answers.symbol = splits.symbol
+            and answers.asset_class = splits.asset_class
+            and answers.timeframe = splits.timeframe
+            and answers.first_row_at < splits.split_at
+            {%- if are_old == 'false' %}
+            and answers.first_row_at >= splits.split_at - interval '15 days'
+            {%- endif %}
+            and answers.fetched_at >= splits.split_at - interval '{{ early_days }} days'
+    where answers.endpoint = 'bars' and answers.status = 'ok'
+    {% if not loop.last %}union all{% endif %}
+    {% endfor %}
+),
+
+pairs as (
+    select
+        series_id,
+        symbol,
+        asset_class,
+        timeframe,
+        step_minutes,
+        time_zone,
+        ex_date,
+        split_to,
+        split_from,
+        log_ratio,
+        split_at,
+        whole_until,
+        load_no,
+        fetched_at,
+        -- By whole sessions.
+        {{ local_instant(local_date('min(first_row_at)', 'time_zone'), "'00:00'", 'time_zone') }} as starts_at,
+        {{ local_instant('(' ~ local_date('max(last_row_at)', 'time_zone') ~ ' + 1)', "'00:00'", 'time_zone') }} as ends_at
+    from concerned
+    group by
+        series_id, symbol, asset_class, timeframe, step_minutes, time_zone, ex_date, split_to, split_from, log_ratio,
+        split_at, whole_until, load_no, fetched_at
+),
+
+spanned as (
+    select
+        *,
+        least(whole_until, ends_at) as before_until,
+        coalesce(sum(log_ratio) over (
+            partition by series_id, load_no, fetched_at
+            order by ex_date
+            rows between 1 following and unbounded following
+        ), 0) as later_log_ratio
+    from pairs
+),
+
+-- A bar as an answer has it: the newest revision up to it.
+seen as (
+    select
+        spanned.*,
+        before_bar.close as close_before,
+        after_bar.open as open_after,
+        after_bar.opened_at - before_bar.opened_at as between_them,
+        known_bar.log_off
+    from spanned
+    left join lateral (
+        select
+            bars.opened_at,
+            bars.close
+        from {{ ref('int_bar_revisions') }} as bars
+        where
+            bars.series_id = spanned.series_id
+            and bars.source = 'yahoo'
+            and bars.opened_at >= spanned.starts_at
+            and bars.opened_at < spanned.before_until
+            and bars.close > 0
+            and (bars.load_no < spanned.load_no or (bars.load_no = spanned.load_no and bars.fetched_at <= spanned.fetched_at))
+        order by bars.opened_at desc, bars.revision desc
+        limit 1
+    ) as before_bar on true
+    left join lateral (
+        select
+            bars.opened_at,
+            bars.open
+        from {{ ref('int_bar_revisions') }} as bars
+        where
+            bars.series_id = spanned.series_id
+            and bars.source = 'yahoo'
+            and bars.opened_at >= spanned.split_at
+            and bars.opened_at < spanned.ends_at
+            and bars.open > 0
+            and bars.open < 1000000000
+            and (bars.load_no < spanned.load_no or (bars.load_no = spanned.load_no and bars.fetched_at <= spanned.fetched_at))
+        order by bars.opened_at asc, bars.revision desc
+        limit 1
+    ) as after_bar on true
+    left join lateral (
+        -- Of the newest few the middle one: one of them may be a bad print.
+        select percentile_disc(0.5) within group (order by newest.log_off) as log_off
+        from (
+            select ln(known.close / own.close) as log_off
+            from {{ ref('int_bar_revisions') }} as known
+            cross join lateral (
+                select bars.close
+                from {{ ref('int_bar_revisions') }} as bars
+                where
+                    bars.series_id = known.series_id
+                    and bars.opened_at = known.opened_at
+                    and bars.source = 'yahoo'
+                    and bars.close > 0
+                    and (
+                        bars.load_no < spanned.load_no
+                        or (bars.load_no = spanned.load_no and bars.fetched_at <= spanned.fetched_at)
+                    )
+                order by bars.revision desc
+                limit 1
+            ) as own
+            where
+                known.series_id = spanned.series_id
+                and known.opened_at >= greatest(spanned.starts_at, spanned.before_until - interval '20 days')
+                and known.opened_at < spanned.before_until
+                and known.close > 0
+                and (
+                    known.source = 'polygon'
+                    or (
+                        known.source = 'yahoo'
+                        and known.fetched_at < spanned.split_at - interval '{{ early_days }} days'
+                    )
+                )
+            order by known.opened_at desc, known.source asc, known.revision desc
+            limit 5
+        ) as newest
+    ) as known_bar on true
+),
+
+measured as (
+    select
+        *,
+        least(0.02, 0.3 * abs(log_ratio)) as tolerance,
+        -- How far off the known price is from what it is as traded, and from what it is adjusted; later splits may be in it.
+        least(abs(log_off), abs(log_off - later_log_ratio)) as known_off_traded,
+        least(abs(log_off - log_ratio), abs(log_off - log_ratio - later_log_ratio)) as known_off_adjusted,
+        -- The move over the ex-date, if the prices before it are adjusted, and if they are as traded.
+        abs(ln(close_before / open_after)) as move_if_adjusted,
+        abs(ln(close_before / open_after) - log_ratio) as move_if_traded,
+        -- A move that a share does not make, by how long it has had for it.
+        case
+            when between_them <= interval '8 days' then 0.3
+            when between_them <= interval '35 days' then 0.6
+        end as unlikely_move
+    from seen
+),
+
+first_judged as (
+    select
+        *,
+        case
+            when known_off_traded <= tolerance and known_off_adjusted > 2 * tolerance then 'traded'
+            when known_off_adjusted <= tolerance and known_off_traded > 2 * tolerance then 'adjusted'
+            -- It is neither: the ratio is wrong, or the prices are.
+            when least(known_off_traded, known_off_adjusted) > 0.15 then 'contradicted'
+            when move_if_adjusted <= 0.5 * move_if_traded and move_if_traded >= unlikely_move then 'adjusted'
+            when move_if_traded <= 0.5 * move_if_adjusted and move_if_adjusted >= unlikely_move then 'traded'
+            when
+                step_minutes >= 1440
+                and fetched_at >= split_at + interval '7 days'
+                and coalesce(move_if_adjusted <= move_if_traded, true)
+                then 'adjusted'
+        end as verdict
+    from measured
+),
+
+decided as (
+    select * from first_judged
+    where verdict in ('traded', 'adjusted')
+),
+
+compared as (
+    select
+        first_judged.*,
+        witness.verdict as witness_verdict,
+        ln(witness_bar.close / own_bar.close) as witness_log_off
+    from first_judged
+    left join lateral (
+        select
+            decided.*,
+            least(decided.before_until, first_judged.before_until) as common_until,
+            greatest(decided.starts_at, first_judged.starts_at) as common_from
+        from decided
+        where
+            decided.symbol = first_judged.symbol
+            and decided.asset_class = first_judged.asset_class
+            and decided.ex_date = first_judged.ex_date
+            and (
+                decided.series_id = first_judged.series_id
+                or (decided.step_minutes = 1440 and first_judged.step_minutes < 1440)
+            )
+            and greatest(decided.starts_at, first_judged.starts_at) < least(decided.before_until, first_judged.before_until)
+        order by
+            case when decided.series_id = first_judged.series_id then 0 else 1 end,
+            abs({{ epoch_seconds('decided.fetched_at') }} - {{ epoch_seconds('first_judged.fetched_at') }}),
+            decided.load_no,
+            decided.fetched_at
+        limit 1
+    ) as witness on first_judged.verdict is null
+    left join lateral (
+        select
+            {{ local_date('bars.opened_at', 'first_judged.time_zone') }} as session_date,
+            bars.close
+        from {{ ref('int_bar_revisions') }} as bars
+        where
+            bars.series_id = first_judged.series_id
+            and bars.source = 'yahoo'
+            and bars.opened_at >= witness.common_from
+            and bars.opened_at < witness.common_until
+            and bars.close > 0
+            and (
+                bars.load_no < first_judged.load_no
+                or (bars.load_no = first_judged.load_no and bars.fetched_at <= first_judged.fetched_at)
+            )
+        order by bars.opened_at desc, bars.revision desc
+        limit 1
+    ) as own_bar on true
+    left join lateral (
+        select
+            {{ local_date('bars.opened_at', 'first_judged.time_zone') }} as session_date,
+            bars.close
+        from {{ ref('int_bar_revisions') }} as bars
+        where
+            bars.series_id = witness.series_id
+            and bars.source = 'yahoo'
+            and bars.opened_at >= witness.common_from
+            and bars.opened_at < witness.common_until
+            and bars.close > 0
+            and (
+                bars.load_no < witness.load_no
+                or (bars.load_no = witness.load_no and bars.fetched_at <= witness.fetched_at)
+            )
+        order by bars.opened_at desc, bars.revision desc
+        limit 1
+    ) as witness_bar on witness_bar.session_date = own_bar.session_date
+),
+
+second_judged as (
+    select
+        *,
+        case
+            when verdict is not null then verdict
+            when abs(witness_log_off) <= tolerance then witness_verdict
+            when witness_verdict = 'traded' and abs(witness_log_off - log_ratio) <= tolerance then 'adjusted'
+            when witness_verdict = 'adjusted' and abs(witness_log_off + log_ratio) <= tolerance then 'traded'
+        end as compared_verdict
+    from compared
+),
+
+turns as (
+    select
+        series_id,
+        ex_date,
+        min(case when compared_verdict = 'adjusted' then fetched_at end) as adjusted_from,
+        max(case when compared_verdict = 'traded' then fetched_at end) as traded_until
+    from second_judged
+    group by series_id, ex_date
+),
+
+judged as (
+    select
+        second_judged.series_id,
+        second_judged.load_no,
+        second_judged.fetched_at,
+        second_judged.ex_date,
+        second_judged.split_to,
+        second_judged.split_from,
+        case
+            when second_judged.compared_verdict is not null then second_judged.compared_verdict
+            when second_judged.fetched_at >= turns.adjusted_from then 'adjusted'
+            when second_judged.fetched_at <= turns.traded_until then 'traded'
+        end as verdict
+    from second_judged
+    inner join turns on turns.series_id = second_judged.series_id and turns.ex_date = second_judged.ex_date
+),
+
+-- The days for whose splits somebody was asked, as ranges that do not overlap.
+questions as (
+    select
+        symbol,
+        asset_class,
+        window_start,
+        window_end
+    from {{ ref('int_basis_answers') }}
+    where symbol is not null and window_start < window_end and (endpoint <> 'bars' or timeframe = '1d')
+
+    union all
+
+    select
+        series.symbol,
+        series.asset_class,
+        answers.window_start,
+        answers.window_end
+    from {{ ref('int_basis_answers') }} as answers
+    cross join (
+        select distinct
+            symbol,
+            asset_class
+        from {{ ref('assets') }}
+        where polygon is not null
+    ) as series
+    where answers.symbol is null and answers.window_start < answers.window_end
+),
+
+late_answers as (
+    select
+        series.series_id,
+        series.symbol,
+        series.asset_class,
+        series.timeframe,
+        answers.load_no,
+        answers.fetched_at,
+        max(answers.window_end) as window_end,
+        -- A share that left the exchange splits no more.
+        least(answers.fetched_at, {{ local_instant('max(series.active_to)', "'24:00'", "'UTC'") }}) as adjusted_until
+    from {{ ref('int_basis_answers') }} as answers
+    inner join series
+        on
+            series.symbol = answers.symbol
+            and series.asset_class = answers.asset_class
+            and series.timeframe = answers.timeframe
+    where answers.is_late and answers.endpoint = 'bars' and answers.status = 'ok'
+    group by series.series_id, series.symbol, series.asset_class, series.timeframe, answers.load_no, answers.fetched_at
+),
+
+numbered_questions as (
+    select
+        *,
+        case
+            when window_start <= max(window_end) over (
+                partition by symbol, asset_class
+                order by window_start, window_end
+                rows between unbounded preceding and 1 preceding
+            ) + interval '4 days' then 0
+            else 1
+        end as starts_range
+    from questions
+    where (symbol, asset_class) in (select late_answers.symbol, late_answers.asset_class from late_answers)
+),
+
+ranged_questions as (
+    select
+        *,
+        sum(starts_range) over (
+            partition by symbol, asset_class
+            order by window_start, window_end
+            rows between unbounded preceding and current row
+        ) as range_no
+    from numbered_questions
+),
+
+asked_ranges as (
+    select
+        symbol,
+        asset_class,
+        min(window_start) as asked_from,
+        max(window_end) as asked_to
+    from ranged_questions
+    group by symbol, asset_class, range_no
+),
+
+unknown_answers as (
+    select
+        late_answers.series_id,
+        late_answers.load_no,
+        late_answers.fetched_at
+    from late_answers
+    left join asked_ranges
+        on
+            asked_ranges.symbol = late_answers.symbol
+            and asked_ranges.asset_class = late_answers.asset_class
+            and asked_ranges.asked_from <= late_answers.window_end + interval '4 days'
+            and asked_ranges.asked_to >= late_answers.adjusted_until
+            - case late_answers.timeframe when '1w' then interval '1 day' else interval '4 days' end
+    where asked_ranges.symbol is null and late_answers.window_end < late_answers.adjusted_until
+
+    union
+
+    -- Divided for a split that nobody has told yet.
+    select
+        rebases.series_id,
+        rebases.load_no,
+        rebases.fetched_at
+    from {{ ref('int_yahoo_rebases') }} as rebases
+    inner join series on series.series_id = rebases.series_id
+    left join {{ ref('int_actions_told') }} as told
+        on
+            told.symbol = series.symbol
+            and told.asset_class = series.asset_class
+            and told.kind = 'split'
+            and told.ex_date > {{ local_date('rebases.first_opened_at', 'series.time_zone') }}
+            and told.ex_date <= {{ local_date('rebases.fetched_at', 'series.time_zone') }} + {{ early_days }}
+    where told.symbol is null
+),
+
+-- From here on: one row per answer and span between the splits that concern it.
+ends as (
+    select
+        series_id, load_no, fetched_at, ex_date, split_to, split_from, verdict
+    from judged
+    union all
+    -- What lies after the last split is as traded.
+    select
+        series_id, load_no, fetched_at, date '9999-12-31', 1, 1, 'adjusted'
+    from judged
+    group by series_id, load_no, fetched_at
+    union all
+    select
+        unknown_answers.series_id, unknown_answers.load_no, unknown_answers.fetched_at, date '9999-12-31', 1, 1, 'adjusted'
+    from unknown_answers
+    left join judged
+        on
+            judged.series_id = unknown_answers.series_id
+            and judged.load_no = unknown_answers.load_no
+            and judged.fetched_at = unknown_answers.fetched_at
+    where judged.series_id is null
+),
+
+spans as (
+    select
+        series_id,
+        load_no,
+        fetched_at,
+        lag(ex_date, 1, date '0001-01-01') over in_order as first_session,
+        ex_date as next_first_session,
+        -- As in int_split_factors.
+        round(exp(sum(case when verdict = 'adjusted' then ln(split_to) else 0 end) over from_here), 6) as new_shares,
+        round(exp(sum(case when verdict = 'adjusted' then ln(split_from) else 0 end) over from_here), 6) as old_shares,
+        coalesce(verdict = 'adjusted', false) as is_adjusted_next,
+        min(case when verdict in ('adjusted', 'traded') then null else ex_date end) over from_here as unclear_ex_date
+    from ends
+    window
+        in_order as (partition by series_id, load_no, fetched_at order by ex_date),
+        from_here as (
+            partition by series_id, load_no, fetched_at
+            order by ex_date
+            rows between current row and unbounded following
+        )
+),
+
+current_bases as (
+    select
+        spans.series_id,
+        spans.load_no,
+        spans.fetched_at,
+        spans.first_session,
+        spans.next_first_session,
+        cast(spans.new_shares / spans.old_shares as numeric(38, 24)) as adjustment,
+        spans.is_adjusted_next,
+        case
+            when spans.unclear_ex_date is not null then 'basis undecided'
+            when unknown_answers.series_id is not null then 'basis unknown'
+        end as basis_problem,
+        spans.unclear_ex_date
+    from spans
+    left join unknown_answers
+        on
+            unknown_answers.series_id = spans.series_id
+            and unknown_answers.load_no = spans.load_no
+            and unknown_answers.fetched_at = spans.fetched_at
+
+    {% if is_incremental() -%}
+    union all
+
+    -- Of a span that is none any more (its split moved, the splits after it were asked for) its answer stays as told.
+    select
+        kept.series_id,
+        kept.load_no,
+        kept.fetched_at,
+        kept.first_session,
+        kept.first_session,
+        cast(1 as numeric(38, 24)),
+        false,
+        cast(null as text),
+        cast(null as date)
+    from {{ this }} as kept
+    left join spans
+        on
+            spans.series_id = kept.series_id
+            and spans.load_no = kept.load_no
+            and spans.fetched_at = kept.fetched_at
+            and spans.first_session = kept.first_session
+    where spans.series_id is null
+    {%- endif %}
+),
+
+final as (
+    select
+        current_bases.*,
+        cast((select max(loads.load_no) from {{ ref('int_loads') }} as loads) as integer) as changed_in_load
+    from current_bases
+    {% if is_incremental() -%}
+    {{ left_join_kept('current_bases', ['series_id', 'load_no', 'fetched_at', 'first_session']) }}
+    where {{ differs('current_bases', 'kept', 'series_id', values) }}
+    {%- endif %}
+)
+
+select * from final
