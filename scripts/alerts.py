@@ -1,6 +1,7 @@
 """Alerts: from what the condition models of marts/alerts find, to the people who look after it.
 
-Data flow: marts.*_conditions + seeds.alert_rules -> ops.alerts (evaluate) -> Apprise to ALERT_URLS (send).
+Data flow: marts.*_conditions + seeds.alert_rules -> ops.alerts (ops.evaluate_alerts, which the end of a `dbt build` by
+hand calls, too) -> Apprise to ALERT_URLS (send).
 
 The state is kept here and not in an incremental model, because it must survive a full refresh, and be right after a
 build that failed. An alert is one row from its firing until its end, so it is told once however often it is looked at.
@@ -14,14 +15,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
-from psycopg import sql
 from psycopg.rows import dict_row
 
 from extract import clock, database, settings
 from extract.redaction import redact
 from extract.settings import ConfigurationError
 
-CONDITIONS = ("pipeline_conditions", "source_conditions", "series_conditions", "quality_conditions")
 PING_SECONDS = 10
 # One message holds no more than this many alerts of each kind; the rest is counted.
 LONGEST_LIST = 20
@@ -29,52 +28,6 @@ LONGEST_LIST = 20
 log = logging.getLogger(__name__)
 Alert = dict[str, Any]
 
-_PRESENT = """
-select
-    found.rule, found.subject, found.value, found.threshold, found.message,
-    rules.severity, rules.owner, rules.runbook,
-    rules.hold_minutes * interval '1 minute' as hold, rules.suppress_minutes * interval '1 minute' as suppress
-from marts.{conditions} as found
-inner join seeds.alert_rules as rules on rules.rule = found.rule
-where rules.enabled
-"""
-_KEEP = """
-update ops.alerts as kept
-set
-    value = present.value, threshold = present.threshold, message = present.message, severity = present.severity,
-    fired_at = coalesce(kept.fired_at, case when kept.first_seen_at + present.hold <= %(now)s then %(now)s end)
-from present
-where kept.rule = present.rule and kept.subject = present.subject and kept.resolved_at is null
-"""
-_BEGIN = """
-insert into ops.alerts (
-    rule, severity, subject, value, threshold, message, owner, runbook, first_seen_at, fired_at, suppressed_until
-)
-select
-    rule, severity, subject, value, threshold, message, owner, runbook, %(now)s,
-    case when hold <= interval '0' then %(now)s end,
-    (
-        select nullif(greatest(max(earlier.notified_at) + present.suppress, %(now)s), %(now)s)
-        from ops.alerts as earlier
-        where earlier.rule = present.rule and earlier.subject = present.subject
-    )
-from present
-on conflict (rule, subject) where resolved_at is null do nothing
-"""
-# What never fired was never more than a suspicion.
-_FORGET = """
-delete from ops.alerts as kept
-where
-    kept.resolved_at is null and kept.fired_at is null and kept.rule = any(%(rules)s)
-    and not exists (select from present where present.rule = kept.rule and present.subject = kept.subject)
-"""
-_RESOLVE = """
-update ops.alerts as kept
-set resolved_at = %(now)s
-where
-    kept.resolved_at is null and kept.fired_at is not null and kept.rule = any(%(rules)s)
-    and not exists (select from present where present.rule = kept.rule and present.subject = kept.subject)
-"""
 _CLAIM_FIRED = """
 update ops.alerts as alerts
 set notified_at = %(now)s
@@ -119,23 +72,11 @@ def evaluate() -> tuple[int, int]:
 
     database.migrate()
     close_dead_runs()
-    now = clock.now()
     with database.pool().connection() as connection:
-        # Two evaluations at once would both insert.
-        connection.execute("select pg_advisory_xact_lock(%s)", (database.RUN_LOCK + 2,))
-        there = [name for name in CONDITIONS if _exists(connection, f"marts.{name}")]
-        if not there or not _exists(connection, "seeds.alert_rules"):
-            log.warning("alerts: nothing to look at yet, run `dbt build` first")
-            return 0, 0
-        statement = sql.SQL(" union all ").join(
-            sql.SQL(_PRESENT).format(conditions=sql.Identifier(name)) for name in there
-        )
-        connection.execute(sql.SQL("create temporary table present on commit drop as {}").format(statement))
-        rules = connection.execute("select rule from seeds.alert_rules where conditions = any(%s)", (there,)).fetchall()
-        values = {"now": now, "rules": [row[0] for row in rules]}
         before = _firing(connection)
-        for statement_text in (_KEEP, _BEGIN, _FORGET, _RESOLVE):
-            connection.execute(statement_text.encode(), values)
+        evaluated = connection.execute("select ops.evaluate_alerts(%s)", (clock.now(),)).fetchone()
+        if evaluated == (False,):
+            log.warning("alerts: nothing to look at yet, run `dbt build` first")
         after = _firing(connection)
     fired, ended = after.keys() - before.keys(), before.keys() - after.keys()
     for number in sorted(fired):
@@ -230,8 +171,3 @@ def _firing(connection: psycopg.Connection) -> dict[int, Alert]:
 
 def _rows(connection: psycopg.Connection, statement: str, values: dict[str, Any]) -> list[Alert]:
     return connection.cursor(row_factory=dict_row).execute(statement.encode(), values).fetchall()
-
-
-def _exists(connection: psycopg.Connection, relation: str) -> bool:
-    row = connection.execute("select to_regclass(%s)", (relation,)).fetchone()
-    return row is not None and row[0] is not None

@@ -51,7 +51,7 @@ def correct(
             raise ConfigurationError(f"taker_buy_volume: {symbol} is no crypto, only that has one")
         before = _in_force(connection, bar) or bar
         after = {name: values.get(name, before[name]) for name in SCALES}
-        if failed := failed_checks(after):
+        if failed := failed_checks(after, bar["asset_class"]):
             raise ConfigurationError(f"the bar would not pass the checks: {'; '.join(failed)}")
         changed = [name for name in values if values[name] != before[name]]
         if not changed:
@@ -82,12 +82,16 @@ def withdraw(
     return f"{_name(bar)}: its correction is withdrawn, its sources supply it again"
 
 
-def failed_checks(bar: Bar) -> list[str]:
-    """The hard checks of the pipeline (macros/bar_checks.sql) that the bar fails, by the names they have there."""
+def failed_checks(bar: Bar, asset_class: str) -> list[str]:
+    """The hard checks of the pipeline (macros/bar_checks.sql) that the bar fails, by the names they have there.
+
+    A coin's bar of a source that tells no volume in coins has none (None).
+    """
     prices = [bar[name] for name in ("open", "high", "low", "close")]
     if None in prices:
         return ["price missing"]
-    if bar["volume"] is None:
+    volume = bar["volume"]
+    if volume is None and asset_class != "crypto":
         return ["volume missing"]
     first, high, low, last = prices
     taker = bar["taker_buy_volume"]
@@ -96,8 +100,8 @@ def failed_checks(bar: Bar) -> list[str]:
         "high below open or close": high < first or high < last,
         "low above open or close": low > first or low > last,
         "price not positive": min(prices) <= 0,
-        "volume negative": bar["volume"] < 0,
-        "taker volume outside volume": taker is not None and not 0 <= taker <= bar["volume"],
+        "volume negative": volume is not None and volume < 0,
+        "taker volume outside volume": taker is not None and (taker < 0 or (volume is not None and taker > volume)),
     }
     return [name for name, failed in checks.items() if failed]
 

@@ -43,6 +43,29 @@
     {%- endif %}
 {% endmacro %}
 
+{# Pre-hook, in the model's own transaction: what it holds of series whose rules changed is deleted before it is read
+   again. #}
+{% macro delete_series_of_other_rules() %}
+    {%- if is_incremental() %}
+    delete from {{ this }} as existing
+    using {{ ref('int_series_rules') }} as rules
+    where rules.series_id = existing.series_id and rules.changed_in_load > {{ watermark(this.identifier) }}
+    {%- endif %}
+{% endmacro %}
+
+{# Pre-hook of int_resampled_versions: the versions of the days that are resampled again are written again. #}
+{% macro delete_resampled_versions() %}
+    {%- if is_incremental() %}
+    delete from {{ this }} as versions
+    using {{ ref('int_resampling_frontier') }} as frontier
+    where frontier.series_id = versions.series_id and frontier.slot_date = versions.session_date
+    ;
+    delete from {{ this }} as versions
+    using {{ ref('int_series_rules') }} as rules
+    where rules.series_id = versions.series_id and rules.changed_in_load > {{ watermark(this.identifier) }}
+    {%- endif %}
+{% endmacro %}
+
 {# Post-hook of int_bars_unfinished. #}
 {% macro forget_finished_bars() %}
     delete from {{ this }} as unfinished

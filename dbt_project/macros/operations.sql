@@ -111,3 +111,17 @@
     where build_id = '{{ invocation_id }}'
     {%- endif %}
 {% endmacro %}
+
+{# on-run-end: a build by hand that made the condition models brings the states of alerts up to date, and notifies nobody.
+   `market run` does it itself, with the outcome of the run, and notifies. #}
+{% macro evaluate_alerts(results) %}
+    {%- if execute and flags.WHICH in ['build', 'run', 'retry'] and not flags.EMPTY and not env_var('MARKET_RUN', '') -%}
+        {%- set made = [] -%}
+        {%- for result in results if result.node.name.endswith('_conditions') -%}
+            {%- do made.append(result.node.name) -%}
+        {%- endfor -%}
+        {%- if made %}
+    select ops.evaluate_alerts({{ warehouse_now() }})
+        {%- endif -%}
+    {%- endif -%}
+{% endmacro %}

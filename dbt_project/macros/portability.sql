@@ -217,6 +217,12 @@
     )
 {%- endmacro %}
 
+{# Whole numbers from `first` to `last`, both included, as rows of column `number`. #}
+{% macro whole_numbers(first, last) %}{{ return(adapter.dispatch('whole_numbers', 'market_warehouse')(first, last)) }}{% endmacro %}
+{% macro postgres__whole_numbers(first, last) -%}
+    (select number from generate_series({{ first }}, {{ last }}) as numbers (number))
+{%- endmacro %}
+
 {# -- windows ------------------------------------------------------------------------------------------------------ #}
 
 {# The latest value (a double) in the frame that is not NULL; `number` counts the rows. Standard SQL calls it last_value()

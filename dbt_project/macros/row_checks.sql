@@ -20,22 +20,34 @@
     {%- endfor %}
 {%- endmacro %}
 
+{# The samples that a bar shows, by column of market_data_v2: how a note calls each, and its column in
+   int_crypto_features. Each is expected from its first one on, for as long as it is missing. #}
+{% macro samples_of_bars() -%}
+    {{ return({
+        'open_interest': {'name': 'open interest', 'column': 'open_interest'},
+        'funding_rate': {'name': 'funding rate', 'column': 'funding_rate'},
+        'long_short_ratio': {'name': 'long/short ratio', 'column': 'long_short_ratio_as_of'},
+    }) }}
+{%- endmacro %}
+
 {# What a bar's quality_score is counted from, as columns of a select from the bar's row `bars`, its class's `sla`, and the
-   rows that hold when it was seen and whether samples are expected. #}
-{% macro score_terms(seen, expected) -%}
-    -- Fields: OHLCV for all; taker volumes where the source tells them; funding and open interest once they began.
-    5
-    + case when bars.taker_buy_volume is not null then 2 else 0 end
-    + case when bars.funding_rate is not null then 1 else 0 end
-    + case when {{ expected }}.is_open_interest_expected then 1 else 0 end as fields_expected,
-    num_nonnulls(
-        bars.open, bars.high, bars.low, bars.close, bars.volume, bars.taker_buy_volume, bars.taker_sell_volume,
-        bars.funding_rate, bars.open_interest
-    ) as fields_present,
+   row that holds when it was seen and how many of its parts are there. Of the bar itself: what depends on samples counts
+   in data_completeness only. #}
+{% macro score_terms(seen) -%}
+    -- Fields: OHLC for all, volume unless its source tells none in this unit, taker volumes where the source tells them.
+    4
+    + case when {{ has_no_volume('bars.') }} then 0 else 1 end
+    + case
+        when bars.asset_class = 'crypto' and (bars.source = 'binance' or bars.taker_buy_volume is not null) then 2
+        else 0
+    end as fields_expected,
+    num_nonnulls(bars.open, bars.high, bars.low, bars.close)
+    + case when {{ has_no_volume('bars.') }} then 0 else num_nonnulls(bars.volume) end
+    + case when bars.asset_class = 'crypto' then num_nonnulls(bars.taker_buy_volume, bars.taker_sell_volume) else 0 end
+        as fields_present,
+    -- Of a bar that was resampled: how many of the bars that it should be made of.
+    coalesce({{ double(seen ~ '.bars_present') }} / nullif({{ seen }}.bars_expected, 0), 1) as parts_share,
     num_nonnulls(bars.{{ lacking_features('bars') | join(', bars.') }}) as features_present,
-    -- A feature that is not defined yet or here is not expected; one whose samples have begun and stopped is.
-    case when {{ expected }}.is_open_interest_expected and bars.open_interest is null then 1 else 0 end
-    + case when {{ expected }}.is_long_short_ratio_expected and bars.long_short_ratio is null then 1 else 0 end as features_missing,
     -- Only a bar that closed while the series was already being loaded can be late.
     case
         when {{ seen }}.closed_at <= bars.first_fetched_at then 1

@@ -6,7 +6,7 @@ build costs two seconds however little it builds. A scenario yields where it wan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -264,6 +264,235 @@ def only_good_answers_are_read(warehouse: Warehouse, symbol: str, status: str) -
     assert bars_of(warehouse, symbol, "1h") == {}
 
 
+# ---------------------------------------------------------------- the order of sources before native or resampled
+
+
+@scenario(crypto, "5m 1d")
+def bars_of_the_first_source_s_finer_ones_win_over_a_later_source_s_own(warehouse: Warehouse, symbol: str) -> Play:
+    """Yahoo's day is there first. Binance's minutes win when they come, lose while they are incomplete, win again."""
+    fine = run_of(MARCH, 289, "5m")
+    warehouse.load_bars("yahoo", symbol, "1d", [bar(MARCH, 107)], time_zone="UTC")
+    yield
+    row = bars_of(warehouse, symbol, "1d")[MARCH]
+    assert (row["source"], row["base_timeframe"], row["revision"]) == ("yahoo", None, 1)
+    warehouse.load_bars("binance", symbol, "5m", fine[:100] + fine[150:])
+    yield
+    row = bars_of(warehouse, symbol, "1d")[MARCH]
+    assert (row["source"], row["revision"]) == ("yahoo", 1), "a day of 238 of 288 bars is none yet"
+    warehouse.load_bars("binance", symbol, "5m", fine[100:150])
+    yield
+    row = bars_of(warehouse, symbol, "1d")[MARCH]
+    assert (row["source"], row["base_timeframe"], row["revision"]) == ("binance", "5m", 2)
+    assert row["volume"] == sum(one.volume for one in fine[:288])
+    broken = [replace(one, high=one.low - 1) for one in fine[:20]]
+    warehouse.load_bars("binance", symbol, "5m", broken)
+    yield
+    row = bars_of(warehouse, symbol, "1d")[MARCH]
+    assert (row["source"], row["is_valid"], row["revision"]) == ("yahoo", True, 3)
+    warehouse.load_bars("binance", symbol, "5m", fine[:20])
+    yield
+    row = bars_of(warehouse, symbol, "1d")[MARCH]
+    assert (row["source"], row["is_valid"], row["revision"]) == ("binance", True, 4)
+
+
+@scenario(crypto, "5m 1d")
+def day_that_comes_after_the_first_source_s_minutes_changes_nothing(warehouse: Warehouse, symbol: str) -> Play:
+    warehouse.load_bars("binance", symbol, "5m", run_of(MARCH, 289, "5m"))
+    warehouse.load_bars("yahoo", symbol, "1d", [bar(MARCH, 107)], time_zone="UTC")
+    yield
+    row = bars_of(warehouse, symbol, "1d")[MARCH]
+    assert (row["source"], row["revision"]) == ("binance", 1)
+
+
+@scenario(crypto, "5m 1d")
+def day_of_the_first_source_wins_over_a_later_source_s_minutes(warehouse: Warehouse, symbol: str) -> Play:
+    warehouse.load_bars("polygon", symbol, "5m", run_of(MARCH, 289, "5m"))
+    yield
+    assert bars_of(warehouse, symbol, "1d")[MARCH]["source"] == "polygon"
+    warehouse.load_bars("binance", symbol, "1d", [bar(MARCH, 107)])
+    yield
+    row = bars_of(warehouse, symbol, "1d")[MARCH]
+    assert (row["source"], row["base_timeframe"], row["revision"]) == ("binance", None, 2)
+
+
+@scenario(crypto, "5m 1d")
+def yahoo_tells_no_volume_of_a_coin(warehouse: Warehouse, symbol: str) -> Play:
+    """It tells dollars: its bars are valid without one, and so is what holds one of them."""
+    fine = [replace(one, taker_buy_volume=None) for one in run_of(MARCH, 25, "5m")]
+    warehouse.load_bars("yahoo", symbol, "1d", [bar(MARCH - STEP["1d"], 107, 10**12)], time_zone="UTC")
+    warehouse.load_bars("polygon", symbol, "5m", fine[:3] + fine[4:])
+    warehouse.load_bars("yahoo", symbol, "5m", fine, time_zone="UTC")
+    yield
+    (row,) = [row for at, row in bars_of(warehouse, symbol, "1d").items() if at < MARCH]
+    assert (row["close"], row["volume"], row["is_valid"]) == (107, None, True)
+    first, second = list(bars_of(warehouse, symbol, "1h").values())
+    assert (first["source"], first["volume"], first["is_valid"]) == ("polygon+yahoo", None, True)
+    assert second["volume"] == sum(one.volume for one in fine[12:24])
+
+
+# ---------------------------------------------------------------- series with few trades
+
+
+TRADED = (3, 17, 30, 31, 52, 70)
+
+
+@scenario(stock, "5m", asset_class="etf")
+def bars_of_a_thin_etf_are_made_of_what_was_traded(warehouse: Warehouse, symbol: str) -> Play:
+    """6 of 78 slots a day. A bar that comes a week late is one more that was expected."""
+    days = [stock_bars("5m", day, day) for day in (date(2025, 3, 3), date(2025, 3, 4), date(2025, 3, 5))]
+    days = [[replace(one, taker_buy_volume=None) for one in day] for day in days]
+    thin = [day[n] for day in days for n in TRADED]
+    asked = (days[0][0].timestamp, days[2][-1].timestamp + STEP["5m"])
+    warehouse.load_bars("polygon", symbol, "5m", thin, window=asked)
+    yield
+    quiet = {one.timestamp for day in days for one in day}
+    until = thin[-1].timestamp + STEP["5m"]
+    assert_resampled_as_the_oracle_says(warehouse, symbol, "5m", thin, "XNYS", until, quiet)
+    found = bars_of(warehouse, symbol, "1d")
+    assert [
+        (row["is_valid"], row["bars_present"], row["bars_expected"], row["revision"]) for row in found.values()
+    ] == [(True, 6, 6, 1)] * 2
+    late = days[0][40]
+    warehouse.load_bars("polygon", symbol, "5m", [late])
+    yield
+    found = bars_of(warehouse, symbol, "1d")
+    assert [(row["bars_present"], row["bars_expected"], row["revision"]) for row in found.values()] == [
+        (7, 7, 2),
+        (6, 6, 1),
+    ]
+    assert_resampled_as_the_oracle_says(
+        warehouse, symbol, "5m", sorted([*thin, late], key=lambda one: one.timestamp), "XNYS", until, quiet
+    )
+    # An answer that passes over it takes it back.
+    warehouse.load_bars("polygon", symbol, "5m", thin[:6], window=asked)
+    yield
+    (day, _) = bars_of(warehouse, symbol, "1d").values()
+    assert (day["is_valid"], day["bars_present"], day["bars_expected"], day["revision"]) == (True, 6, 6, 3)
+    assert day["volume"] == sum(one.volume for one in thin[:6])
+
+
+@scenario(stock, "5m", asset_class="etf")
+def the_only_bar_of_a_day_makes_the_day(warehouse: Warehouse, symbol: str) -> Play:
+    """Taken back, it leaves the day flagged, with the values that it had."""
+    days = [stock_bars("5m", day, day) for day in (date(2025, 3, 3), date(2025, 3, 4), date(2025, 3, 5))]
+    thin = [replace(day[40], taker_buy_volume=None) for day in days]
+    asked = (days[0][0].timestamp, days[2][-1].timestamp + STEP["5m"])
+    warehouse.load_bars("polygon", symbol, "5m", thin, window=asked)
+    yield
+    found = list(bars_of(warehouse, symbol, "1d").values())
+    assert [(row["is_valid"], row["close"], row["bars_expected"]) for row in found] == [
+        (True, one.close, 1) for one in thin[:2]
+    ]
+    warehouse.load_bars("polygon", symbol, "5m", [thin[0], thin[2]], window=asked)
+    yield
+    found = list(bars_of(warehouse, symbol, "1d").values())
+    assert [(row["is_valid"], row["close"], row["revision"]) for row in found] == [
+        (True, thin[0].close, 1),
+        (False, thin[1].close, 2),
+    ]
+    assert found[1]["failed_checks"] == "withdrawn by polygon"
+
+
+@scenario(stock, "5m")
+def first_day_of_an_ipo_begins_with_its_first_trade(warehouse: Warehouse, symbol: str) -> Play:
+    every = stock_bars("5m", date(2025, 3, 3), date(2025, 3, 4))
+    said = [replace(one, taker_buy_volume=None) for one in every[37:]]
+    warehouse.load_bars(
+        "yahoo", symbol, "5m", said, window=(every[0].timestamp - timedelta(days=30), every[-1].timestamp + STEP["5m"])
+    )
+    yield
+    days = bars_of(warehouse, symbol, "1d")
+    assert [(row["is_valid"], row["bars_expected"]) for row in days.values()] == [(True, 41), (True, 78)]
+
+
+@scenario(stock, "5m")
+def what_was_never_asked_for_is_expected(warehouse: Warehouse, symbol: str) -> Play:
+    """Asked from noon on; later from the open: there is nothing more, so the day is whole without a new bar."""
+    every = [replace(one, taker_buy_volume=None) for one in stock_bars("5m", date(2025, 3, 3), date(2025, 3, 4))]
+    said = every[37:]
+    warehouse.load_bars("polygon", symbol, "5m", said)
+    yield
+    (first, second) = bars_of(warehouse, symbol, "1d").values()
+    assert (first["failed_checks"], second["is_valid"]) == ("incomplete: 41 of 78 5m bars", True)
+    asked = (every[0].timestamp, every[77].timestamp + STEP["5m"])
+    warehouse.load_bars("polygon", symbol, "5m", said[:41], window=asked)
+    yield
+    (first, _) = bars_of(warehouse, symbol, "1d").values()
+    assert (first["is_valid"], first["bars_expected"], first["revision"]) == (True, 41, 2)
+
+
+@scenario(stock, "5m")
+def answer_that_stops_early_says_nothing_of_what_is_behind(warehouse: Warehouse, symbol: str) -> Play:
+    """Cut in the middle of the first of two days: only what lies before its last row had no trades."""
+    every = [replace(one, taker_buy_volume=None) for one in stock_bars("5m", date(2025, 3, 3), date(2025, 3, 5))]
+    asked = (every[0].timestamp, every[-1].timestamp + STEP["5m"])
+    cut = bar_answer("polygon", symbol, "5m", every[:10] + every[12:30], window=asked)
+    cut.values["last_row_at"] = every[29].timestamp
+    warehouse.load("polygon", cut)
+    warehouse.load_bars("polygon", symbol, "5m", every[156:], window=(every[156].timestamp, asked[1]))
+    yield
+    (first, *_) = bars_of(warehouse, symbol, "1d").values()
+    assert first["failed_checks"] == "incomplete: 28 of 76 5m bars"
+
+
+@scenario(crypto, "5m")
+def hole_of_binance_is_an_outage(warehouse: Warehouse, symbol: str) -> Play:
+    """It gives bars without trades, too; that Polygon has none there either proves nothing."""
+    fine = run_of(MARCH, 13, "5m")
+    warehouse.load_bars("binance", symbol, "5m", fine[:4] + fine[6:])
+    warehouse.load_bars("polygon", symbol, "5m", fine[:4] + fine[6:])
+    yield
+    (row,) = bars_of(warehouse, symbol, "1h").values()
+    assert row["failed_checks"] == "incomplete: 10 of 12 5m bars"
+
+
+# ---------------------------------------------------------------- revisions of what was resampled
+
+
+@scenario(crypto, "5m 1h")
+def revision_of_a_resampled_bar_counts_its_changes(warehouse: Warehouse, symbol: str) -> Play:
+    """What changes a base bar and not the bar made of it is no revision of that."""
+    fine = [replace(one, high=Decimal(200), low=Decimal(50)) for one in run_of(MARCH, 14, "5m")]
+    seen = []
+
+    def look() -> None:
+        row = bars_of(warehouse, symbol, "1h")[MARCH]
+        seen.append((row["revision"], row["is_valid"]))
+
+    # One bar a load, as a turn every five minutes has them: no version until the hour is over.
+    for one in fine[:11]:
+        warehouse.load_bars("binance", symbol, "5m", [one])
+    warehouse.load_bars("binance", symbol, "5m", fine[12:])
+    yield
+    look()
+    warehouse.load_bars("binance", symbol, "5m", [fine[11]])
+    yield
+    look()
+    warehouse.load_bars("binance", symbol, "5m", [replace(fine[5], high=Decimal(190))])
+    yield
+    look()
+    warehouse.load_bars("binance", symbol, "5m", [replace(fine[5], high=Decimal(210))])
+    yield
+    look()
+    warehouse.load_bars("binance", symbol, "5m", fine[:5] + fine[6:])
+    yield
+    look()
+    warehouse.load_bars("binance", symbol, "5m", fine)
+    yield
+    look()
+    assert seen == [(1, False), (2, True), (2, True), (3, True), (4, False), (5, True)]
+
+
+@scenario(crypto, "5m")
+def a_history_that_comes_backwards_makes_no_revisions(warehouse: Warehouse, symbol: str) -> Play:
+    fine = run_of(MARCH, 72, "5m")
+    for first in (48, 24, 0):
+        warehouse.load_bars("binance", symbol, "5m", fine[first : first + 24])
+    yield
+    assert {row["revision"] for row in bars_of(warehouse, symbol, "1h").values()} == {1}
+    assert [row["revision"] for row in bars_of(warehouse, symbol, "4h").values()] == [2], "of two loads"
+
+
 # ---------------------------------------------------------------- unfinished bars
 
 
@@ -297,6 +526,32 @@ def stock_day_is_final_at_the_close_even_of_a_half_day(warehouse: Warehouse, sym
     yield
     (row,) = bars_of(warehouse, symbol, "1d").values()
     assert (row["closed_at"], row["session_date"]) == (closes, date(2024, 11, 29))
+
+
+@scenario(stock, "1w", source_priority="yahoo")
+def running_week_of_yahoo_in_two_rows_is_unfinished(warehouse: Warehouse, symbol: str) -> Play:
+    """After Friday's close its row still lacks Friday, which is in a row of its own; then the two are one."""
+    weeks = [
+        datetime(2025, 2, 24, tzinfo=NEW_YORK).astimezone(UTC),
+        datetime(2025, 3, 3, tzinfo=NEW_YORK).astimezone(UTC),
+    ]
+    friday = datetime(2025, 3, 7, 16, 0, 1, tzinfo=NEW_YORK).astimezone(UTC)
+    rows = [bar(weeks[0], 102), bar(weeks[1], 103), bar(friday, 104)]
+    evening = friday + timedelta(hours=2)
+    warehouse.load_bars("yahoo", symbol, "1w", rows, fetched_at=evening, day_starts_at=timedelta(0))
+    yield
+    assert list(bars_of(warehouse, symbol, "1w")) == weeks[:1]
+    whole = [rows[0], replace(bar(weeks[1], 104), volume=Decimal(20))]
+    warehouse.load_bars("yahoo", symbol, "1w", whole, fetched_at=friday + timedelta(days=2), day_starts_at=timedelta(0))
+    yield
+    found = bars_of(warehouse, symbol, "1w")
+    assert [(row["close"], row["volume"], row["revision"]) for row in found.values()] == [(102, 10, 1), (104, 20, 1)]
+    assert (
+        warehouse.query(
+            "select 1 from intermediate.int_bars_observed where reject_reason is not null and symbol = %s", symbol
+        )
+        == []
+    )
 
 
 @scenario(stock, "5m")
@@ -409,11 +664,24 @@ def hours_from_the_open_make_days(warehouse: Warehouse, symbol: str) -> Play:
 
 
 def assert_resampled_as_the_oracle_says(
-    warehouse: Warehouse, symbol: str, base: str, bars: Sequence[Bar], calendar: str, until: datetime
+    warehouse: Warehouse,
+    symbol: str,
+    base: str,
+    bars: Sequence[Bar],
+    calendar: str,
+    until: datetime,
+    without_trades: Collection[datetime] = (),
 ) -> None:
     """Every coarser timeframe's complete bars, all values; incomplete ones are there and flagged."""
     for timeframe in [name for name in STEP if STEP[name] > STEP[base]]:
-        wanted = resample(bars, source_step=STEP[base], timeframe=timeframe, calendar=calendar, until=until)
+        wanted = resample(
+            bars,
+            source_step=STEP[base],
+            timeframe=timeframe,
+            calendar=calendar,
+            until=until,
+            without_trades=without_trades,
+        )
         found = bars_of(warehouse, symbol, timeframe)
         assert list(found) == [one.timestamp for one in wanted], timeframe
         for one in wanted:
@@ -442,12 +710,14 @@ def crypto_minutes_become_hours_days_and_weeks(warehouse: Warehouse, symbol: str
 @scenario(stock, "5m")
 def stock_minutes_become_session_bars(warehouse: Warehouse, symbol: str) -> Play:
     """Across Thanksgiving, the half day after it and a week's end; from the open, never across a night."""
-    said = [replace(one, taker_buy_volume=None) for one in stock_bars("5m", date(2024, 11, 20), date(2024, 12, 5))]
-    said = [one for n, one in enumerate(said) if n % 61 != 7]
+    every = [replace(one, taker_buy_volume=None) for one in stock_bars("5m", date(2024, 11, 20), date(2024, 12, 5))]
+    said = [one for n, one in enumerate(every) if n % 61 != 7]
     warehouse.load_bars("polygon", symbol, "5m", said)
     yield
     until = said[-1].timestamp + STEP["5m"]
-    assert_resampled_as_the_oracle_says(warehouse, symbol, "5m", said, "XNYS", until)
+    quiet = {one.timestamp for one in every}
+    assert_resampled_as_the_oracle_says(warehouse, symbol, "5m", said, "XNYS", until, quiet)
+    assert all(row["is_valid"] for row in bars_of(warehouse, symbol, "1h").values())
 
 
 @scenario(stock, "1h", each=[date(2025, 3, 9), date(2025, 11, 2)])
@@ -554,7 +824,7 @@ def test_time_zone_of_the_machine_changes_no_cell(warehouse: Warehouse) -> None:
     )
     cells = []
     for zone in ("UTC", "Asia/Tokyo", "America/Los_Angeles"):
-        warehouse.execute("drop schema if exists intermediate, staging, seeds, ops cascade")
+        warehouse.execute("drop schema if exists intermediate, staging, seeds cascade; truncate ops.watermarks")
         warehouse.build(BARS, time_zone=zone)
         cells.append([*warehouse.query(BAR_TABLE, "AAPL"), *warehouse.query(BAR_TABLE, "BTC")])
     assert len(cells[0]) > 1000

@@ -30,7 +30,7 @@ from tests.warehouse import BuildFailed, MakeWarehouse, Warehouse, crypto
 
 BUILT = "+data_corrections feature_rewrites"
 HISTORY = "snapshots.market_data_history"
-HONEST = "cast(sma_20 as numeric(19, 10)) as sma_20"
+HONEST = "{{ fits('sma_20', 19, 10) }} as sma_20"
 LEAKY_BARS = run_of(datetime(2025, 1, 1, tzinfo=UTC), 61, "1h")
 # As the old system has it, down to the types; one bar that the old system wrote.
 OLD_TABLE = """
@@ -312,6 +312,7 @@ def test_every_stored_value_that_changed_is_on_record_and_no_other(told: Told) -
     present = {row["id"] for row in told.warehouse.query("select id from marts.market_data_v2")}
     last: dict[int, dict[str, Any]] = {}
     expected = set()
+    revisions = set()
     for step in told.steps:
         for row in told.warehouse.query(f"select * from {step.copy}"):
             before = last.get(row["id"])
@@ -319,12 +320,26 @@ def test_every_stored_value_that_changed_is_on_record_and_no_other(told: Told) -
             for name in PRICES + SAMPLES if before and row["id"] in present else ():
                 if before and row[name] != before[name] and (name in PRICES or before[name] is not None):
                     expected.add((row["id"], name, before[name], row[name], step.at))
+            if before and row["id"] in present:
+                revised = row["revision"] != before["revision"]
+                judged = row["is_validated"] != before["is_validated"]
+                if revised and judged:
+                    verdicts = (Decimal(before["is_validated"]), Decimal(row["is_validated"]))
+                    expected.add((row["id"], "is_validated", *verdicts, step.at))
+                if row["source"] != before["source"]:
+                    expected.add((row["id"], "source", None, None, step.at))
+                elif revised and not judged and all(row[name] == before[name] for name in PRICES):
+                    expected.add((row["id"], "validation_notes", None, None, step.at))
+                if revised:
+                    revisions.add((row["id"], step.at))
     recorded = {
         (row["original_record_id"], row["field_corrected"], row["old_value"], row["new_value"], row["at"])
         for row in told.warehouse.query("select *, correction_timestamp as at from marts.data_corrections")
     }
     assert len(expected) > 50
     assert recorded == expected
+    assert {name for _, name, *_ in recorded} >= {"close", "is_validated", "source"}
+    assert len(revisions) > 50 and revisions <= {(bar, at) for bar, *_, at in recorded}
 
 
 def test_reasons_name_sources_and_people(told: Told) -> None:

@@ -10,7 +10,7 @@ week Monday 00:00; "24/7" is UTC days. All instants are timezone-aware UTC.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
@@ -108,13 +108,20 @@ def bucket(slot: datetime, session: Session, timeframe: str, calendar: str) -> d
 
 
 def resample(
-    bars: Iterable[Bar], *, source_step: timedelta, timeframe: str, calendar: str, until: datetime | None = None
+    bars: Iterable[Bar],
+    *,
+    source_step: timedelta,
+    timeframe: str,
+    calendar: str,
+    until: datetime | None = None,
+    without_trades: Collection[datetime] = (),
 ) -> list[ResampledBar]:
     """Bars of `timeframe` from final bars of `source_step`, in time order.
 
     Open of the first, highest high, lowest low, close of the last, sums of volumes; taker volume is NULL if any part has none.
     Invalid bars, bars outside sessions and bars off the session's grid take no part. A period without any bar gives no bar.
     until: leave out bars whose `ends_at` is later (they are not final yet).
+    without_trades: timestamps at which it is known that nothing was traded; no bar is expected there, unless there is one.
     ValueError: two bars of one timestamp.
     """
     given: dict[datetime, Bar] = {}
@@ -152,7 +159,7 @@ def resample(
                 ends_at=ends_at[key],
                 session_date=key.astimezone(time_zone(calendar)).date(),
                 present=len(found),
-                expected=len(parts),
+                expected=sum(slot in given or slot not in without_trades for slot in parts),
             )
         )
     return out
@@ -203,16 +210,21 @@ def choose(
     """The winning revision of each bar key, as known at `as_of` (default: all observations).
 
     Of each source only its latest revision counts, and none if that is a retraction. Among the sources: a valid bar before an
-    invalid one, then a native bar before a resampled one, then the order of `priorities`. Sources not listed there never win.
+    invalid one, then the order of `priorities`, then a native bar before a resampled one. Sources not listed there never win.
     """
     known = [o for o in observations if as_of is None or o.known_at <= as_of]
-    latest = {(r.observation.source, r.observation.bar_key): r for r in revisions(known)}
-    best: dict[Hashable, tuple[tuple[bool, bool, int], Revision]] = {}
-    for (source, key), revision in latest.items():
+    # What a source resampled and what it gave itself are two bars; each has its own latest revision.
+    latest = {
+        (r.observation.source, r.observation.is_native, r.observation.bar_key): r
+        for is_native in (True, False)
+        for r in revisions(o for o in known if o.is_native == is_native)
+    }
+    best: dict[Hashable, tuple[tuple[bool, int, bool], Revision]] = {}
+    for (source, _, key), revision in latest.items():
         seen = revision.observation
         if seen.values is None or source not in priorities:
             continue
-        rank = (not seen.is_valid, not seen.is_native, priorities.index(source))
+        rank = (not seen.is_valid, priorities.index(source), not seen.is_native)
         if key not in best or rank < best[key][0]:
             best[key] = (rank, revision)
     return {key: revision for key, (_, revision) in best.items()}

@@ -89,16 +89,21 @@ class Bars:
     high: list[Decimal]
     low: list[Decimal]
     close: list[Decimal]
-    volume: list[Decimal]
+    # None: the source tells none in the unit of the asset.
+    volume: list[Decimal | None]
     taker_buy: list[Decimal | None]
     split_factor: list[Decimal]
 
     def __len__(self) -> int:
         return len(self.timestamp)
 
-    def volume_in_basis_of(self, i: int, j: int) -> Decimal:
-        """Bar j's volume in the share basis of bar i: V_j / G_j * G_i."""
-        return self.volume[j] * self.split_factor[i] / self.split_factor[j]
+    def volumes_in_basis_of(self, i: int, window: range) -> list[Decimal] | None:
+        """The volumes of the window's bars in the share basis of bar i: V_j / G_j * G_i; None if one of them has none."""
+        volumes = [
+            None if (v := self.volume[j]) is None else v * self.split_factor[i] / self.split_factor[j] for j in window
+        ]
+        known = [v for v in volumes if v is not None]
+        return known if len(known) == len(volumes) else None
 
     def hlc_sum(self, i: int) -> Decimal:
         """3 * hlc3, continuous; kept undivided where values are only compared, so that ties are exact."""
@@ -216,15 +221,17 @@ def sma(bars: Bars, n: int) -> list[Decimal | None]:
 
 
 def vwap(bars: Bars, n: int = 20) -> list[Decimal | None]:
-    """sum(hlc3 * V) / sum(V) over n bars, in the basis of bar i; NULL with fewer bars or when sum(V) = 0."""
+    """sum(hlc3 * V) / sum(V) over n bars, in the basis of bar i; NULL with fewer bars, without one of the volumes, or when
+    sum(V) = 0."""
     out: list[Decimal | None] = []
     for i in range(len(bars)):
         window = range(i - n + 1, i + 1)
-        if window.start < 0:
+        volumes = bars.volumes_in_basis_of(i, window) if window.start >= 0 else None
+        if volumes is None:
             out.append(None)
             continue
-        total = sum((bars.volume_in_basis_of(i, j) for j in window), Decimal(0))
-        traded = sum((bars.hlc_sum(j) * bars.volume_in_basis_of(i, j) for j in window), Decimal(0))
+        total = sum(volumes, Decimal(0))
+        traded = sum((bars.hlc_sum(j) * v for j, v in zip(window, volumes, strict=True)), Decimal(0))
         out.append(None if total == 0 else traded / total / (3 * bars.split_factor[i]))
     return out
 
@@ -265,11 +272,12 @@ def market_structure(bars: Bars) -> list[str | None]:
 
 
 def rolling_volume(bars: Bars, n: int = 20) -> list[Decimal | None]:
-    """Sum of the volumes of n bars, in the share basis of bar i; NULL with fewer bars."""
-    return [
-        None if i + 1 < n else sum((bars.volume_in_basis_of(i, j) for j in range(i - n + 1, i + 1)), Decimal(0))
-        for i in range(len(bars))
-    ]
+    """Sum of the volumes of n bars, in the share basis of bar i; NULL with fewer bars, or without one of the volumes."""
+    out: list[Decimal | None] = []
+    for i in range(len(bars)):
+        volumes = bars.volumes_in_basis_of(i, range(i - n + 1, i + 1)) if i + 1 >= n else None
+        out.append(None if volumes is None else sum(volumes, Decimal(0)))
+    return out
 
 
 # ---------------------------------------------------------------- the 8 crypto features
@@ -277,12 +285,15 @@ def rolling_volume(bars: Bars, n: int = 20) -> list[Decimal | None]:
 
 def delta(bars: Bars) -> list[Decimal | None]:
     """Taker buy volume - taker sell volume, sell = volume - buy, so 2 * buy - volume; NULL without taker volume."""
-    return [None if buy is None else buy - (v - buy) for buy, v in zip(bars.taker_buy, bars.volume, strict=True)]
+    return [
+        None if buy is None or v is None else buy - (v - buy)
+        for buy, v in zip(bars.taker_buy, bars.volume, strict=True)
+    ]
 
 
 def buy_sell_ratio(bars: Bars) -> list[Decimal | None]:
     """buy / (buy + sell) = buy / volume, a share in [0, 1]; NULL without taker volume or when volume = 0."""
-    return [None if buy is None or v == 0 else buy / v for buy, v in zip(bars.taker_buy, bars.volume, strict=True)]
+    return [None if buy is None or not v else buy / v for buy, v in zip(bars.taker_buy, bars.volume, strict=True)]
 
 
 def liquidation_intensity(
@@ -290,7 +301,7 @@ def liquidation_intensity(
 ) -> list[Decimal | None]:
     """(liquidations_long + liquidations_short) / volume; NULL where no feed covered the bar, or volume = 0."""
     return [
-        None if long is None or short is None or v == 0 else (long + short) / v
+        None if long is None or short is None or not v else (long + short) / v
         for long, short, v in zip(longs, shorts, bars.volume, strict=True)
     ]
 
@@ -298,17 +309,18 @@ def liquidation_intensity(
 def volume_spike_score(bars: Bars, n: int = 20) -> list[float | None]:
     """(V_i - mean) / sample standard deviation of the previous n volumes, bar i left out.
 
-    NULL with fewer than n + 1 bars, or when the n volumes are all equal.
+    NULL with fewer than n + 1 bars, without one of their volumes, or when the n volumes before are all equal.
     """
     out: list[float | None] = []
     for i in range(len(bars)):
-        window = [bars.volume_in_basis_of(i, j) for j in range(max(0, i - n), i)]
-        if len(window) < n or max(window) == min(window):
+        window = bars.volumes_in_basis_of(i, range(max(0, i - n), i))
+        own = bars.volume[i]
+        if window is None or own is None or len(window) < n or max(window) == min(window):
             out.append(None)
             continue
         mean = sum(window, Decimal(0)) / n
         variance = sum(((v - mean) ** 2 for v in window), Decimal(0)) / (n - 1)
-        out.append(float((bars.volume[i] - mean) / variance.sqrt()))
+        out.append(float((own - mean) / variance.sqrt()))
     return out
 
 
@@ -598,7 +610,7 @@ def _bars(rows: list[dict[Any, Any]], valid: list[int], opens: list[pd.Timestamp
         high=prices["high"],
         low=prices["low"],
         close=prices["close"],
-        volume=[_required(row["volume"]) for row in kept],
+        volume=[None if _is_null(row["volume"]) else _required(row["volume"]) for row in kept],
         taker_buy=[_decimal(row.get("taker_buy_volume")) for row in kept],
         split_factor=factor,
     )

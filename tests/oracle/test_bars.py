@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -211,6 +212,18 @@ def seen(
     return Observation(source, key, instant(f"2024-03-0{at}T00:00"), values, valid, native)
 
 
+def test_a_bar_without_trades_is_not_expected_unless_it_is_there() -> None:
+    day = bars_of("XNYS", "2024-03-05", "2024-03-05")
+    told = [bar for n, bar in enumerate(day) if n % 13 == 0]
+    quiet = {bar.timestamp for bar in day}
+    (whole,) = resample(told, source_step=FIVE, timeframe="1d", calendar="XNYS", without_trades=quiet)
+    assert (whole.present, whole.expected, whole.completeness) == (6, 6, Decimal(1))
+    (whole,) = resample(
+        told, source_step=FIVE, timeframe="1d", calendar="XNYS", without_trades=quiet - {day[1].timestamp}
+    )
+    assert (whole.present, whole.expected) == (6, 7)
+
+
 class TestRevisions:
     def test_there_and_back_is_three_revisions(self) -> None:
         told = [seen("polygon", day, value) for day, value in ((4, 1), (1, 1), (2, 1), (3, 2))]
@@ -256,9 +269,14 @@ class TestChoose:
         told = (seen("polygon", 1, 1), seen("yahoo", 1, 9), seen("polygon", 2, -1, valid=False), seen("polygon", 3, 1))
         assert [self.winner(*told, as_of=day) for day in (1, 2, 3)] == [("polygon", 1), ("yahoo", 1), ("polygon", 3)]
 
-    def test_native_wins_over_resampled_whatever_the_priority(self) -> None:
-        assert self.winner(seen("polygon", 1, 1, native=False), seen("yahoo", 1, 2)) == ("yahoo", 1)
-        assert self.winner(seen("polygon", 1, 1, native=False), seen("yahoo", 1, 2, valid=False)) == ("polygon", 1)
+    def test_the_order_of_sources_decides_before_native_or_resampled(self) -> None:
+        assert self.winner(seen("polygon", 1, 1, native=False), seen("yahoo", 1, 2)) == ("polygon", 1)
+        assert self.winner(seen("polygon", 1, 1, native=False, valid=False), seen("yahoo", 1, 2)) == ("yahoo", 1)
+
+    def test_of_one_source_the_native_bar_wins(self) -> None:
+        told = (seen("polygon", 1, 1), seen("polygon", 2, 2, native=False))
+        assert choose(told, self.order)["bar"].observation.is_native
+        assert not choose((replace(told[0], is_valid=False), told[1]), self.order)["bar"].observation.is_native
 
     def test_a_retracted_bar_leaves_the_next_source_or_nothing(self) -> None:
         told = (seen("polygon", 1, 1), seen("polygon", 3, None), seen("yahoo", 4, 2))

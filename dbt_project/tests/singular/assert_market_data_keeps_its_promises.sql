@@ -17,10 +17,10 @@
     'the source is known': "source not in ('polygon', 'binance', 'yahoo', 'manual') and source not like '%+%'",
     'the day is the local date of the bar': "session_date not between " ~ local_date('timestamp', "'UTC'") ~ " - 1 and " ~ local_date('timestamp', "'UTC'") ~ " + 1",
     'a validated bar passes the hard checks':
-        "is_validated and (num_nulls(open, high, low, close, volume) > 0 or " ~ bar_checks().values() | join(' or ') ~ ")",
+        "is_validated and (num_nulls(open, high, low, close) > 0 or " ~ bar_checks().values() | join(' or ') ~ ")",
     'a validated row passes the row checks': "is_validated and (" ~ row_checks().values() | join(' or ') ~ ")",
     'a validated row reaches the thresholds':
-        "is_validated and (quality_score < " ~ var('min_quality_score') ~ " or data_completeness < " ~ var('min_data_completeness') ~ ")",
+        "is_validated and quality_score < " ~ var('min_quality_score'),
     'scores lie between 0 and 1': "quality_score not between 0 and 1 or data_completeness not between 0 and 1",
     'a bar without typical price is invalid and has no feature': "hlc3 is null and num_nonnulls(" ~ (universal + crypto) | join(', ') ~ ") > 0",
     'a bar without typical price says why': "hlc3 is null and (is_validated or validation_notes is null)",

@@ -39,7 +39,8 @@ spoken as (
         session_date,
         slot_no,
         source,
-        source_place,
+        -- A bar that nobody has any more stands behind every other.
+        case when not is_withdrawn then source_place end as source_place,
         load_no,
         fetched_at,
         is_withdrawn,
@@ -71,7 +72,7 @@ candidates as (
             order by
                 case when spoken.failed_checks is null then 0 else 1 end,
                 case when spoken.is_withdrawn then 1 else 0 end,
-                spoken.source_place
+                spoken.source_place asc nulls last
         ) as place
     from moments
     inner join spoken
@@ -112,6 +113,8 @@ final as (
         session_date,
         slot_no,
         source,
+        source_place,
+        is_withdrawn,
         open,
         high,
         low,
@@ -120,6 +123,7 @@ final as (
         taker_buy_volume,
         split_factor,
         failed_checks,
+        min(as_of_load) over over_time as first_load_no,
         min(fetched_at) over over_time as first_seen_at,
         fetched_at,
         lead(as_of_load) over over_time is null as is_latest

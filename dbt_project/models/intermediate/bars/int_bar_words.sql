@@ -19,6 +19,7 @@ from (
         closed_at,
         session_date,
         slot_no,
+        asset_class,
         source,
         source_place,
         load_no,

@@ -1,7 +1,7 @@
 {%- set values = [
     'closed_at', 'session_date', 'slot_no', 'source', 'open', 'high', 'low', 'close', 'volume', 'taker_buy_volume',
-    'split_factor', 'is_valid', 'failed_checks', 'revision', 'first_seen_at', 'fetched_at', 'is_listed',
-    'base_timeframe', 'bars_present', 'bars_expected'
+    'split_factor', 'is_valid', 'failed_checks', 'first_seen_at', 'fetched_at', 'is_listed', 'base_timeframe',
+    'bars_present', 'bars_expected', 'source_place', 'load_no', 'is_replayed'
 ] -%}
 {{
     config(
@@ -19,14 +19,15 @@
 -- depends_on: {{ ref('int_series_rules') }}
 -- Bars made of finer ones: aligned to sessions (stocks from the open, crypto to UTC, weeks to Monday), from final valid
 -- bars only, once a bar at or after the slot's end shows that it is over. The finest fetched timeframe is the base; a
--- coarser one stands in where that does not reach. A slot with too few of its expected bars is kept and flagged.
+-- coarser one stands in where that does not reach. A slot with too few of its expected bars is kept and flagged; so
+-- is one all of whose bars were retracted. A base bar that had no trades is not expected.
 with
 
 slots as (
     select * from {{ ref('int_resampling_frontier') }}
 ),
 
-placed as (
+parts as (
     select
         slots.series_id,
         slots.base_series_id,
@@ -47,7 +48,12 @@ placed as (
             ) as integer)
         end as slot_of_session,
         bars.opened_at as base_opened_at,
+        bars.closed_at as base_closed_at,
+        bars.is_valid,
+        bars.is_withdrawn,
+        bars.has_no_trades,
         bars.source,
+        bars.source_place,
         bars.open,
         bars.high,
         bars.low,
@@ -56,70 +62,36 @@ placed as (
         bars.taker_buy_volume,
         bars.split_factor,
         bars.revision,
+        bars.first_load_no,
+        bars.load_no,
         bars.first_seen_at,
         bars.fetched_at
     from slots
-    inner join {{ ref('int_bars_selected') }} as bars
+    inner join (
+        select
+            series_id, opened_at, closed_at, is_valid, is_withdrawn, false as has_no_trades, source, source_place, open, high,
+            low, close, volume, taker_buy_volume, split_factor, revision, first_load_no, load_no, first_seen_at, fetched_at
+        from {{ ref('int_bars_selected') }}
+        where is_listed
+        union all
+        select
+            series_id, opened_at, null, false, false, true, null, null, null, null, null, null, null, null, null, null,
+            known_in_load, known_in_load, null, null
+        from {{ ref('int_bars_without_trades') }}
+    ) as bars
         on
             bars.series_id = slots.base_series_id
             and bars.opened_at >= slots.reads_from
             and bars.opened_at < slots.reads_to
-    where bars.is_valid
 ),
 
-ended as (
-    select
-        *,
-        min(base_opened_at) over slot as first_base_at,
-        max(base_opened_at) over slot as last_base_at
-    from placed
-    window slot as (partition by series_id, base_step_minutes, slot_date, slot_of_session)
-),
-
--- The basis of a slot is that of its last session: a split inside a week converts the days before it.
-based as (
-    select
-        *,
-        max(case when base_opened_at = last_base_at then split_factor end) over (
-            partition by series_id, base_step_minutes, slot_date, slot_of_session
-        ) as slot_split_factor
-    from ended
-),
-
-aggregated as (
-    select
-        series_id,
-        base_step_minutes,
-        slot_date,
-        slot_of_session,
-        max(base_timeframe) as base_timeframe,
-        max(step_minutes) as step_minutes,
-        max(first_slot_at) as first_slot_at,
-        max(closes_at) as closes_at,
-        max(slots_before) as slots_before,
-        max(base_first_slot_at) as base_first_slot_at,
-        max(base_slots) as base_slots,
-        max(known_until) as known_until,
-        case when min(source) = max(source) then min(source) else min(source) || '+' || max(source) end as source,
-        max(slot_split_factor) as split_factor,
-        max(case when base_opened_at = first_base_at then {{ in_basis('open') }} end) as open,
-        max({{ in_basis('high') }}) as high,
-        min({{ in_basis('low') }}) as low,
-        max(case when base_opened_at = last_base_at then {{ in_basis('close') }} end) as close,
-        sum(
-            case
-                when split_factor = slot_split_factor then volume
-                else round(volume * slot_split_factor / split_factor, 8)
-            end
-        ) as volume,
-        case when count(taker_buy_volume) = count(*) then sum(taker_buy_volume) end as taker_buy_volume,
-        1 + sum(revision - 1) as revision,
-        max(first_seen_at) as first_seen_at,
-        max(fetched_at) as fetched_at,
-        count(*) as bars_present
-    from based
-    group by series_id, base_step_minutes, slot_date, slot_of_session
-),
+{{ aggregate_parts(
+    ['series_id', 'base_step_minutes', 'slot_date', 'slot_of_session'],
+    [
+        'base_series_id', 'base_timeframe', 'step_minutes', 'first_slot_at', 'closes_at', 'slots_before',
+        'base_first_slot_at', 'base_slots', 'known_until',
+    ],
+) }}
 
 opening as (
     select
@@ -141,29 +113,32 @@ closing as (
 expected as (
     select
         *,
-        cast(
-            case
-                when step_minutes >= 1440 then base_slots
-                else ceil(
-                    ({{ epoch_seconds('closed_at') }} - {{ epoch_seconds('greatest(opened_at, base_first_slot_at)') }})
-                    / (60.0 * base_step_minutes)
-                )
-            end as integer
-        ) as bars_expected
+        {{ room_for_base_bars() }} - bars_without_trades as bars_expected
     from closing
     where closed_at <= known_until
 ),
 
+-- Since which load a slot is over matters only where its bars came in several, or the last one is not there.
+slots_to_date as (
+    select series_id, base_series_id, opened_at, closed_at
+    from expected
+    where first_load_no <> last_load_no or last_base_closed_at is null or last_base_closed_at < closed_at
+),
+
+{{ date_ends_of_slots() }}
+
 verdicts as (
     select
-        *,
-        case
-            when bars_present < {{ var('min_data_completeness') }} * bars_expected
-                then 'incomplete: ' || bars_present || ' of ' || bars_expected || ' ' || base_timeframe || ' bars'
-            when {{ fits('high', 19, 10) }} is null or {{ fits('volume', 28, 8) }} is null
-                then 'price or volume beyond its column'
-        end as failed_checks
+        expected.*,
+        {{ failed_resampling_checks() }} as failed_checks,
+        greatest(expected.first_load_no, dated.over_in_load) as began_in_load,
+        greatest(expected.last_load_no, dated.over_in_load) as changed_last_in_load
     from expected
+    left join dated
+        on
+            dated.series_id = expected.series_id
+            and dated.base_series_id = expected.base_series_id
+            and dated.opened_at = expected.opened_at
 ),
 
 ranked as (
@@ -172,8 +147,12 @@ ranked as (
         row_number() over (
             partition by series_id, opened_at
             order by case when failed_checks is null then 0 else 1 end, base_step_minutes
-        ) as place
+        ) as place,
+        max(changed_last_in_load) over slot as load_no,
+        -- One of its base bars changed after the slot was over: int_resampled_versions replays it.
+        min(began_in_load) over slot < max(changed_last_in_load) over slot as is_replayed
     from verdicts
+    window slot as (partition by series_id, opened_at)
 ),
 
 {% if is_incremental() -%}
@@ -217,13 +196,15 @@ resampled as (
         split_factor,
         failed_checks is null as is_valid,
         failed_checks,
-        cast(revision as integer) as revision,
         first_seen_at,
         fetched_at,
         true as is_listed,
         base_timeframe,
         cast(bars_present as integer) as bars_present,
-        bars_expected
+        cast(bars_expected as integer) as bars_expected,
+        cast(source_place as integer) as source_place,
+        cast(load_no as integer) as load_no,
+        is_replayed
     from ranked
     where place = 1
 
@@ -232,9 +213,9 @@ resampled as (
     select
         standing.series_id, standing.opened_at, standing.closed_at, standing.session_date, standing.slot_no,
         standing.source, standing.open, standing.high, standing.low, standing.close, standing.volume,
-        standing.taker_buy_volume, standing.split_factor, false, 'no longer listed', standing.revision,
-        standing.first_seen_at, standing.fetched_at, false, standing.base_timeframe, standing.bars_present,
-        standing.bars_expected
+        standing.taker_buy_volume, standing.split_factor, false, 'no longer listed', standing.first_seen_at,
+        standing.fetched_at, false, standing.base_timeframe, standing.bars_present, standing.bars_expected,
+        standing.source_place, standing.load_no, standing.is_replayed
     from standing
     left join ranked on ranked.series_id = standing.series_id and ranked.opened_at = standing.opened_at
     where ranked.series_id is null and standing.is_listed

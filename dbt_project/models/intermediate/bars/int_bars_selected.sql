@@ -1,6 +1,7 @@
 {%- set values = [
     'closed_at', 'session_date', 'slot_no', 'source', 'open', 'high', 'low', 'close', 'volume', 'taker_buy_volume',
-    'split_factor', 'is_valid', 'failed_checks', 'revision', 'first_seen_at', 'fetched_at', 'is_listed'
+    'split_factor', 'is_valid', 'failed_checks', 'revision', 'first_seen_at', 'fetched_at', 'is_listed', 'source_place',
+    'is_withdrawn', 'first_load_no', 'load_no'
 ] -%}
 {{
     config(
@@ -52,14 +53,16 @@ single_words as (
 selected as (
     select
         series_id, opened_at, closed_at, session_date, slot_no, source, open, high, low, close, volume,
-        taker_buy_volume, split_factor, failed_checks, 1 as revision, fetched_at as first_seen_at, fetched_at
+        taker_buy_volume, split_factor, failed_checks, 1 as revision, fetched_at as first_seen_at, fetched_at,
+        source_place, is_withdrawn, load_no as first_load_no, load_no
     from single_words
 
     union all
 
     select
         series_id, opened_at, closed_at, session_date, slot_no, source, open, high, low, close, volume,
-        taker_buy_volume, split_factor, failed_checks, revision, first_seen_at, fetched_at
+        taker_buy_volume, split_factor, failed_checks, revision, first_seen_at, fetched_at, source_place, is_withdrawn,
+        first_load_no, load_no
     from versions
 ),
 
@@ -105,13 +108,18 @@ listed as (
         cast(revision as integer) as revision,
         first_seen_at,
         fetched_at,
-        true as is_listed
+        true as is_listed,
+        cast(source_place as integer) as source_place,
+        is_withdrawn,
+        cast(first_load_no as integer) as first_load_no,
+        cast(load_no as integer) as load_no
     from selected
     {% if is_incremental() -%}
     union all
     select
         series_id, opened_at, closed_at, session_date, slot_no, source, open, high, low, close, volume,
-        taker_buy_volume, split_factor, false, 'no longer listed', revision, first_seen_at, fetched_at, false
+        taker_buy_volume, split_factor, false, 'no longer listed', revision, first_seen_at, fetched_at, false,
+        source_place, is_withdrawn, first_load_no, load_no
     from unlisted
     {%- endif %}
 ),

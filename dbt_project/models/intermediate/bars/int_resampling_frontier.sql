@@ -1,12 +1,18 @@
+{%- set readers = ['int_bars_resampled', 'int_resampled_versions'] -%}
 {{
     config(
         indexes=[{'columns': ['series_id', 'slot_date']}],
-        post_hook=["{{ advance_watermark(['int_bars_selected'], prepares='int_bars_resampled') }}", '{{ analyze() }}']
+        post_hook=[
+            "{{ advance_watermark(['int_bars_selected', 'int_answered_sessions'], prepares=['int_bars_resampled', 'int_resampled_versions']) }}",
+            '{{ analyze() }}',
+        ]
     )
 }}
 -- depends_on: {{ ref('int_series_rules') }}
+-- depends_on: {{ ref('int_answered_sessions') }}
 -- The days (weeks, for weekly bars) of each series whose bars are to be made anew of finer ones, with the base bars to
--- read for them: those with a changed base bar, and that of the bar before it, whose slot it may end.
+-- read for them: those with a changed base bar, and that of the bar before it, whose slot it may end; and those for
+-- whose time a source has answered since.
 with
 
 series as (
@@ -54,13 +60,20 @@ changed_bars as (
         opened_at,
         session_date
     from {{ ref('int_bars_selected') }}
-    where changed_in_load > {{ watermark('int_bars_resampled') }}
+    where changed_in_load > {{ watermark(readers) }}
 ),
 
 touched_sessions as (
     select series_id, session_date from changed_bars
 
-    {% if not starts_anew('int_bars_resampled') -%}
+    {% if not starts_anew(readers) -%}
+    union
+
+    -- What is missing there may turn out to have had no trades.
+    select series_id, session_date
+    from {{ ref('int_answered_sessions') }}
+    where load_no > {{ watermark(readers) }}
+
     union
 
     select
@@ -91,7 +104,7 @@ touched_pairs as (
     from touched_sessions
     inner join pairs on pairs.base_series_id = touched_sessions.series_id
 
-    {% if not starts_anew('int_bars_resampled') -%}
+    {% if not starts_anew(readers) -%}
     union all
 
     -- A series whose rules changed (another timeframe is fetched, another grid) is made anew.
@@ -101,7 +114,7 @@ touched_pairs as (
         bars.session_date
     from pairs
     inner join {{ ref('int_series_rules') }} as rules
-        on rules.series_id = pairs.series_id and rules.changed_in_load > {{ watermark('int_bars_resampled') }}
+        on rules.series_id = pairs.series_id and rules.changed_in_load > {{ watermark(readers) }}
     inner join {{ ref('int_bars_selected') }} as bars on bars.series_id = pairs.base_series_id
     {%- endif %}
 ),

@@ -42,11 +42,13 @@ final as (
         bars.is_valid,
         {%- else -%}
         -- VALIDATE_ON_INSERT is off: only what is no bar at all is held back.
-        bars.open > 0 and bars.high > 0 and bars.low > 0 and bars.close > 0 and bars.volume >= 0 as is_valid,
+        bars.open > 0 and bars.high > 0 and bars.low > 0 and bars.close > 0 and coalesce(bars.volume, 0) >= 0 as is_valid,
         {%- endif %}
         bars.failed_checks,
         outvoted.outvoted_fields,
         bars.base_timeframe,
+        bars.bars_present,
+        bars.bars_expected,
         bars.revision,
         bars.first_seen_at,
         bars.fetched_at

@@ -41,6 +41,7 @@ bars as (
         as_of.open_interest,
         as_of.is_open_interest_expected,
         as_of.is_long_short_ratio_expected,
+        as_of.is_funding_rate_expected,
         as_of.funding_rate,
         as_of.long_short_ratio as long_short_ratio_as_of,
         as_of.funding_rate_percentile as funding_rate_percentile_as_of,

@@ -64,6 +64,25 @@ changed_derivatives as (
     from {{ ref('int_futures_samples') }}
     where changed_in_load > {{ watermark('market_data_v2') }}
     union all
+    -- From the first sample on they are missed where they do not come: an earlier first one begins that earlier.
+    select changed.symbol, changed.asset_class, changed.sampled_at, coalesce(known.sampled_at, {{ endless_future }})
+    from (
+        select symbol, asset_class, measure, min(sampled_at) as sampled_at
+        from {{ ref('int_futures_samples') }}
+        where changed_in_load > {{ watermark('market_data_v2') }}
+        group by symbol, asset_class, measure
+    ) as changed
+    cross join lateral (
+        select min(samples.sampled_at) as sampled_at
+        from {{ ref('int_futures_samples') }} as samples
+        where
+            samples.symbol = changed.symbol
+            and samples.asset_class = changed.asset_class
+            and samples.measure = changed.measure
+            and samples.changed_in_load <= {{ watermark('market_data_v2') }}
+    ) as known
+    where changed.sampled_at < coalesce(known.sampled_at, {{ endless_future }})
+    union all
     select symbol, asset_class, traded_at, traded_at + interval '168 hours'
     from {{ ref('int_liquidations') }}
     where changed_in_load > {{ watermark('market_data_v2') }}

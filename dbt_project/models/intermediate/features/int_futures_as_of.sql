@@ -37,6 +37,24 @@ samples as (
             and samples.sampled_at <= ranges.last_closed_at
 ),
 
+-- When an asset's samples began.
+begun as (
+    select
+        symbol,
+        asset_class,
+        {% for measure in ['open_interest', 'long_short_ratio'] -%}
+        (
+            select min(first_samples.sampled_at)
+            from {{ ref('int_futures_samples') }} as first_samples
+            where
+                first_samples.symbol = ranges.symbol
+                and first_samples.asset_class = ranges.asset_class
+                and first_samples.measure = '{{ measure }}'
+        ) as {{ measure }}_from{{ ',' if not loop.last }}
+        {% endfor %}
+    from ranges
+),
+
 facts as (
     select
         symbol,
@@ -95,8 +113,12 @@ moments as (
         bars.closed_at
     from {{ ref('int_bars_to_compute') }} as bars
     inner join (
-        select distinct symbol, asset_class
+        select symbol, asset_class
         from facts
+        union
+        select symbol, asset_class
+        from begun
+        where coalesce(open_interest_from, long_short_ratio_from) is not null
     ) as known
         on known.symbol = bars.symbol and known.asset_class = bars.asset_class
 ),
@@ -144,9 +166,10 @@ final as (
             case when long_short_ratios.usable_until >= carried.closed_at then long_short_ratios.value end
             as numeric(11, 8)
         ) as long_short_ratio,
-        -- For two days after a sample the next ones are missed, then the source has none.
-        carried.open_interest_at > carried.closed_at - interval '48 hours' as is_open_interest_expected,
-        carried.long_short_ratio_at > carried.closed_at - interval '48 hours' as is_long_short_ratio_expected,
+        -- Once they began, samples are missed for as long as they do not come.
+        coalesce(begun.open_interest_from <= carried.closed_at, false) as is_open_interest_expected,
+        coalesce(begun.long_short_ratio_from <= carried.closed_at, false) as is_long_short_ratio_expected,
+        carried.settled_at is not null as is_funding_rate_expected,
         settlements.funding_rate,
         settlements.funding_rate_percentile,
         -- A day that ended more than a week ago is no longer news: the source is off, or silent.
@@ -156,6 +179,7 @@ final as (
             end as numeric(28, 8)
         ) as exchange_inflow
     from carried
+    left join begun on begun.symbol = carried.symbol and begun.asset_class = carried.asset_class
     left join {{ ref('int_futures_samples') }} as open_interest
         on
             open_interest.symbol = carried.symbol

@@ -109,9 +109,11 @@ running as (
         opened_at,
         {{ wilder_level('seeded_range', 1, 8, 'so_far') }} as range_8,
         sum(close) over so_far as closes,
-        sum(volume) over so_far as volumes,
-        sum(volume * volume) over so_far as volume_squares,
-        sum(hlc * volume) over so_far as hlc_volumes,
+        -- Sums pass over a NULL: what holds such a bar is NULL, too (bars_with_volume).
+        coalesce(sum(volume) over so_far, 0) as volumes,
+        max(case when volume is null then bar_number end) over so_far as last_without_volume,
+        coalesce(sum(volume * volume) over so_far, 0) as volume_squares,
+        coalesce(sum(hlc * volume) over so_far, 0) as hlc_volumes,
         -- The first bar has no return, which later differences are to take for 0.
         coalesce(sum(log_return_e8) over so_far, 0) as log_returns,
         coalesce(sum(cast(log_return_e8 as bigint) * log_return_e8) over so_far, 0) as log_return_squares,
@@ -158,6 +160,7 @@ windows as (
         greatest(lag(highest_5, 10) over series, lag(highest_5, 15) over series) as earlier_highest_10,
         least(lag(lowest_5, 10) over series, lag(lowest_5, 15) over series) as earlier_lowest_10,
         bar_number,
+        bar_number - coalesce(last_without_volume, 0) as bars_with_volume,
         log_return_e8,
         return_1h,
         return_1d,
@@ -198,7 +201,7 @@ final as (
         case when bar_number >= 20 then {{ in_own_basis('closes_20 * 0.05') }} end as sma_20,
         case when bar_number >= 50 then {{ in_own_basis('closes_50 * 0.02') }} end as sma_50,
         case
-            when bar_number >= 20 and volumes_20 > 0 then {{ in_own_basis('hlc_volumes_20 / (3 * volumes_20)') }}
+            when bar_number >= 20 and bars_with_volume >= 20 and volumes_20 > 0 then {{ in_own_basis('hlc_volumes_20 / (3 * volumes_20)') }}
         end as vwap_20,
         case
             when bar_number < 50 then null
@@ -213,11 +216,11 @@ final as (
             else 'range'
         end as market_structure,
         case
-            when bar_number >= 20 then case when split_factor = 1 then volumes_20 else volumes_20 * split_factor end
+            when bar_number >= 20 and bars_with_volume >= 20 then case when split_factor = 1 then volumes_20 else volumes_20 * split_factor end
         end as rolling_volume_20,
         -- (V - S / 20) / sqrt((20 SS - S^2) / 380), with S and SS the exact sums over the previous 20 volumes.
         case
-            when bar_number > 20
+            when bar_number > 20 and bars_with_volume > 20
                 then
                     {{ double('20 * volume - previous_volumes_20') }}
                     / 20

@@ -29,7 +29,7 @@ new_bars as (
         cast(bars.high as numeric(19, 8)) as high,
         cast(bars.low as numeric(19, 8)) as low,
         cast(bars.close as numeric(19, 8)) as close,
-        cast(round(bars.volume) as bigint) as volume,
+        cast(case when bars.volume < 9e18 then round(bars.volume) end as bigint) as volume,
         row_number() over (
             partition by bars.symbol, {{ local_date('bars.timestamp', "'UTC'") }} order by bars.timestamp
         ) as bar_no

@@ -14,6 +14,7 @@ final as (
         cast(high as numeric(19, 8)) as high,
         cast(low as numeric(19, 8)) as low,
         cast(close as numeric(19, 8)) as close,
+        -- More than 64 bits hold is no volume of this table's.
         cast(case when volume < 9e18 then round(volume) end as bigint) as volume,
         source,
         is_validated as validated,

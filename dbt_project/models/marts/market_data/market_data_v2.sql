@@ -57,7 +57,15 @@ scored as (
         bars.*,
         {{ row_checks_failed() }} as row_checks_failed,
         coalesce(abs(bars.volume_spike_score) > 5, false) as volume_anomaly,
-        {{ score_terms('bars', 'bars') }}
+        {% for sample in samples_of_bars() -%}
+        case when bars.is_{{ sample }}_expected then 1 else 0 end
+        {{- ' + ' if not loop.last else ' as samples_expected,' }}
+        {%- endfor %}
+        {% for sample, told in samples_of_bars().items() -%}
+        case when bars.is_{{ sample }}_expected and bars.{{ told.column }} is not null then 1 else 0 end
+        {{- ' + ' if not loop.last else ' as samples_present,' }}
+        {%- endfor %}
+        {{ score_terms('bars') }}
     from bars
     inner join {{ ref('freshness_sla') }} as sla on sla.asset_class = bars.asset_class
     {{ compute_once() }}
@@ -66,10 +74,14 @@ scored as (
 judged as (
     select
         *,
-        cast(round({{ double('100') }} * fields_present / fields_expected) as integer) * 0.01 as completeness,
+        -- Of the bar itself, and with the samples that it should show.
+        cast(round({{ double('100') }} * parts_share * fields_present / fields_expected) as integer) * 0.01 as own_completeness,
+        cast(round(
+            {{ double('100') }} * parts_share * (fields_present + samples_present) / (fields_expected + samples_expected)
+        ) as integer) * 0.01 as completeness,
         -- The plan's 6.3: fields 40 %, checks 30 %, features 20 %, freshness 10 %.
         cast(round(
-            {{ double('40') }} * fields_present / fields_expected
+            {{ double('40') }} * parts_share * fields_present / fields_expected
             + {{ double('30') }} * (
                 case
                     when failed_checks is null then {{ bar_checks() | length + row_checks() | length }}
@@ -78,7 +90,7 @@ judged as (
             ) / {{ bar_checks() | length + row_checks() | length }}
             + {{ double('20') }} * (
                 case when is_valid then greatest(features_present - row_checks_failed, 0) else 0 end
-            ) / greatest(features_present + features_missing, 1)
+            ) / greatest(features_present, 1)
             + {{ double('10') }} * freshness
         ) as integer) * 0.01 as score
     from scored
@@ -123,7 +135,7 @@ typed as (
         failed_checks is null
         and row_checks_failed = 0
         and score >= {{ var('min_quality_score') }}
-        and completeness >= {{ var('min_data_completeness') }} as is_validated,
+        and own_completeness >= {{ var('min_data_completeness') }} as is_validated,
         cast(score as numeric(3, 2)) as quality_score,
         case
             -- Most bars have nothing to note, and are spared the concatenation.
@@ -133,7 +145,8 @@ typed as (
                 and volume > 0
                 and base_timeframe is null
                 and outvoted_fields is null
-                and completeness >= {{ var('min_data_completeness') }}
+                and own_completeness >= {{ var('min_data_completeness') }}
+                and samples_present = samples_expected
                 then null
             else nullif(concat_ws(
                 '; ',
@@ -142,7 +155,11 @@ typed as (
                 case when {{ condition }} then '{{ name }}' end,
                 {%- endfor %}
                 case when volume = 0 then 'no volume' end,
-                case when completeness < {{ var('min_data_completeness') }} then 'fields missing' end,
+                case when volume is null and failed_checks is null then 'volume not told in coins' end,
+                case when own_completeness < {{ var('min_data_completeness') }} and failed_checks is null then 'fields missing' end,
+                {% for sample, told in samples_of_bars().items() -%}
+                case when is_{{ sample }}_expected and {{ told.column }} is null then '{{ told.name }} missing' end,
+                {% endfor -%}
                 'outvoted by other sources: ' || outvoted_fields,
                 'resampled from ' || base_timeframe
             ), '')

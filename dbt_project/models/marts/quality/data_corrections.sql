@@ -2,6 +2,8 @@
 {#- Samples that come after the bar fill a NULL: that is no correction. -#}
 {%- set samples = ['open_interest', 'funding_rate', 'liquidations_long', 'liquidations_short'] -%}
 {%- set texts = ['trend_direction', 'market_structure'] -%}
+{#- What a revision may change beyond its values. -#}
+{%- set verdicts = ['revision', 'is_validated', 'source'] -%}
 {{
     config(
         materialized='incremental',
@@ -16,7 +18,8 @@
         ]
     )
 }}
--- One row per corrected field of a bar: what it was, what it became, why, by whom, and when the warehouse changed it. Read
+-- One row per corrected field of a bar: what it was, what it became, why, by whom, and when the warehouse changed it; each
+-- revision has at least one. A retracted bar keeps its values: its row says that is_validated fell from 1 to 0. Read
 -- off consecutive versions in the history, so what the mart contained and what is recorded of it cannot disagree, and the
 -- cost follows the number of changes.
 with
@@ -36,7 +39,7 @@ amended_bars as (
     where
         later.dbt_valid_from > {{ read_up_to('data_corrections') }}
         and earlier.dbt_valid_to is not null
-        and (rebuilds.written_at is not null or {{ differs('later', 'earlier', 'id', prices + samples) }})
+        and (rebuilds.written_at is not null or {{ differs('later', 'earlier', 'id', prices + samples + verdicts) }})
 ),
 
 versions as (
@@ -46,7 +49,9 @@ versions as (
         {% for field in prices + samples + all_features() -%}
         lag(history.{{ field }}) over in_order as earlier_{{ field }},
         {% endfor -%}
-        lag(history.source) over in_order as earlier_source
+        lag(history.source) over in_order as earlier_source,
+        lag(history.revision) over in_order as earlier_revision,
+        lag(history.is_validated) over in_order as earlier_is_validated
     from history
     inner join amended_bars on amended_bars.id = history.id
     window in_order as (partition by history.id order by history.dbt_valid_from)
@@ -58,11 +63,36 @@ reasoned as (
         rebuilds.features as rebuilt_features,
         case
             when versions.source like '%manual%' or versions.earlier_source like '%manual%' then 'manual_correction'
+            -- The source said nothing else: the bar is made by other rules.
+            when rebuilds.written_at is not null and versions.revision = versions.earlier_revision then 'bug_fix'
             when versions.source <> versions.earlier_source then 'source_changed'
+            -- Of a resampled bar: none of its base bars was amended between the two, they came late.
+            when parts.parts_amended = earlier_parts.parts_amended then 'late_data'
             else 'source_updated'
         end as reason
     from versions
     left join ops.rebuilds as rebuilds on rebuilds.written_at = versions.dbt_valid_from
+    left join {{ ref('int_series') }} as series
+        on
+            series.symbol = versions.symbol
+            and series.asset_class = versions.asset_class
+            and series.timeframe = versions.timeframe
+    {% for parts, row in {'parts': '', 'earlier_parts': 'earlier_'}.items() -%}
+    -- The newest version of the resampled bar that has the row's values.
+    left join lateral (
+        select replayed.parts_amended
+        from {{ ref('int_resampled_versions') }} as replayed
+        where
+            replayed.series_id = series.series_id
+            and replayed.opened_at = versions.timestamp
+            {% for field in ['source', 'open', 'high', 'low', 'close', 'volume', 'taker_buy_volume'] -%}
+            and replayed.{{ field }} is not distinct from versions.{{ row }}{{ field }}
+            {% endfor -%}
+            and versions.validation_notes like '%resampled from%'
+        order by replayed.revision desc
+        limit 1
+    ) as {{ parts }} on true
+    {% endfor -%}
     where versions.earlier_id is not null
 ),
 
@@ -76,13 +106,60 @@ fields as (
         '{{ field }}' as field_corrected,
         earlier_{{ field }} as old_value,
         {{ field }} as new_value,
-        {{ "'source_updated'" if field in samples + ['split_factor'] else 'reason' }} as reason,
+        {% if field in samples -%}
+        -- The newest sample before the close was another one when the bar was first made.
+        'late_data' as reason,
+        {%- elif field == 'split_factor' -%}
+        'source_updated' as reason,
+        {%- else -%}
+        -- What was not known before came late, if nobody else says it.
+        case when reason = 'source_updated' and earlier_{{ field }} is null then 'late_data' else reason end as reason,
+        {%- endif %}
         cast(null as text) as corrected_by
     from reasoned
     where {{ field }} is distinct from earlier_{{ field }}{% if field in samples %} and earlier_{{ field }} is not null{% endif %}
 
     union all
     {% endfor -%}
+    select
+        id,
+        dbt_valid_from,
+        revision,
+        source,
+        'is_validated',
+        case when earlier_is_validated then 1.0 else 0.0 end,
+        case when is_validated then 1.0 else 0.0 end,
+        reason,
+        null
+    from reasoned
+    where is_validated <> earlier_is_validated and revision <> earlier_revision
+
+    union all
+
+    -- Texts are in the history. Without another row it is the verdict's reason that changed.
+    select
+        id,
+        dbt_valid_from,
+        revision,
+        source,
+        case when source <> earlier_source then 'source' else 'validation_notes' end,
+        null,
+        null,
+        reason,
+        null
+    from reasoned
+    where
+        source <> earlier_source
+        or (
+            revision <> earlier_revision
+            and is_validated = earlier_is_validated
+            {%- for field in prices %}
+            and {{ field }} is not distinct from earlier_{{ field }}
+            {%- endfor %}
+        )
+
+    union all
+
     {% for feature in all_features() -%}
     select
         id,

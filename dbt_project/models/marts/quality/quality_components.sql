@@ -1,6 +1,6 @@
 {{ config(materialized='view') }}
 -- The four parts of each bar's quality_score, and what they are counted from. Nothing here is stored twice: the parts
--- follow from the bar's own row, from when its word was first seen, and from the samples of its asset's futures.
+-- follow from the bar's own row, from when it was first seen, and from the bars that it was resampled of.
 with
 
 bars as (
@@ -34,29 +34,11 @@ counted as (
             greatest(0, {{ epoch_seconds('words.first_seen_at') }} - {{ epoch_seconds('words.closed_at') }}) as bigint
         ) as seconds_to_first_sight,
         words.closed_at <= bars.first_fetched_at as is_backfilled,
-        {{ score_terms('words', 'sampled') }}
+        {{ score_terms('words') }}
     from bars
     inner join {{ ref('int_bars') }} as words
         on words.series_id = bars.series_id and words.opened_at = bars.timestamp
     inner join {{ ref('freshness_sla') }} as sla on sla.asset_class = bars.asset_class
-    -- A sample is expected for two days after the one before it.
-    -- noqa: disable=LT02
-    left join lateral (
-        select
-            {% for measure in ['open_interest', 'long_short_ratio'] -%}
-            exists ( -- noqa: LT01, LT06
-                select 1
-                from {{ ref('int_futures_samples') }} as samples
-                where
-                    samples.symbol = bars.symbol
-                    and samples.asset_class = bars.asset_class
-                    and samples.measure = '{{ measure }}'
-                    and samples.sampled_at > words.closed_at - interval '48 hours'
-                    and samples.sampled_at <= words.closed_at
-            ) as is_{{ measure }}_expected{{ ',' if not loop.last }}
-            {% endfor %}
-    ) as sampled on bars.asset_class = 'crypto'
-    -- noqa: enable=LT02
 ),
 
 final as (
@@ -69,16 +51,16 @@ final as (
         session_date,
         quality_score,
         is_validated,
-        {{ double('fields_present') }} / fields_expected as fields_share,
+        parts_share * fields_present / fields_expected as fields_share,
         {{ double('checks_made - bar_checks_failed - row_checks_failed') }} / checks_made as checks_share,
         -- A feature that fails its check counts as missing; a bar outside the windows has none.
         {{ double('case when is_in_windows then greatest(features_present - row_checks_failed, 0) else 0 end') }}
-        / greatest(features_present + features_missing, 1) as features_share,
+        / greatest(features_present, 1) as features_share,
         {{ double('freshness') }} as freshness_share,
         cast(fields_expected as integer) as fields_expected,
         cast(fields_present as integer) as fields_present,
         cast(features_present as integer) as features_present,
-        cast(features_missing as integer) as features_missing,
+        parts_share,
         seconds_to_first_sight,
         is_backfilled
     from counted

@@ -51,7 +51,8 @@ bars as (
         numbers.high,
         numbers.low,
         numbers.close,
-        numbers.volume,
+        -- Of a coin Yahoo tells the volume in dollars: that is none in coins.
+        case when answers.asset_class = 'crypto' then null else numbers.volume end as volume,
         cast(null as numeric) as taker_buy_volume,
 
         ---------- where and when

@@ -1,0 +1,193 @@
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='append',
+        indexes=[{'columns': ['series_id', 'session_date', 'covered_from', 'load_no'], 'unique': true}],
+        pre_hook=['{{ delete_series_of_other_rules() }}'],
+        post_hook=["{{ advance_watermark(['int_loads']) }}", '{{ analyze() }}']
+    )
+}}
+-- depends_on: {{ ref('int_series_rules') }}
+-- Which part of each session a source has answered for, and since which load: the evidence that a bar which is not there
+-- had no trades. An answer covers its window up to its last row, and beyond it to its end if no later session lies in
+-- the window: where it stopped earlier, it may have been cut. Of answers from the same moment on only those are kept that
+-- reach further than all before. Not of assets that Binance lists: it gives a bar without trades, too, with volume 0, so
+-- a bar that it does not give is an outage. Appended to, and a function of the answers alone.
+{%- set since = watermark('int_answered_sessions') %}
+with
+
+-- Days and weeks are whole sessions: one that is missing is a hole of the source, never quiet.
+series as (
+    select
+        series.series_id,
+        series.symbol,
+        series.asset_class,
+        series.timeframe,
+        series.calendar,
+        series.time_zone,
+        series.sources_in_order,
+        {% if is_incremental() -%}
+        coalesce(rules.changed_in_load > {{ since }}, false) as is_read_again
+        {%- else -%}
+        true as is_read_again
+        {%- endif %}
+    from {{ ref('int_series') }} as series
+    {% if is_incremental() -%}
+    left join {{ ref('int_series_rules') }} as rules on rules.series_id = series.series_id
+    {%- endif %}
+    where
+        series.is_fetched
+        and series.step_minutes < 1440
+        and not exists (
+            select 1
+            from {{ ref('assets') }} as assets
+            where
+                assets.symbol = series.symbol
+                and assets.asset_class = series.asset_class
+                and assets.binance is not null
+                and {{ place_in_list("'binance'", 'series.sources_in_order') }} is not null
+        )
+),
+
+sessions as (
+    select
+        calendar,
+        slot_date,
+        opens_at,
+        closes_at,
+        lead(opens_at) over (partition by calendar order by slot_date) as next_opens_at
+    from {{ ref('int_slots') }}
+    where timeframe = '1d' and grid = 'open'
+),
+
+answers as (
+    select
+        series.series_id,
+        series.calendar,
+        loads.load_no,
+        answers.window_start as covered_from,
+        coalesce(answers.last_row_at, least(answers.window_end, answers.requested_at)) as covered_to,
+        -- What is newer than the question is not covered.
+        least(answers.window_end, answers.requested_at) as asked_to,
+        {{ local_date('answers.window_start', 'series.time_zone') }} as first_day,
+        {{ local_date(
+            'coalesce(answers.last_row_at, least(answers.window_end, answers.requested_at))', 'series.time_zone'
+        ) }} as last_day
+    from {{ ref('stg_ops__answers') }} as answers
+    inner join series
+        on
+            series.symbol = answers.symbol
+            and series.asset_class = answers.asset_class
+            and series.timeframe = answers.timeframe
+    inner join {{ ref('int_loads') }} as loads on loads.provider = answers.source and loads.load_id = answers.load_id
+    where
+        answers.endpoint = 'bars'
+        and answers.status = 'ok'
+        -- An empty answer is no proof of anything.
+        and answers.row_count > 0
+        and answers.window_start < answers.window_end
+        and {{ place_in_list('answers.source', 'series.sources_in_order') }} is not null
+        and (loads.load_no > {{ since }} or series.is_read_again)
+),
+
+-- The days between an answer's first and last are covered whole. Answers of the same days are one, the first: a turn
+-- every five minutes reads the same week again.
+wholes as (
+    select
+        series_id,
+        calendar,
+        first_day,
+        last_day,
+        min(load_no) as load_no
+    from answers
+    where last_day > first_day + 1
+    group by series_id, calendar, first_day, last_day
+),
+
+ends as (
+    select series_id, calendar, load_no, covered_from, covered_to, asked_to, first_day as session_date
+    from answers
+    union
+    select series_id, calendar, load_no, covered_from, covered_to, asked_to, last_day
+    from answers
+),
+
+covered as (
+    select
+        wholes.series_id,
+        sessions.slot_date as session_date,
+        wholes.load_no,
+        sessions.opens_at as covered_from,
+        sessions.closes_at as covered_to
+    from wholes
+    inner join sessions
+        on
+            sessions.calendar = wholes.calendar
+            and sessions.slot_date > wholes.first_day
+            and sessions.slot_date < wholes.last_day
+
+    union all
+
+    select
+        ends.series_id,
+        ends.session_date,
+        ends.load_no,
+        greatest(ends.covered_from, sessions.opens_at),
+        least(
+            sessions.closes_at,
+            case
+                when ends.asked_to <= coalesce(sessions.next_opens_at, ends.asked_to) then ends.asked_to
+                else ends.covered_to
+            end
+        )
+    from ends
+    inner join sessions on sessions.calendar = ends.calendar and sessions.slot_date = ends.session_date
+),
+
+by_load as (
+    select
+        series_id,
+        session_date,
+        covered_from,
+        load_no,
+        max(covered_to) as covered_to
+    from covered
+    where covered_to > covered_from
+    group by series_id, session_date, covered_from, load_no
+),
+
+reaching as (
+    select
+        *,
+        max(covered_to) over (
+            partition by series_id, session_date, covered_from
+            order by load_no
+            rows between unbounded preceding and 1 preceding
+        ) as reached_before
+    from by_load
+),
+
+final as (
+    select
+        series_id,
+        session_date,
+        covered_from,
+        covered_to,
+        cast(load_no as integer) as load_no
+    from reaching
+    where covered_to > reached_before or reached_before is null
+)
+
+select final.*
+from final
+{% if is_incremental() -%}
+left join lateral (
+    select max(known.covered_to) as covered_to
+    from {{ this }} as known
+    where
+        known.series_id = final.series_id
+        and known.session_date = final.session_date
+        and known.covered_from = final.covered_from
+) as known on true
+where known.covered_to is null or final.covered_to > known.covered_to
+{%- endif %}
