@@ -74,7 +74,7 @@ summed as (
             when count(case when is_part then taker_buy_volume end) = count(case when is_part then 1 end)
                 then sum(case when is_part then taker_buy_volume else 0 end)
         end as taker_buy_volume,
-        sum(case when is_part then revision - 1 else 0 end) as parts_amended,
+        sum(coalesce(revision - 1, 0)) as parts_amended,
         max(case when is_part then first_seen_at end) as first_seen_at,
         max(case when is_part then fetched_at end) as fetched_at,
         min(first_load_no) as first_load_no,

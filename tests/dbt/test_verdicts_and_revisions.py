@@ -61,7 +61,8 @@ def warehouse(make_warehouse: MakeWarehouse) -> Warehouse:
     warehouse.now += timedelta(minutes=5)
     # One week late.
     warehouse.load_bars("polygon", "THIN", "5m", [SESSIONS[0][40]])
-    warehouse.load_bars("binance", "LATE", "5m", [FIVE[0], FIVE[7]])
+    warehouse.load_bars("binance", "LATE", "5m", FIVE[:1])
+    warehouse.load_bars("binance", "LATE", "5m", FIVE[7:8])
     warehouse.load_bars("binance", "TAKEN", "5m", FIVE[:20] + FIVE[21:])
     warehouse.load_bars("binance", "SWITCHED", "5m", FIVE)
     warehouse.build(BUILT)

@@ -17,6 +17,7 @@ sessions as (
         frontier.base_step_minutes as step_minutes,
         slots.slot_date as session_date,
         slots.first_slot_at,
+        slots.opens_at,
         slots.closes_at,
         slots.slots
     from {{ ref('int_resampling_frontier') }} as frontier
@@ -31,7 +32,7 @@ sessions as (
     where frontier.base_step_minutes < 1440
 ),
 
--- A session without any bar is a hole of its source.
+-- A session that never had a bar is a hole of its source.
 counted as (
     select
         sessions.*,
@@ -39,16 +40,15 @@ counted as (
     from sessions
     inner join lateral (
         select
-            min(live.first_load_no) as load_no,
-            count(*) as bars
-        from {{ ref('int_bars_selected') }} as live
+            min(known.first_load_no) as load_no,
+            count(case when not known.is_withdrawn then 1 end) as bars
+        from {{ ref('int_bars_selected') }} as known
         where
-            live.series_id = sessions.series_id
-            and live.opened_at >= sessions.first_slot_at
-            and live.opened_at < sessions.closes_at
-            and live.is_listed
-            and not live.is_withdrawn
-    ) as bars on bars.bars > 0 and bars.bars < sessions.slots
+            known.series_id = sessions.series_id
+            and known.opened_at >= sessions.first_slot_at
+            and known.opened_at < sessions.closes_at
+            and known.is_listed
+    ) as bars on bars.load_no is not null and bars.bars < sessions.slots
     where exists (
         select 1
         from {{ ref('int_answered_sessions') }} as answered
@@ -61,6 +61,7 @@ expected as (
         counted.series_id,
         counted.session_date,
         counted.load_no,
+        counted.opens_at,
         counted.first_slot_at + {{ minutes('numbers.number * counted.step_minutes') }} as opened_at,
         least(
             counted.first_slot_at + {{ minutes('(numbers.number + 1) * counted.step_minutes') }}, counted.closes_at
@@ -92,7 +93,8 @@ final as (
         on
             answered.series_id = missing.series_id
             and answered.session_date = missing.session_date
-            and answered.covered_from <= missing.opened_at
+            -- Hours on the clock begin before the session does.
+            and answered.covered_from <= greatest(missing.opened_at, missing.opens_at)
             and answered.covered_to >= missing.closed_at
     group by missing.series_id, missing.opened_at, missing.session_date
 )

@@ -66,7 +66,7 @@ base_bars as (
 -- Each base bar as it was from one load to the next.
 versions as (
     select
-        slot_series_id, slot_opened_at, over_in_load, series_id, opened_at, session_date, closed_at, load_no, is_valid,
+        slot_series_id, slot_opened_at, over_in_load, series_id, opened_at, closed_at, load_no, is_valid,
         is_withdrawn, source, source_place, open, high, low, close, volume, taker_buy_volume, split_factor, revision,
         first_seen_at, fetched_at
     from base_bars
@@ -76,7 +76,7 @@ versions as (
 
     select
         base_bars.slot_series_id, base_bars.slot_opened_at, base_bars.over_in_load, base_bars.series_id, base_bars.opened_at,
-        base_bars.session_date, base_bars.closed_at, versions.load_no, versions.failed_checks is null, versions.is_withdrawn,
+        base_bars.closed_at, versions.load_no, versions.failed_checks is null, versions.is_withdrawn,
         versions.source, versions.source_place,
         -- As int_bars_selected stores them.
         cast(versions.open as numeric(19, 10)),
@@ -113,70 +113,90 @@ states as (
     from superseded
 ),
 
--- Since which load it is known that a base bar had no trades while it is not there: those that are not there now, and those
--- that came late or were retracted.
-known_quiet as (
+-- Since which load it is known that a base bar has no trades while it is not there, of all base bars that are expected.
+sessions as (
     select
         slots.series_id as slot_series_id,
         slots.opened_at as slot_opened_at,
-        quiet.series_id,
-        quiet.opened_at,
-        greatest(quiet.known_in_load, dated.over_in_load) as known_in_load
+        slots.closed_at as slot_closed_at,
+        slots.base_series_id as series_id,
+        slots.base_step_minutes as step_minutes,
+        dated.over_in_load,
+        days.slot_date as session_date,
+        days.first_slot_at,
+        days.opens_at,
+        days.closes_at,
+        days.slots,
+        known.load_no
     from slots
     inner join dated
         on
             dated.series_id = slots.series_id
             and dated.base_series_id = slots.base_series_id
             and dated.opened_at = slots.opened_at
-    inner join {{ ref('int_bars_without_trades') }} as quiet
+            and dated.over_in_load is not null
+    inner join {{ ref('int_series') }} as series on series.series_id = slots.base_series_id
+    inner join {{ ref('int_slots') }} as days
         on
-            quiet.series_id = slots.base_series_id
-            and quiet.opened_at >= slots.opened_at
-            and quiet.opened_at < slots.closed_at
-    where dated.over_in_load is not null
-
-    union
-
-    select
-        states.slot_series_id,
-        states.slot_opened_at,
-        states.series_id,
-        states.opened_at,
-        greatest(
-            min(answered.load_no), max(states.over_in_load), min(sessions.load_no)
-        )
-    from states
-    inner join {{ ref('int_answered_sessions') }} as answered
-        on
-            answered.series_id = states.series_id
-            and answered.session_date = states.session_date
-            and answered.covered_from <= states.opened_at
-            and answered.covered_to >= states.closed_at
-    -- Of a session without any bar nothing is known.
+            days.calendar = series.calendar
+            and days.timeframe = series.timeframe
+            and days.grid = series.grid
+            and days.slot_date >= slots.session_date
+            and days.slot_date <= slots.session_date + case when slots.step_minutes = 10080 then 6 else 0 end
     inner join lateral (
         select min(bars.first_load_no) as load_no
         from {{ ref('int_bars_selected') }} as bars
         where
-            bars.series_id = states.series_id
-            and bars.opened_at > states.opened_at - interval '1 day'
-            and bars.opened_at < states.opened_at + interval '1 day'
-            and bars.session_date = states.session_date
+            bars.series_id = slots.base_series_id
+            and bars.opened_at >= days.first_slot_at
+            and bars.opened_at < days.closes_at
             and bars.is_listed
-        {{ compute_once() }}
-    ) as sessions on true
-    where states.from_load > states.over_in_load
-    group by states.slot_series_id, states.slot_opened_at, states.series_id, states.opened_at
+    ) as known on known.load_no is not null
+    where
+        slots.base_step_minutes < 1440
+        and exists (
+            select 1
+            from {{ ref('int_answered_sessions') }} as answered
+            where answered.series_id = slots.base_series_id and answered.session_date = days.slot_date
+        )
+),
+
+expected_base_bars as (
+    select
+        sessions.*,
+        sessions.first_slot_at + {{ minutes('numbers.number * sessions.step_minutes') }} as opened_at,
+        least(
+            sessions.first_slot_at + {{ minutes('(numbers.number + 1) * sessions.step_minutes') }}, sessions.closes_at
+        ) as closed_at
+    from sessions
+    cross join lateral {{ whole_numbers(0, 'sessions.slots - 1') }} as numbers
 ),
 
 quiet as (
     select
-        slot_series_id,
-        slot_opened_at,
-        series_id,
-        opened_at,
-        min(known_in_load) as known_in_load
-    from known_quiet
-    group by slot_series_id, slot_opened_at, series_id, opened_at
+        expected_base_bars.slot_series_id,
+        expected_base_bars.slot_opened_at,
+        expected_base_bars.series_id,
+        expected_base_bars.opened_at,
+        greatest(
+            min(answered.load_no), max(expected_base_bars.load_no), max(expected_base_bars.over_in_load)
+        ) as known_in_load
+    from expected_base_bars
+    inner join {{ ref('int_answered_sessions') }} as answered
+        on
+            answered.series_id = expected_base_bars.series_id
+            and answered.session_date = expected_base_bars.session_date
+            -- Hours on the clock begin before the session does.
+            and answered.covered_from <= greatest(expected_base_bars.opened_at, expected_base_bars.opens_at)
+            and answered.covered_to >= expected_base_bars.closed_at
+    where
+        expected_base_bars.opened_at >= expected_base_bars.slot_opened_at
+        and expected_base_bars.opened_at < expected_base_bars.slot_closed_at
+    group by
+        expected_base_bars.slot_series_id,
+        expected_base_bars.slot_opened_at,
+        expected_base_bars.series_id,
+        expected_base_bars.opened_at
 ),
 
 moments as (
