@@ -82,7 +82,8 @@ answers as (
     inner join {{ ref('int_loads') }} as loads on loads.provider = answers.source and loads.load_id = answers.load_id
     where
         answers.endpoint = 'bars'
-        and answers.status = 'ok'
+        -- Of an answer that was the same again only the payload is not stored.
+        and answers.status in ('ok', 'unchanged')
         -- An empty answer is no proof of anything.
         and answers.row_count > 0
         and answers.window_start < answers.window_end

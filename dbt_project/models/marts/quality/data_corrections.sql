@@ -132,7 +132,10 @@ fields as (
         reason,
         null
     from reasoned
-    where is_validated <> earlier_is_validated and revision <> earlier_revision
+    where
+        is_validated <> earlier_is_validated
+        -- By itself, when other bars or settings change, a verdict changes without a revision.
+        and (revision <> earlier_revision or rebuilt_features is not null)
 
     union all
 
@@ -152,6 +155,7 @@ fields as (
         source <> earlier_source
         or (
             revision <> earlier_revision
+            and rebuilt_features is null
             and is_validated = earlier_is_validated
             {%- for field in prices %}
             and {{ field }} is not distinct from earlier_{{ field }}
