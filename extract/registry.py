@@ -24,6 +24,9 @@ ASSET_CLASSES = ("stock", "crypto", "etf")
 _NAME = re.compile(r"(?!.*\.\.)[\w^][\w.:^=+&$-]*")
 NAMES = ("polygon", "binance", "binance_futures", "yahoo", "coinmetrics")
 LONGEST_SYMBOL, LONGEST_NAME = 20, 50
+# A contract on so many coins begins with the number: 1000PEPEUSDT, 1MBABYDOGEUSDT. How dbt reads it: macros/samples.sql.
+_MULTIPLES = ("1000", "10000", "100000", "1000000", "10000000", "1M")
+_QUOTED = re.compile(r"(.+?)(FDUSD|USDT|USDC|BUSD|TUSD|USD|EUR|BTC|ETH|BNB)")
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,8 @@ def _parse(row: dict[str, str]) -> Asset:
     active_from, active_to = (_date(cells[name], name) for name in ("active_from", "active_to"))
     if active_from and active_to and active_to < active_from:
         raise ValueError("active_to lies before active_from")
+    if problem := _unclear_units(cells):
+        raise ValueError(problem)
     return Asset(
         symbol=cells["symbol"],
         asset_class=asset_class,
@@ -133,6 +138,48 @@ def _parse(row: dict[str, str]) -> Asset:
         source_priority=_choice(cells["source_priority"], "source_priority", SOURCES),
         enabled=enabled == "true",
     )
+
+
+def _coin(name: str) -> str:
+    """The coin in Binance's name of a market: BTC in BTCUSDT."""
+    match = _QUOTED.fullmatch(name)
+    return match[1] if match else name
+
+
+def _is_multiple(many: str, one: str) -> bool:
+    """Whether a market of `many` is one of so and so many coins of `one`."""
+    return any(many == prefix + one for prefix in _MULTIPLES)
+
+
+def _unclear_units(cells: dict[str, str]) -> str | None:
+    """Why it cannot be told how many coins of the bars one futures contract is on; None where it can."""
+    contract, spot = _coin(cells["binance_futures"]), _coin(cells["binance"])
+    if cells["asset_class"] != "crypto" or not contract:
+        return None
+    if spot:
+        if spot == contract or _is_multiple(contract, spot) or _is_multiple(spot, contract):
+            return None
+        if contract.startswith(_MULTIPLES) or spot.startswith(_MULTIPLES):
+            return (
+                f"binance_futures {cells['binance_futures']!r} and binance {cells['binance']!r} look like contracts on"
+                " many coins, and not of one coin: name the spot market of the contract's coin, or none"
+            )
+        return None
+    if not contract.startswith(_MULTIPLES):
+        return None
+    sources = cells["source_priority"].split() or ["polygon", "yahoo"]
+    others = {
+        "polygon": _coin(cells["polygon"].removeprefix("X:")),
+        # Yahoo tells coins of one name apart by a number: PEPE24478-USD.
+        "yahoo": cells["yahoo"].partition("-")[0].rstrip("0123456789"),
+    }
+    for source, coin in others.items():
+        if coin and source in sources and coin != contract.rstrip("0123456789"):
+            return (
+                f"bars of binance_futures {cells['binance_futures']!r} are of many coins each, those of {source}"
+                f" {cells[source]!r} of one: name the spot market in binance, or leave {source} empty"
+            )
+    return None
 
 
 def _date(text: str, name: str) -> date | None:

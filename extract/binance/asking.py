@@ -12,7 +12,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from extract import clock, headers, http
-from extract.binance import archive, helpers
+from extract.binance import archive, derivatives, helpers
+from extract.binance.derivatives import from_archive
 from extract.binance.settings import (
     FUNDING,
     FUNDING_INTERVAL,
@@ -26,7 +27,6 @@ from extract.binance.settings import (
     SPOT_KLINES,
     SPOT_WEIGHT_PER_MINUTE,
     STATISTICS,
-    STATISTICS_REACH,
     STATISTICS_REQUESTS_PER_MINUTE,
     STATISTICS_ROWS,
 )
@@ -36,7 +36,7 @@ from extract.provider import Fetched, bad, examined, failed, milliseconds
 from extract.responses import Answer, Parsed, Task
 from extract.settings import load as load_settings
 from extract.timeframes import STEPS, closed_until, day_start
-from extract.windows import Window, chunks
+from extract.windows import chunks
 
 KnownSha = Callable[[Task], str | None]
 INSTANT = timedelta(milliseconds=1)
@@ -147,7 +147,7 @@ class Asking:
             first, last = (archive.month_start(one) for one in (task.start, task.end - INSTANT))
             files = [from_archive(task, one) for one in archive.months(first, archive.next_month(last))]
         elif task.endpoint in STATISTICS:
-            metrics = replace(task, endpoint="metrics", timeframe=None, via=task.timeframe or "")
+            metrics = replace(task, endpoint="metrics", timeframe=None)
             files = [from_archive(metrics, day) for day in archive.days(day_start(task.start, "crypto"), task.end)]
         else:
             return
@@ -198,13 +198,7 @@ class Asking:
             assert task.timeframe is not None
             _, rows, _ = SPOT_KLINES
             return [rest.part(*window) for window in chunks(task.start, task.end, rows * STEPS[task.timeframe])]
-        if task.start < clock.now() - STATISTICS_REACH or task.via not in STEPS:
-            return []
-        return [
-            replace(rest, endpoint=endpoint, timeframe=task.via, via="").part(*window)
-            for endpoint in STATISTICS
-            for window in chunks(task.start, task.end, STATISTICS_ROWS * STEPS[task.via])
-        ]
+        return derivatives.over_rest(task, clock.now())
 
     def _ask(
         self,
@@ -255,11 +249,6 @@ def _pages(
             return
         part = part.part(last + after, part.end)
     yield failed(part, fetched.answer, f"more than {MOST_PAGES} pages; the next run asks for the rest")
-
-
-def from_archive(task: Task, window: Window) -> Task:
-    """The task for a file; it takes the checksum's request and its own."""
-    return replace(task, start=window[0], end=window[1], origin="archive", requests=2)
 
 
 def _window_query(task: Task, rows: int) -> dict[str, str | int]:

@@ -30,7 +30,9 @@ STATISTICS = {
     "taker_ratio": ("/futures/data/takerlongshortRatio", "buySellRatio"),
 }
 STATISTICS_ROWS = 500
-STATISTICS_PERIODS = ("5m", "15m", "30m", "1h")
+STATISTICS_PERIOD = "5m"
+# How long a sample may stand for the time after it.
+STATISTICS_USABLE = timedelta(hours=1)
 # Some minutes short of the 30 days: the limit moves on while the request travels.
 STATISTICS_REACH = timedelta(days=30, minutes=-30)
 
@@ -47,3 +49,5 @@ FILE_REVISED_FOR = timedelta(days=60)
 FILES_A_RUN = 64
 FIRST_STATISTICS_REACH = timedelta(days=30)
 FIRST_FUNDING_REACH = timedelta(days=365)
+# A rate is ranked among the last 90 settlements, every 8 hours at the least; a day more, in which one may be missing.
+RANKED_FUNDING = timedelta(days=31)

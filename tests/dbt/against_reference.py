@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from tests.oracle.bars import Bar, sessions
-from tests.oracle.features import FEATURE_TYPES, RAW_TYPES, compare, features
+from tests.oracle.features import FEATURE_TYPES, RAW_TYPES, STEP, compare, features, taken_at
 from tests.oracle.real_data import NEW_YORK, lean_daily, lean_splits
 from tests.warehouse import Warehouse
 
@@ -30,7 +30,8 @@ BAR_COLUMNS = (
 
 @dataclass(eq=False)
 class Derivatives:
-    """A coin's synthetic samples, as frames for the oracle."""
+    """A coin's synthetic samples, as frames for the oracle, and how many coins its contract is on. `sampled_at` holds labels
+    of five minutes, as Binance gives them."""
 
     funding: pd.DataFrame
     open_interest: pd.DataFrame
@@ -38,6 +39,14 @@ class Derivatives:
     liquidations: pd.DataFrame
     watched: pd.DataFrame
     inflow: pd.DataFrame
+    contract_coins: Decimal = Decimal(1)
+
+    def known(self) -> dict[str, Any]:
+        """The arguments of features(): samples at the times at which they were taken."""
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name in ("open_interest", "long_short"):
+            named[name] = named[name].assign(sampled_at=[taken_at(t, STEP["5m"]) for t in named[name]["sampled_at"]])
+        return named
 
 
 def lean_bars(shared_data: Path, symbol: str) -> list[Bar]:
@@ -97,8 +106,7 @@ def stored(warehouse: Warehouse, symbol: str, timeframe: str) -> pd.DataFrame:
 def reference(bars: str, timeframe: str, asset_class: str, data: Derivatives | None) -> pd.DataFrame:
     """features() of these bars (JSON of the columns it reads); remembered, since it takes seconds a series."""
     frame = pd.DataFrame(json.loads(bars), columns=list(BAR_COLUMNS))
-    frames = {} if data is None else {field.name: getattr(data, field.name) for field in fields(data)}
-    return features(frame, timeframe=timeframe, asset_class=asset_class, **frames)
+    return features(frame, timeframe=timeframe, asset_class=asset_class, **(data.known() if data else {}))
 
 
 def reports(warehouse: Warehouse, derivatives: Mapping[str, Derivatives]) -> pd.DataFrame:

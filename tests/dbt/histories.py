@@ -331,11 +331,13 @@ class History:
         self._say(f"{series} backfilled {len(opens)} before {oldest:%Y-%m-%d %H:%M}")
 
     def change_registry(self) -> None:
-        """A source is taken off an asset's list, or put first; or the asset's first day moves; or a rename is told."""
+        """A source is taken off an asset's list, or put first; or the asset's first day moves; or a rename is told; or its
+        futures are on another number of coins."""
         symbol = self.random.choice(sorted(self.registry))
         row = self.registry[symbol][-1]
         sources = ["polygon", "yahoo"] + (["binance"] if row["asset_class"] == "crypto" else [])
-        kind = self.random.choice(["sources", "sources", "active_from", "rename", "timeframes", "leave or return"])
+        kinds = ["sources", "sources", "active_from", "rename", "timeframes", "leave or return"]
+        kind = self.random.choice(kinds + ["contract"] * (row["asset_class"] == "crypto"))
         if kind == "leave or return":
             told = "returns" if symbol in self.absent else "leaves"
             self.absent ^= {symbol}
@@ -355,6 +357,9 @@ class History:
             if told and row.get("active_to") and told > row["active_to"]:
                 told = ""
             row["active_from"] = told
+        elif kind == "contract":
+            told = row["binance"] if row["binance_futures"].startswith("1000") else f"1000{row['binance']}"
+            row["binance_futures"] = told
         elif kind == "rename" and not row.get("active_from") and len(self.registry[symbol]) == 1:
             day = (self.now - timedelta(days=self.random.randint(1, 10))).date()
             self.registry[symbol].append({**row, "active_from": str(day)})
@@ -513,7 +518,13 @@ class History:
             times = [first + n * STEP[period] for n in range(pick.choice([1, 12, 300]))]
             times = [t for t in times if t <= self.now and pick.random() < 0.9]
             if kind == "open_interest":
-                values = [(t, Decimal(pick.choice([0, *range(900000, 900050)])) / 10) for t in times]
+                values = [
+                    (
+                        t + timedelta(seconds=pick.choice([0, 0, 2])),
+                        Decimal(pick.choice([0, -1, *range(900000, 900050)])) / 10,
+                    )
+                    for t in times
+                ]
                 payload = payloads.open_interest(values)
             else:
                 shares = [(t, Decimal(pick.randint(3000, 7000)) / 10000) for t in times]

@@ -54,17 +54,25 @@ def _decimal(rng: random.Random, first: int, last: int) -> Decimal:
 
 
 def synthetic(seed: int, first: datetime, last: datetime) -> Derivatives:
-    """Samples round [first, last): with holes, stale spells, zeros, a funding interval that changes, late revisions."""
+    """Samples round [first, last): with holes, stale spells, zeros, labels a second or two late, a funding interval that
+    changes and settlements that pause, late revisions."""
     rng = random.Random(seed)
     funding, at = [], first - timedelta(days=35)
+    pause = first + (last - first) * 0.6
     while at < last:
         hours = 8 if at < first + (last - first) / 2 else 4
-        funding.append((at + timedelta(milliseconds=rng.randint(0, 47)), Decimal(rng.randint(-40, 90)) / 10**6, hours))
+        rate = Decimal(rng.randint(-40, 90)) / 10**6
+        # For longer than two intervals nothing is settled: then the last rate is no current one.
+        if not pause <= at < pause + timedelta(hours=30):
+            funding.append((at + timedelta(milliseconds=rng.randint(0, 47)), rate, hours))
         at += timedelta(hours=hours)
     grid = [first - timedelta(hours=2) + n * STEP["5m"] for n in range(int((last - first) / STEP["5m"]) + 24)]
     # Of every 100 samples 15 in a row are missing: more than an hour, so that bars there have none.
     heard = [at for n, at in enumerate(grid) if not 60 <= n % 100 < 75 and rng.random() < 0.97]
-    interest = [(at, _decimal(rng, 80_000, 90_000) if rng.random() < 0.99 else Decimal(0)) for at in heard]
+    interest = [
+        (at + timedelta(seconds=n % 3), _decimal(rng, 80_000, 90_000) if rng.random() < 0.99 else Decimal(0))
+        for n, at in enumerate(heard)
+    ]
     shares = [(at, _decimal(rng, 300, 700) / 1000) for at in heard[::2]]
     half = first + (last - first) / 3
     watched = [(first, half), (half, half + timedelta(hours=7)), (half + timedelta(hours=9, minutes=3), last)]
@@ -119,6 +127,7 @@ def market(shared_data: Path) -> Market:
         for series, said in bars.items()
         if series[0] == "binance"
     }
+    derivatives["BTC"].contract_coins = Decimal(1000)
     return Market(bars, {"AAPL": ex_dates(shared_data, "aapl")}, derivatives)
 
 
@@ -127,7 +136,7 @@ def registry() -> list[dict[str, str]]:
         stock("AAPL", "1d"),
         stock("SPY", "1h 1d"),
         crypto("BTCF", "1h", binance="", binance_futures="BTCUSDT"),
-        crypto("BTC", "5m"),
+        crypto("BTC", "5m", binance_futures="1000BTCUSDT"),
     ]
 
 

@@ -135,8 +135,8 @@ def week(make_warehouse: MakeWarehouse) -> Iterator[Week]:
         patch.setattr(PATIENCE, "backoff", (0.0, 0.0, 0.0))
         for timeframe, days in {"30m": 12, "1h": 12, "1d": 120}.items():
             patch.setitem(FIRST_REACH, timeframe, timedelta(days=days))
-        patch.setattr("extract.binance.FIRST_STATISTICS_REACH", timedelta(days=5))
-        patch.setattr("extract.binance.FIRST_FUNDING_REACH", timedelta(days=20))
+        patch.setattr("extract.binance.derivatives.FIRST_STATISTICS_REACH", timedelta(days=5))
+        patch.setattr("extract.binance.derivatives.FIRST_FUNDING_REACH", timedelta(days=20))
         # The data tests of dbt are another test's business, and two thirds of a build's time.
         complete = build.build
         patch.setattr(build, "build", lambda without_tests: complete(without_tests=True))

@@ -148,8 +148,8 @@ def market(
     # Shorter first reaches: a year of files and requests proves no more than weeks do.
     monkeypatch.setitem(FIRST_REACH, "5m", timedelta(days=10))
     monkeypatch.setitem(FIRST_REACH, "1h", timedelta(days=20))
-    monkeypatch.setattr("extract.binance.FIRST_STATISTICS_REACH", timedelta(days=10))
-    monkeypatch.setattr("extract.binance.FIRST_FUNDING_REACH", timedelta(days=40))
+    monkeypatch.setattr("extract.binance.derivatives.FIRST_STATISTICS_REACH", timedelta(days=10))
+    monkeypatch.setattr("extract.binance.derivatives.FIRST_FUNDING_REACH", timedelta(days=40))
     forget()
     made = Market(tmp_path, database, simulator, monkeypatch)
     made.assets(BTC)

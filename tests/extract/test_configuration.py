@@ -126,6 +126,46 @@ def test_faulty_registry_rows_are_named(tmp_path: Path, lines: list[str], messag
         registry.load(write(tmp_path / "assets.csv", *lines))
 
 
+def coin(spot: str, futures: str, polygon: str = "", yahoo: str = "", sources: str = "") -> str:
+    return f"COIN,crypto,1h,{polygon},{spot},{futures},{yahoo},,24/7,,,{sources},true"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        coin("PEPEUSDT", "1000PEPEUSDT", "X:PEPEUSD", "PEPE24478-USD"),
+        coin("PEPEUSDC", "1000PEPEUSDT"),
+        coin("LADYSUSDT", "10000LADYSUSDT"),
+        coin("BABYDOGEUSDT", "1MBABYDOGEUSDT"),
+        coin("1000SATSUSDT", "1000SATSUSDT"),
+        coin("1000CATUSDT", "CATUSDT"),
+        coin("LUNAUSDT", "LUNA2USDT"),
+        coin("1000SATSUSDT", ""),
+        coin("", "1000SHIBUSDT"),
+        coin("", "1000SATSUSDT", yahoo="1000SATS28194-USD"),
+        coin("", "1000SHIBUSDT", "X:SHIBUSD", sources="binance"),
+        coin("", "BTCUSDT", "X:BTCUSD", "BTC-USD"),
+    ],
+)
+def test_units_that_follow_from_the_names_are_taken(tmp_path: Path, line: str) -> None:
+    """int_contracts multiplies them out: its unit test has the same names."""
+    assert len(registry.load(write(tmp_path / "assets.csv", line))) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (coin("MOGCOINUSDT", "1000000MOGUSDT"), "not of one coin: name the spot market of the contract's coin"),
+        (coin("1000CATUSDT", "1MCATUSDT"), "look like contracts on many coins"),
+        (coin("", "1000PEPEUSDT", "X:PEPEUSD"), "those of polygon 'X:PEPEUSD' of one: name the spot market in binance"),
+        (coin("", "1000PEPEUSDT", yahoo="PEPE24478-USD", sources="binance yahoo"), "or leave yahoo empty"),
+    ],
+)
+def test_units_that_nobody_can_tell_are_refused(tmp_path: Path, line: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        registry.load(write(tmp_path / "assets.csv", line))
+
+
 def test_every_faulty_row_is_named_at_once(tmp_path: Path) -> None:
     path = write(tmp_path / "assets.csv", "A,stock,7m,A,,,A,,,,,,true", "B,bond,1d,A,,,A,,,,,,true")
     with pytest.raises(ConfigurationError, match=r"(?s)line 2 \(A\).*line 3 \(B\)"):

@@ -148,7 +148,7 @@ def test_a_loaded_file_is_looked_at_again_the_seldomer_the_older_it_is(market: M
 def test_so_many_files_a_run_and_a_failure_is_none_of_the_series(
     market: Market, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("extract.binance.FILES_A_RUN", 2)
+    monkeypatch.setattr("extract.binance.derivatives.FILES_A_RUN", 2)
     market.assets({**BTC, "timeframes": "5m"})
     market.run("extract")
     market.at("2013-03-05T02:00:00Z")
@@ -179,7 +179,13 @@ def test_futures_statistics_arrive_with_their_endpoints(market: Market) -> None:
     assert {"longAccount", "timestamp"} <= ratios[0]["payload"][0].keys()
     market.asked()
     market.run("extract")
-    assert not market.asked("long_short_ratio"), "nothing new to know"
+    market.run("extract")
+    again = market.asked("long_short_ratio")
+    assert [request["query"]["startTime"] for request in again] == ["1362186000000"] * 2, (
+        "the last hour, in one request"
+    )
+    newest = market.rows("binance", "endpoint = 'long_short_ratio'")[-1]
+    assert newest["status"] == "unchanged" and newest["window_start"] == at("2013-03-02 01:00")
 
 
 def test_usd_m_bars_where_there_is_no_spot_symbol(market: Market) -> None:

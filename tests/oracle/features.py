@@ -348,12 +348,22 @@ def latest_sample(
     return value if at - sampled_at <= max(2 * (own_period or period), HOUR) else None
 
 
+def taken_at(label: datetime | str, period: timedelta, file_day: date | None = None) -> pd.Timestamp:
+    """When a sample was taken, of its label: floored to the period (labels of files are a second or two late), and since
+    2026-06-25, when labels became the starts of periods, a period later. In a file (`file_day`) its day decides."""
+    floored = _instant(label).floor(period)
+    starts = (file_day or floored.date()) >= date(2026, 6, 25)
+    return floored + period if starts else floored
+
+
 def open_interest_at(
-    closes: Sequence[pd.Timestamp], frame: pd.DataFrame | None, period: timedelta
+    closes: Sequence[pd.Timestamp], frame: pd.DataFrame | None, period: timedelta, coins: Decimal = Decimal(1)
 ) -> list[Decimal | None]:
-    """Open interest at each close: latest_sample(); a stored 0 is an error of the source and gives NULL, not an older sample."""
+    """Open interest at each close: latest_sample() times the coins that a contract is on; what is not above 0 is an error of
+    the source and gives NULL, not an older sample."""
     samples = _samples(frame, "sampled_at", lambda row: _decimal(row["value"]))
-    return [value or None for value in (latest_sample(samples, close, period) for close in closes)]
+    found = [latest_sample(samples, close, period) for close in closes]
+    return [None if value is None or value <= 0 else value * coins for value in found]
 
 
 def long_short_ratio_at(
@@ -369,43 +379,62 @@ def long_short_ratio_at(
     return [latest_sample(samples, close, period) for close in closes]
 
 
-def settlements(frame: pd.DataFrame | None) -> list[tuple[pd.Timestamp, Decimal, Decimal]]:
-    """Funding as (settled_at floored to the second, rate, rate per hour) in time order.
+@dataclass(frozen=True)
+class Settlement:
+    """A rate as settled, at a whole second, and for how many hours it was."""
+
+    at: pd.Timestamp
+    rate: Decimal
+    hours: Decimal
+
+    @property
+    def per_hour(self) -> Decimal:
+        return self.rate / self.hours
+
+    def is_current(self, close: pd.Timestamp) -> bool:
+        """No more than two of its intervals have passed since it settled: a rate of two weeks ago is no current rate."""
+        return close - self.at <= pd.Timedelta(hours=float(2 * self.hours))
+
+
+def settlements(frame: pd.DataFrame | None) -> list[Settlement]:
+    """Funding in time order, settled_at floored to the second.
 
     Binance's fundingTime jitters by up to 47 ms after the settlement: unfloored, a bar that closes with it would miss it.
     """
-    if frame is None:
-        return []
     out = []
-    for row in frame.to_dict("records"):
+    for row in [] if frame is None else frame.to_dict("records"):
         rate = _decimal(row["rate"])
         if rate is not None:
-            out.append((_instant(row["settled_at"]).floor("s"), rate, rate / _required(row["interval_hours"])))
-    out.sort(key=lambda settlement: settlement[0])
-    _must_increase([settlement[0] for settlement in out], "funding settlements")
+            out.append(Settlement(_instant(row["settled_at"]).floor("s"), rate, _required(row["interval_hours"])))
+    out.sort(key=lambda settlement: settlement.at)
+    _must_increase([settlement.at for settlement in out], "funding settlements")
     return out
+
+
+def settled_by(close: pd.Timestamp, known: list[Settlement]) -> list[Settlement]:
+    """The last 90 settlements at or before the close; none where the latest is no current rate."""
+    count = bisect_right(known, close, key=lambda settlement: settlement.at)
+    return known[max(0, count - 90) : count] if count and known[count - 1].is_current(close) else []
 
 
 def funding_rate_at(closes: Sequence[pd.Timestamp], frame: pd.DataFrame | None) -> list[Decimal | None]:
-    """The latest rate settled at or before each close, as settled (not divided by its interval)."""
+    """The latest rate settled at or before each close, as settled (not divided by its interval); None once it is not
+    current."""
     known = settlements(frame)
-    out: list[Decimal | None] = []
-    for close in closes:
-        count = bisect_right(known, close, key=lambda settlement: settlement[0])
-        out.append(known[count - 1][1] if count else None)
-    return out
+    windows = [settled_by(close, known) for close in closes]
+    return [window[-1].rate if window else None for window in windows]
 
 
 def funding_rate_percentile_at(closes: Sequence[pd.Timestamp], frame: pd.DataFrame | None) -> list[float | None]:
     """Mid-rank in percent of the latest settled hourly rate among the last 90 settlements, itself included.
 
-    100 * (count(<) + 0.5 * count(=)) / n; NULL when n < 30. Rates are per hour, so 4 h and 8 h settlements compare.
+    100 * (count(<) + 0.5 * count(=)) / n; NULL when n < 30, or once the rate is not current. Rates are per hour, so 4 h
+    and 8 h settlements compare.
     """
     known = settlements(frame)
     out: list[float | None] = []
     for close in closes:
-        count = bisect_right(known, close, key=lambda settlement: settlement[0])
-        window = [per_hour for _, _, per_hour in known[max(0, count - 90) : count]]
+        window = [settlement.per_hour for settlement in settled_by(close, known)]
         if len(window) < 30:
             out.append(None)
             continue
@@ -490,6 +519,7 @@ def features(
     watched: pd.DataFrame | None = None,
     inflow: pd.DataFrame | None = None,
     sample_period: timedelta = STEP["5m"],
+    contract_coins: Decimal = Decimal(1),
 ) -> pd.DataFrame:
     """All 22 features and the 4 crypto facts of one series: same length and index as `bars`, plus its `timestamp`.
 
@@ -499,6 +529,7 @@ def features(
     funding: settled_at, rate, interval_hours. open_interest: sampled_at, value. long_short: sampled_at, long_account,
         short_account. liquidations: traded_at, side, quantity. watched: start, end. inflow: day, published_at, value.
     sample_period: the period of the open interest and long/short samples that have no column `period` (a timedelta).
+    contract_coins: how many coins of the bars a contract is on; open interest and liquidations are given in contracts.
 
     Text is object (None = NULL), the columns of EXACT are Decimal (None = NULL), all others float64 (NaN = NULL). An invalid
     bar has no feature and is in no window; the crypto facts are attached to it all the same.
@@ -514,6 +545,7 @@ def features(
             asset_class == "crypto",
             (funding, open_interest, long_short, liquidations, watched, inflow),
             sample_period,
+            contract_coins,
         )
 
 
@@ -524,6 +556,7 @@ def _features(
     crypto: bool,
     frames: tuple[pd.DataFrame | None, ...],
     sample_period: timedelta,
+    contract_coins: Decimal,
 ) -> pd.DataFrame:
     step = STEP[timeframe]
     funding, open_interest, long_short, liquidations, watched, inflow = frames
@@ -562,9 +595,9 @@ def _features(
         columns.setdefault(name, [None] * len(rows))
     if crypto:
         liquidated = liquidations_at(list(zip(opens, closes, strict=True)), liquidations, watched)
-        columns["liquidations_long"] = [long for long, _ in liquidated]
-        columns["liquidations_short"] = [short for _, short in liquidated]
-        columns["open_interest"] = open_interest_at(closes, open_interest, sample_period)
+        columns["liquidations_long"] = [None if long is None else long * contract_coins for long, _ in liquidated]
+        columns["liquidations_short"] = [None if short is None else short * contract_coins for _, short in liquidated]
+        columns["open_interest"] = open_interest_at(closes, open_interest, sample_period, contract_coins)
         columns["funding_rate"] = funding_rate_at(closes, funding)
         put("delta", delta(series))
         put("buy_sell_ratio", buy_sell_ratio(series))

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.oracle.features import CRYPTO_TYPES, EXACT, FEATURE_TYPES, RAW_TYPES, STEP, compare, features
+from tests.oracle.features import CRYPTO_TYPES, EXACT, FEATURE_TYPES, RAW_TYPES, STEP, compare, features, taken_at
 
 START = pd.Timestamp("2024-03-04T00:00Z")
 
@@ -278,11 +278,47 @@ class TestFunding:
         out = run(series([1] * 3))
         assert out["funding_rate"].isna().all() and out["funding_rate_percentile"].isna().all()
 
+    def test_a_rate_is_current_for_two_of_its_intervals(self) -> None:
+        out = run(series([1] * 4), funding=funding(["0.0001"] * 40, 1, "01:00:00"))
+        assert list(out["funding_rate"]) == [Decimal("0.0001")] * 3 + [None]  # the bar 02:00 closes at 03:00
+        assert nulls(out["funding_rate_percentile"]) == [False] * 3 + [True]
+
     def test_no_settlement_after_the_close_is_known(self) -> None:
         late = funding(["0.0001"] * 40, 8, "01:00:01")
         known = run(series([1]), funding=late)
         assert known["funding_rate"][0] == Decimal("0.0001")
         assert run(series([1]), funding=late.tail(1))["funding_rate"][0] is None
+
+
+class TestLabels:
+    @pytest.mark.parametrize(
+        ("label", "file_day", "taken"),
+        [
+            ("2026-06-24T23:50:02Z", None, "2026-06-24T23:50Z"),
+            ("2026-06-25T00:00Z", date(2026, 6, 24), "2026-06-25T00:00Z"),
+            ("2026-06-25T00:00Z", date(2026, 6, 25), "2026-06-25T00:05Z"),
+            ("2026-06-25T00:00:01Z", None, "2026-06-25T00:05Z"),
+        ],
+    )
+    def test_since_the_change_a_label_is_the_start(self, label: str, file_day: date | None, taken: str) -> None:
+        assert taken_at(label, timedelta(minutes=5), file_day) == pd.Timestamp(taken)
+
+
+class TestContractsOnManyCoins:
+    def test_contracts_are_multiplied_out_and_their_change_is_the_same(self) -> None:
+        interest = pd.DataFrame({"sampled_at": [at("01:00:00"), at("02:00:00")], "value": ["5", "6"]})
+        events = pd.DataFrame({"traded_at": [at("00:30:00")], "side": ["SELL"], "quantity": ["2"]})
+        watched = pd.DataFrame({"start": [at("00:00:00")], "end": [at("02:00:00")]})
+        out = run(
+            series([1] * 2, volume=1000),
+            open_interest=interest, liquidations=events, watched=watched, contract_coins=Decimal(1000),
+        )  # fmt: skip
+        assert list(out["open_interest"]) == [5000, 6000] and out["open_interest_change"][1] == pytest.approx(0.2)
+        assert list(out["liquidations_long"]) == [2000, 0] and list(out["liquidation_intensity"]) == [2, 0]
+
+    def test_an_open_interest_below_zero_is_none(self) -> None:
+        interest = pd.DataFrame({"sampled_at": [at("01:00:00")], "value": ["-5"]})
+        assert run(series([1]), open_interest=interest)["open_interest"][0] is None
 
 
 class TestLiquidations:

@@ -14,6 +14,7 @@ import numpy as np
 
 from tests.simulator.bars import DAY, HOUR, Interval, date_of, day_ms
 from tests.simulator.binance import GRID, INTERVALS, kline_cells
+from tests.simulator.derivatives import LABELS_START_FROM
 from tests.simulator.encode import encode_rows
 from tests.simulator.faults import BAR_KINDS, spoil_bars, spoil_samples
 from tests.simulator.instruments import Instrument
@@ -21,7 +22,8 @@ from tests.simulator.world import Call, Reply, World
 
 PUBLISHED = 2 * HOUR  # how long after midnight a file appears
 MICROSECONDS_FROM = dt.date(2025, 1, 1)  # spot only
-METRICS_SHIFT = dt.date(2024, 3, 4)  # from this day on a metrics file runs 00:05 .. 00:00 of the next day
+METRICS_SHIFT = dt.date(2024, 3, 4)  # from this day on a metrics file runs 00:05 .. 00:00 of the next day ..
+METRICS_START = date_of(LABELS_START_FROM, "UTC")  # .. and from this one on 00:00 .. 23:55, the labels being starts
 EMPTY_RATIOS = (dt.date(2022, 1, 1), dt.date(2022, 11, 15))
 KLINE_HEADER = (
     b"open_time,open,high,low,close,volume,close_time,quote_volume,count,"
@@ -146,10 +148,11 @@ def _metrics(call: Call, instrument: Instrument, period: str) -> bytes | None:
     start = day_ms(day)
     if derivatives is None or start < instrument.first:
         return None
-    times = start + np.arange(288) * 300_000 + (300_000 if day >= METRICS_SHIFT else 0)
-    bars = instrument.bars(Interval(5, "minute"), int(times[0]) - 300_000, int(times[-1]), int(times[-1]) + DAY, GRID)
-    interest = derivatives.samples("open_interest", times)
-    shares = [derivatives.samples(name, times) for name in ("top_accounts", "top_positions", "global")]
+    taken = start + np.arange(288) * 300_000 + (300_000 if day >= METRICS_SHIFT else 0)
+    times = taken - (300_000 if day >= METRICS_START else 0)
+    bars = instrument.bars(Interval(5, "minute"), int(taken[0]) - 300_000, int(taken[-1]), int(taken[-1]) + DAY, GRID)
+    interest = derivatives.samples("open_interest", taken)
+    shares = [derivatives.samples(name, taken) for name in ("top_accounts", "top_positions", "global")]
     lines, empty = [], EMPTY_RATIOS[0] <= day < EMPTY_RATIOS[1]
     for i, at in enumerate(times.tolist()):
         price = int(bars.close[i]) / 10**bars.price_scale if bars is not None and i < len(bars) else 0.0

@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 
 from tests.simulator.bars import DAY, HOUR, MINUTE, Bars, Interval, Ints, window_end
-from tests.simulator.derivatives import Derivatives
+from tests.simulator.derivatives import LABELS_START_FROM, Derivatives
 from tests.simulator.encode import Decimal, Text, encode_rows, listed
 from tests.simulator.faults import spoil_samples
 from tests.simulator.instruments import Grid, Instrument
@@ -288,8 +288,9 @@ def futures_data(world: World, call: Call) -> Reply:
     if start is not None and start < oldest:
         return limited(world, call, 1, error(400, "parameter 'startTime' is invalid.", -1130))
     name = call.path.rsplit("/", 1)[1]
-    # A ratio of volumes exists when its period is over, the others are taken at the stamp.
-    newest = clock - period if name == "takerlongshortRatio" else clock
+    # A ratio of volumes exists when its period is over; the others are taken at the stamp, or since 2026-06-25 then, too.
+    starts = name == "takerlongshortRatio" or clock - period >= LABELS_START_FROM
+    newest = clock - period if starts else min(clock, LABELS_START_FROM - 1)
     last = min(end if end is not None else newest, newest) // period * period
     first = -(-max(start if start is not None else oldest, oldest, instrument.first) // period) * period
     if derivatives is None or last < first:
@@ -305,12 +306,13 @@ def _samples(
     instrument: Instrument, derivatives: Derivatives, name: str, times: Ints, period: int, clock: int
 ) -> list[dict[str, Any]]:
     symbol = instrument.symbol
+    taken = np.where(times >= LABELS_START_FROM, times + period, times)
     # Values stand on the candles' prices, the taker ratio on the volumes of the period that starts at the stamp.
     bars = instrument.bars(Interval(5, "minute"), int(times[0]), int(times[-1]) + period, clock, GRID)
     assert bars is not None and bars.taker_base is not None
     if name == "openInterestHist":
-        contracts = derivatives.samples("open_interest", times)
-        at = np.searchsorted(bars.time, times)
+        contracts = derivatives.samples("open_interest", taken)
+        at = np.searchsorted(bars.time, taken)
         prices = (
             bars.open[np.minimum(at, max(len(bars) - 1, 0))] / 10**bars.price_scale
             if len(bars)
@@ -337,7 +339,7 @@ def _samples(
         return rows
     shares = derivatives.samples(
         {"topLongShortAccountRatio": "top_accounts", "topLongShortPositionRatio": "top_positions"}.get(name, "global"),
-        times,
+        taken,
     )
     return [
         {

@@ -20,8 +20,7 @@ arrived as (
         settlements.symbol,
         settlements.asset_class,
         settlements.settled_at,
-        settlements.funding_rate,
-        settlements.interval_hours,
+        cast(settlements.funding_rate as numeric(11, 8)) as funding_rate,
         row_number() over (
             partition by settlements.symbol, settlements.asset_class, settlements.settled_at
             order by
@@ -132,7 +131,8 @@ numbered as (
                 -- of hours would hold it twice over.
                 round(coalesce(
                     {{ epoch_seconds('settled_at') }} - {{ epoch_seconds('lag(settled_at) over in_order') }},
-                    {{ epoch_seconds('lead(settled_at) over in_order') }} - {{ epoch_seconds('settled_at') }}
+                    {{ epoch_seconds('lead(settled_at) over in_order') }} - {{ epoch_seconds('settled_at') }},
+                    8 * 3600
                 ) / 3600.0)
             ))
         ) as interval_hours,
@@ -146,7 +146,7 @@ hourly as (
     select
         *,
         -- Intervals divide a day, so the rate per day is an exact decimal.
-        funding_rate * 24 / greatest(interval_hours, 1) as daily_rate
+        funding_rate * 24 / interval_hours as daily_rate
     from numbered
 ),
 

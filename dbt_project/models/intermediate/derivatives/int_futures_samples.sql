@@ -7,8 +7,10 @@
         post_hook=["{{ advance_watermark(['int_loads']) }}", '{{ analyze() }}']
     )
 }}
--- Open interest and the long share of accounts, as sampled by the exchange. A stored open interest of 0 is an error of
--- the source: it stays a sample, without a value.
+-- Open interest and the long share of accounts, as sampled by the exchange, each at the moment at which it was taken
+-- (which its label may not be: sample_taken_at). An open interest that is not above 0 is an error of the source: it stays
+-- a sample, without a value. Samples without a period (the point endpoint's) are left out: no backfill can bring them, and
+-- bars loaded live would see what the same bars loaded later do not.
 with
 
 samples as (
@@ -18,7 +20,9 @@ samples as (
         'open_interest' as measure,
         sampled_at,
         period,
-        round(nullif(open_interest, 0), 8) as value,
+        origin,
+        window_start,
+        round(open_interest, 8) as value,
         fetched_at,
         load_id
     from {{ ref('stg_binance__open_interest') }}
@@ -31,34 +35,52 @@ samples as (
         'long_short_ratio',
         sampled_at,
         period,
+        origin,
+        window_start,
         round(long_account / (long_account + short_account), 8),
         fetched_at,
         load_id
     from {{ ref('stg_binance__long_short_ratios') }}
 ),
 
-arrived as (
+timed as (
     select
         samples.symbol,
         samples.asset_class,
         samples.measure,
-        samples.sampled_at,
-        cast(samples.value as numeric(28, 8)) as value,
-        -- Usable for two sampling periods, and never less than an hour.
-        samples.sampled_at
-        + greatest({{ minutes('2 * coalesce(timeframes.step_minutes, 5)') }}, interval '1 hour') as usable_until,
-        row_number() over (
-            partition by samples.symbol, samples.asset_class, samples.measure, samples.sampled_at
-            order by
-                loads.load_no desc,
-                samples.fetched_at desc,
-                coalesce(timeframes.step_minutes, 5) asc,
-                samples.value desc nulls last
-        ) as age
+        samples.sampled_at as label,
+        samples.value,
+        samples.fetched_at,
+        loads.load_no,
+        timeframes.step_minutes,
+        {{ sample_taken_at('samples.sampled_at', 'timeframes.step_minutes', 'samples.origin', 'samples.window_start') }}
+            as sampled_at
     from samples
     inner join {{ ref('int_loads') }} as loads on loads.provider = 'binance' and loads.load_id = samples.load_id
-    left join {{ ref('timeframes') }} as timeframes on timeframes.timeframe = samples.period
+    inner join {{ ref('timeframes') }} as timeframes on timeframes.timeframe = samples.period
     where {{ is_new_load('int_futures_samples', 'samples.load_id') }}
+    {{ compute_once() }}
+),
+
+arrived as (
+    select
+        symbol,
+        asset_class,
+        measure,
+        sampled_at,
+        {{ fits("case when measure <> 'open_interest' or value > 0 then value end", 28, 8) }} as value,
+        -- Usable for two sampling periods, and never less than an hour.
+        sampled_at + greatest({{ minutes('2 * step_minutes') }}, interval '1 hour') as usable_until,
+        row_number() over (
+            partition by symbol, asset_class, measure, sampled_at
+            order by
+                load_no desc,
+                fetched_at desc,
+                step_minutes asc,
+                label asc,
+                value desc nulls last
+        ) as age
+    from timed
 )
 
 select

@@ -5,7 +5,8 @@
     )
 }}
 -- What was known of an asset's futures at each moment at which one of this run's bars closes: the latest settled
--- funding rate, open-interest sample, long share and published inflow, none from after the close. Moments and samples
+-- funding rate, open-interest sample, long share and published inflow, none from after the close and none too old; open
+-- interest in coins of the bars. Moments and samples
 -- are put in one line and the latest sample's time is carried along it: 0.13 s per 100k bars where a range join takes
 -- 13 s. One line serves all timeframes of an asset.
 with
@@ -42,16 +43,22 @@ begun as (
     select
         symbol,
         asset_class,
-        {% for measure in ['open_interest', 'long_short_ratio'] -%}
         (
             select min(first_samples.sampled_at)
             from {{ ref('int_futures_samples') }} as first_samples
             where
                 first_samples.symbol = ranges.symbol
                 and first_samples.asset_class = ranges.asset_class
-                and first_samples.measure = '{{ measure }}'
-        ) as {{ measure }}_from{{ ',' if not loop.last }}
-        {% endfor %}
+                and first_samples.measure = 'open_interest'
+        ) as open_interest_from,
+        (
+            select min(first_samples.sampled_at)
+            from {{ ref('int_futures_samples') }} as first_samples
+            where
+                first_samples.symbol = ranges.symbol
+                and first_samples.asset_class = ranges.asset_class
+                and first_samples.measure = 'long_short_ratio'
+        ) as long_short_ratio_from
     from ranges
 ),
 
@@ -161,7 +168,12 @@ final as (
         carried.symbol,
         carried.asset_class,
         carried.closed_at,
-        case when open_interest.usable_until >= carried.closed_at then open_interest.value end as open_interest,
+        nullif(
+            {{ fits(
+                'case when open_interest.usable_until >= carried.closed_at then open_interest.value end'
+                ~ ' * coalesce(contracts.multiplier, 1)', 28, 8
+            ) }}, 0
+        ) as open_interest,
         cast(
             case when long_short_ratios.usable_until >= carried.closed_at then long_short_ratios.value end
             as numeric(11, 8)
@@ -170,8 +182,14 @@ final as (
         coalesce(begun.open_interest_from <= carried.closed_at, false) as is_open_interest_expected,
         coalesce(begun.long_short_ratio_from <= carried.closed_at, false) as is_long_short_ratio_expected,
         carried.settled_at is not null as is_funding_rate_expected,
-        settlements.funding_rate,
-        settlements.funding_rate_percentile,
+        cast(
+            case when {{ is_current_rate('settlements', 'carried.closed_at') }} then settlements.funding_rate end
+            as numeric(11, 8)
+        ) as funding_rate,
+        cast(
+            case when {{ is_current_rate('settlements', 'carried.closed_at') }} then settlements.funding_rate_percentile end
+            as numeric(5, 2)
+        ) as funding_rate_percentile,
         -- A day that ended more than a week ago is no longer news: the source is off, or silent.
         cast(
             case
@@ -180,6 +198,12 @@ final as (
         ) as exchange_inflow
     from carried
     left join begun on begun.symbol = carried.symbol and begun.asset_class = carried.asset_class
+    left join {{ ref('int_contracts') }} as contracts
+        on
+            contracts.symbol = carried.symbol
+            and contracts.asset_class = carried.asset_class
+            and contracts.named_from <= carried.open_interest_at
+            and contracts.named_until > carried.open_interest_at
     left join {{ ref('int_futures_samples') }} as open_interest
         on
             open_interest.symbol = carried.symbol

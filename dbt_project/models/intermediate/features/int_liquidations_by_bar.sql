@@ -4,7 +4,7 @@
         post_hook=['{{ analyze() }}']
     )
 }}
--- Forced orders within each of this run's bars, in base units; only bars that the stream was watched through from open
+-- Forced orders within each of this run's bars, in coins of the bars; only bars that the stream was watched through from open
 -- to close have a row, so "none" and "not watching" differ.
 with
 
@@ -31,8 +31,12 @@ summed as (
         watched_bars.span,
         watched_bars.opened_at,
         -- A SELL order closes a long.
-        coalesce(sum(case when liquidations.side = 'SELL' then liquidations.quantity end), 0) as sold,
-        coalesce(sum(case when liquidations.side = 'BUY' then liquidations.quantity end), 0) as bought
+        coalesce(
+            sum(case when liquidations.side = 'SELL' then liquidations.quantity * coalesce(contracts.multiplier, 1) end), 0
+        ) as sold,
+        coalesce(
+            sum(case when liquidations.side = 'BUY' then liquidations.quantity * coalesce(contracts.multiplier, 1) end), 0
+        ) as bought
     from watched_bars
     left join {{ ref('int_liquidations') }} as liquidations
         on
@@ -40,6 +44,12 @@ summed as (
             and liquidations.asset_class = watched_bars.asset_class
             and liquidations.traded_at >= watched_bars.opened_at
             and liquidations.traded_at < watched_bars.closed_at
+    left join {{ ref('int_contracts') }} as contracts
+        on
+            contracts.symbol = liquidations.symbol
+            and contracts.asset_class = liquidations.asset_class
+            and contracts.named_from <= liquidations.traded_at
+            and contracts.named_until > liquidations.traded_at
     group by watched_bars.series_id, watched_bars.span, watched_bars.opened_at
 ),
 

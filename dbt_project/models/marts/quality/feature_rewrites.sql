@@ -6,7 +6,7 @@
 {%- set raw_fields = ['open', 'high', 'low', 'close', 'volume', 'taker_buy_volume', 'split_factor'] %}
 {%- set endpoints_of = {
     'long_short_ratio': ['long_short_ratio', 'metrics'],
-    'open_interest_change': ['open_interest', 'open_interest_now', 'metrics'],
+    'open_interest_change': ['open_interest', 'metrics'],
     'funding_rate_percentile': ['funding'],
     'liquidation_intensity': ['liquidations'],
     'exchange_inflow': ['exchange_inflow'],

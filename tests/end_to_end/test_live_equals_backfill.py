@@ -1,0 +1,166 @@
+"""The same time loaded live in five-minute turns and loaded at once days later gives the same rows, every column.
+
+Live: `market extract` two seconds after each close, `dbt build` now and then, files of the archive appearing on the next
+day. Later: `market backfill` of the same time into an empty warehouse, from files where there are any. The providers are the
+simulator, over HTTP. The default is some turns around a midnight with a settlement, once while a metrics file held the
+stamp of its day's end instead of its beginning, and once since labels are starts; `-m long` takes a month.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from extract import settings
+from extract.patience import PATIENCE
+from extract.timeframes import FIRST_REACH
+from scripts.cli import app
+from tests.extract.conftest import forget
+from tests.simulator import Simulator, running
+from tests.simulator.datasets import Dataset, demo
+from tests.warehouse import MakeWarehouse, Warehouse, crypto
+
+TURN = timedelta(minutes=5)
+# The answer to the turn's question takes its time, too.
+AFTER_THE_CLOSE = timedelta(seconds=2)
+# What a plain first run loads before the first turn: enough bars for every window that is longer than the turns.
+REACH = timedelta(days=2)
+# When the same is loaded at once: the files of all days are there.
+LATER = timedelta(days=4)
+
+# When rows were written and answers came, which is not the same time: nothing else may differ.
+PROCESSING_TIMES = {"computed_at", "updated_at", "fetched_at"}
+ONLY_BINANCE = {"polygon": "", "yahoo": "", "coinmetrics": "", "source_priority": "binance"}
+REGISTRY = [
+    crypto("BTC", "5m", **ONLY_BINANCE),
+    # Settles every four hours, and its contract is on 1000 coins.
+    crypto("SOL", "5m", **ONLY_BINANCE, binance_futures="1000SOLUSDT"),
+]
+
+
+@dataclass
+class Stage:
+    """A warehouse, the providers, and the time on both of their clocks."""
+
+    warehouse: Warehouse
+    simulator: Simulator
+    patch: pytest.MonkeyPatch
+
+    def empty(self) -> None:
+        """Begin again: nothing is loaded."""
+        self.warehouse.reset()
+        self.warehouse.assets(REGISTRY)
+        forget()
+
+    def at(self, now: datetime) -> None:
+        self.warehouse.now = now
+        clock = now.isoformat().replace("+00:00", "Z")
+        self.simulator.set_clock(clock)
+        self.patch.setenv("WAREHOUSE_NOW", clock)
+        settings.load.cache_clear()
+
+    def market(self, *arguments: str) -> None:
+        result = CliRunner().invoke(app, list(arguments))
+        assert result.exit_code == 0, result.output
+
+    def build(self) -> None:
+        self.warehouse.build("+market_data_v2")
+
+    def bars(self, start: datetime, end: datetime) -> pd.DataFrame:
+        """The rows of the bars that closed in (start, end], without the times at which we worked on them."""
+        frame = self.warehouse.frame(
+            "select mart.* from marts.market_data_v2 as mart"
+            " inner join seeds.timeframes as timeframes using (timeframe)"
+            " where mart.timestamp + timeframes.step_minutes * interval '1 minute' > %s"
+            " and mart.timestamp + timeframes.step_minutes * interval '1 minute' <= %s"
+            " order by mart.symbol, timeframes.step_minutes, mart.timestamp",
+            start,
+            end,
+        )
+        return frame.drop(columns=list(PROCESSING_TIMES))
+
+
+def markets() -> Dataset:
+    """The demo's coins; the contract on SOL is on 1000 of them, so its numbers are contracts of 1000."""
+    dataset = demo()
+    contract = dataclasses.replace(dataset.futures["SOLUSDT"], symbol="1000SOLUSDT")
+    return dataclasses.replace(dataset, futures={"BTCUSDT": dataset.futures["BTCUSDT"], "1000SOLUSDT": contract})
+
+
+@pytest.fixture
+def stage(make_warehouse: MakeWarehouse) -> Iterator[Stage]:
+    warehouse = make_warehouse("warehouse")
+    with pytest.MonkeyPatch.context() as patch, running(markets(), "2024-03-01T00:00:00Z") as simulator:
+        patch.chdir(warehouse.project.directory)
+        for name, value in {**warehouse.database.environment, **simulator.environment()}.items():
+            patch.setenv(name, value)
+        patch.setattr(PATIENCE, "backoff", (0.0, 0.0, 0.0))
+        patch.setitem(FIRST_REACH, "5m", REACH)
+        patch.setattr("extract.binance.derivatives.FIRST_STATISTICS_REACH", REACH)
+        patch.setattr("extract.binance.derivatives.FIRST_FUNDING_REACH", timedelta(days=40))
+        yield Stage(warehouse, simulator, patch)
+        forget()
+
+
+def differences(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, int]:
+    """How many rows differ, per column; of frames of the same bars."""
+    key = ["symbol", "timeframe", "timestamp"]
+    assert one[key].to_numpy().tolist() == other[key].to_numpy().tolist()
+    return {
+        column: differing
+        for column in one
+        if (differing := sum(a != b for a, b in zip(one[column].tolist(), other[column].tolist(), strict=True)))
+    }
+
+
+def live_and_at_once(stage: Stage, start: datetime, end: datetime, builds_every: int) -> pd.DataFrame:
+    """Load [start, end] in both ways and compare; the rows."""
+    stage.empty()
+    turns = int((end - start) / TURN)
+    for turn in range(turns + 1):
+        stage.at(start + turn * TURN + AFTER_THE_CLOSE)
+        stage.market("extract", "--source", "binance")
+        if turn % builds_every == 0 or turn == turns:
+            stage.build()
+    live = stage.bars(start, end)
+
+    stage.empty()
+    stage.at(end + LATER)
+    first = (start - REACH).replace(hour=0, minute=0)
+    stage.market("backfill", "--source", "binance", "--start", first.isoformat(), "--end", end.isoformat())
+    stage.build()
+    at_once = stage.bars(start, end)
+    assert set(stage.warehouse.frame("select distinct origin from raw_binance.responses")["origin"]) >= {"archive"}
+    assert differences(live, at_once) == {}
+    return live
+
+
+@pytest.mark.parametrize("midnight", ["2024-05-10", "2026-11-09"])
+def test_turns_around_a_midnight(stage: Stage, midnight: str) -> None:
+    start = datetime.fromisoformat(midnight).replace(tzinfo=UTC) - timedelta(minutes=30)
+    live = live_and_at_once(stage, start, start + timedelta(minutes=60), builds_every=6)
+    bars = live[live["timeframe"] == "5m"]
+    assert len(bars) == 2 * 12
+    for column in ("open_interest", "open_interest_change", "long_short_ratio", "funding_rate"):
+        assert bars[column].notna().all(), column
+    # A settlement of midnight is the rate of the bar that closes with it.
+    rates = bars[bars["symbol"] == "BTC"]["funding_rate"].tolist()
+    assert len(set(rates[:5])) == len(set(rates[5:])) == 1 and rates[4] != rates[5]
+    assert (bars["funding_rate_percentile"].notna()).all()
+    # Some 5.4 million contracts of 1000 coins.
+    assert bars[bars["symbol"] == "SOL"]["open_interest"].min() > Decimal(10**9)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("start", ["2024-05-01", "2026-11-01"])
+def test_a_month_of_turns(stage: Stage, start: str) -> None:
+    first = datetime.fromisoformat(start).replace(tzinfo=UTC) + timedelta(minutes=5)
+    live = live_and_at_once(stage, first, first + timedelta(days=30), builds_every=144)
+    assert len(live[live["timeframe"] == "5m"]) == 2 * 30 * 288
