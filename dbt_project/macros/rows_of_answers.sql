@@ -93,7 +93,8 @@
     where answers.endpoint = '{{ endpoint }}' and answers.status = 'ok'
 {%- endmacro %}
 
-{# Events are told in charts, beside the bars or (endpoint `events`) asked for alone; `kind` is the chart's word for them, `numbers` are the members to read. #}
+{# Events are told in charts, beside the bars or (endpoint `events`) asked for alone; `kind` is the chart's word for them,
+   `numbers` are the members to read. #}
 {% macro yahoo_events(kind, numbers) -%}
     select
         'yahoo' as source,

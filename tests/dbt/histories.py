@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 
@@ -478,11 +479,12 @@ class History:
         asked = self.random.choice(["both", "both", "polygon", "yahoo"])
         if asked != "yahoo":
             window = (datetime(1970, 1, 1, tzinfo=UTC), self.now + timedelta(days=30))
-            payload = payloads.polygon_splits(self.splits[symbol])
+            payload: Any = payloads.polygon_splits(self.splits[symbol])
             if self.random.random() < 0.2:
                 # Told twice, once the wrong way round.
                 inverse = {day: (old, new) for day, (new, old) in self.splits[symbol].items()}
-                payload = {**payload, "results": [*payload["results"], *payloads.polygon_splits(inverse)["results"]]}
+                wrong: Any = payloads.polygon_splits(inverse)
+                payload["results"] += wrong["results"]
             self.load("polygon", Answer("splits", symbol, payload, window=window))
         for series in [s for s in self.bars if s[:2] == ("yahoo", symbol)]:
             if asked != "polygon":

@@ -50,7 +50,7 @@ def factor(day: date, splits: Splits) -> D:
 
 def traded(first: date, last: date, splits: Splits, timeframe: str = "1d", price: D = D(400)) -> list[Bar]:
     """Bars as traded: `price` at first, moving little but for the splits."""
-    bars = []
+    bars: list[Bar] = []
     for session in sessions("XNYS", first, last):
         midnight = datetime.combine(session.session_date, time(), NEW_YORK).astimezone(UTC)
         for opened in [midnight] if timeframe == "1d" else slots(session, STEP[timeframe]):
@@ -80,8 +80,8 @@ def adjusted(bars: Iterable[Bar], splits: Splits) -> list[Bar]:
     for bar in bars:
         day = bar.timestamp.astimezone(NEW_YORK).date()
         ratio = factor(date.max, splits) / factor(day, splits)
-        prices = [single(price / ratio) for price in (bar.open, bar.high, bar.low, bar.close)]
-        out.append(Bar(bar.timestamp, *prices, (bar.volume * ratio).quantize(D(1))))
+        prices: dict[str, Any] = {name: single(getattr(bar, name) / ratio) for name in ("open", "high", "low", "close")}
+        out.append(replace(bar, **prices, volume=(bar.volume * ratio).quantize(D(1))))
     return out
 
 
@@ -420,9 +420,8 @@ def a_crash_by_a_ratio_of_its_size_is_held_back(warehouse: Warehouse, symbol: st
     split = {EX_DATE: (5, 4)}
     days = traded(MAY, EX_DATE, split)
     last = days[-1]
-    fallen = Bar(
-        last.timestamp, *(price * D("0.8") for price in (last.open, last.high, last.low, last.close)), last.volume
-    )
+    lower: dict[str, Any] = {name: getattr(last, name) * D("0.8") for name in ("open", "high", "low", "close")}
+    fallen = replace(last, **lower)
     warehouse.load("yahoo", chart(symbol, [*adjusted(days[:-1], split), fallen], at(EX_DATE), splits=split))
     yield
     assert_held_back(warehouse, symbol, days[:-1], "basis undecided")

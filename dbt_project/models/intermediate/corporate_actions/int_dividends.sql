@@ -1,8 +1,8 @@
 {{ config(materialized='table_in_place', post_hook=['{{ analyze() }}']) }}
 -- What each source tells of each cash dividend, per share as traded on its ex-date: Yahoo divides its amounts like its
 -- prices, by the later splits up to its answer, undone here. One of them is used: what was set by hand, or that of the
--- first source in the asset's order; what another one dates a few days off and tells alike is the same dividend. Of amounts of one source that
--- contradict each other, the one that another source tells is meant, or none. 0 was struck by hand.
+-- first source in the asset's order; what another one dates a few days off and tells alike is the same dividend. Of amounts
+-- of one source that contradict each other, the one that another source tells is meant, or none. 0 was struck by hand.
 with
 
 factors as (
