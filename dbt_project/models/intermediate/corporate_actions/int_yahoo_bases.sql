@@ -514,7 +514,9 @@ current_bases as (
         spans.first_session,
         spans.next_first_session,
         -- Bounded as there.
-        cast(least(greatest(spans.new_shares / greatest(spans.old_shares, 0.000001), 1e-9), 1e9) as numeric(38, 24)) as adjustment,
+        cast(
+            least(greatest(spans.new_shares / greatest(spans.old_shares, 0.000001), 1e-9), 1e9) as numeric(38, 24)
+        ) as adjustment,
         spans.is_adjusted_next,
         case
             when spans.unclear_ex_date is not null then 'basis undecided'
