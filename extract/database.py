@@ -1,4 +1,4 @@
-"""The warehouse connection of the extract side: URL, pool, the run lock, and the tables of schema `ops`."""
+"""The warehouse connection of the extract side: URL, pool, migrations, and what a failed connection or lock means."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from functools import lru_cache
 from urllib.parse import quote
 
 import psycopg
-from psycopg_pool import ConnectionPool
+from psycopg_pool import ConnectionPool, PoolTimeout
 
-from extract import migrations, settings
-
-# The one advisory lock of the pipeline: extract, run and backfill exclude each other by it.
-RUN_LOCK = 7421_0001
-
-
-class LockHeld(Exception):
-    """Another run is writing to this warehouse (exit code 75); the message says which."""
+from extract import locks, migrations, session, settings
+from extract.locks import Holder, Lock
+from extract.locks import LockHeld as LockHeld
 
 
 @lru_cache(maxsize=1)
 def url() -> str:
-    """The warehouse as a URL: the server PGHOST names, or else the embedded one, started if needed."""
+    """The warehouse as a URL, what our sessions ask for included: the server PGHOST names, or else the embedded one,
+    started if needed."""
+    return f"{_address()}?options={quote(session.options())}"
+
+
+def _address() -> str:
     chosen = settings.load()
     if chosen.pghost is None:
         from scripts import postgres
@@ -46,7 +46,13 @@ def _password_of_libpq(chosen: settings.Settings) -> str:
 def pool() -> ConnectionPool:
     """Connections for state and budgets. Unqualified names mean schema `ops` (the rate limiter's tables)."""
     return ConnectionPool(
-        url(), min_size=1, max_size=8, open=True, kwargs={"options": "-c search_path=ops,public -c timezone=UTC"}
+        url(),
+        min_size=1,
+        max_size=8,
+        open=True,
+        # A session that was terminated while it waited in the pool is replaced, not handed out.
+        check=ConnectionPool.check_connection,
+        kwargs={"options": session.options(search_path="ops,public", timezone="UTC")},
     )
 
 
@@ -60,29 +66,54 @@ def migrate() -> list[migrations.Migration]:
 
 
 @contextmanager
-def run_lock(purpose: str) -> Iterator[None]:
-    """Hold the pipeline's lock; it goes with the connection, so a killed run leaves none behind.
+def held(lock: Lock, purpose: str) -> Iterator[Holder]:
+    """Hold a lock until the end of the block; it goes with the connection, so a killed process leaves none behind.
 
-    Raises LockHeld with the holder's purpose, process and start.
+    Raises LockHeld with the holder's purpose, process, session and start.
     """
     name = f"market {purpose} (process {os.getpid()})"
-    with psycopg.connect(url(), autocommit=True, application_name=name) as holder:
-        if not holder.execute("select pg_try_advisory_lock(%s)", (RUN_LOCK,)).fetchone()[0]:  # type: ignore[index]
-            raise LockHeld(f"another run holds the lock: {lock_holder(holder) or 'it has just ended, try again'}")
-        yield
+    with psycopg.connect(url(), autocommit=True, application_name=name) as connection:
+        if connection.execute("select to_regclass('ops.locks')").fetchone() == (None,):
+            migrate()
+        yield locks.take(connection, lock, name)
+
+
+@contextmanager
+def run_lock(purpose: str) -> Iterator[Holder]:
+    """Hold the lock of whatever loads: extract, run, backfill and prune exclude each other by it. Raises LockHeld."""
+    with held(Lock.RUN, purpose) as holder:
+        yield holder
 
 
 def lock_holder(connection: psycopg.Connection) -> str | None:
-    """Who holds the run lock, in words; None if nobody does."""
-    row = connection.execute(
-        """
-        select activity.application_name, to_char(activity.backend_start at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS')
-        from pg_locks as locks
-        inner join pg_stat_activity as activity on locks.pid = activity.pid
-        inner join pg_database as databases on locks.database = databases.oid
-        where locks.locktype = 'advisory' and locks.granted and locks.objid = %s
-            and databases.datname = current_database()
-        """,
-        (RUN_LOCK,),
-    ).fetchone()
-    return f"{row[0]}, connected since {row[1]} UTC" if row else None
+    """Who holds that lock, in words; None if nobody does."""
+    return locks.holder_of(connection, Lock.RUN)
+
+
+def blocking_sessions() -> str:
+    """Which sessions hold locks on our relations, in words; asked right after a lock was not had in time."""
+    with psycopg.connect(url()) as connection:
+        if connection.execute("select to_regclass('ops.blocking_sessions')").fetchone() == (None,):
+            return "look at pg_stat_activity for the session that holds it"
+        found = connection.execute(
+            "select description from ops.blocking_sessions order by xact_start nulls last, pid limit 5"
+        ).fetchall()
+    return "; ".join(row[0] for row in found) or "the session that held it has ended meanwhile: try again"
+
+
+def in_plain_words(error: psycopg.OperationalError) -> str:
+    """What it means that the server did not answer, or not in time, and what to do."""
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if isinstance(error, psycopg.errors.LockNotAvailable):
+        return f"a lock was not to be had in time ({reason}): {blocking_sessions()}"
+    if isinstance(error, PoolTimeout):
+        # The pool keeps to itself why it could not connect.
+        try:
+            psycopg.connect(url(), connect_timeout=10).close()
+        except psycopg.OperationalError as cause:
+            return in_plain_words(cause)
+    if "too many clients" in reason or "connection slots" in reason or "too many connections" in reason:
+        return (
+            f"the database has no free connection ({reason}): close sessions, or raise max_connections, and try again"
+        )
+    return f"the warehouse does not answer: {reason} (`market doctor` looks at the connection)"

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from extract import settings
+from extract import database, settings
 
 log = logging.getLogger(__name__)
 
@@ -63,9 +63,15 @@ def _invoke(command: str, *arguments: str) -> Built:
 
 def _summary(results: Sequence[Any]) -> Built:
     failed = [result for result in results if result.status in ("error", "fail", "runtime error")]
+    waited = [result for result in failed if "lock timeout" in str(result.message)]
+    blocking = database.blocking_sessions() if waited else ""
     return Built(
         dict(Counter(str(result.status) for result in results)),
-        tuple(f"{result.node.name}: {' '.join(str(result.message).split())}" for result in failed),
+        tuple(
+            f"{result.node.name}: {' '.join(str(result.message).split())}"
+            + (f": {blocking}" if result in waited else "")
+            for result in failed
+        ),
         any(result.status != "fail" for result in failed),
     )
 

@@ -482,6 +482,9 @@ def _finish(report: Report) -> int:
 @contextmanager
 def _reporting() -> Iterator[None]:
     """Set up the log, and turn the errors that have an exit code of their own into one line and that code."""
+    import psycopg
+
+    from extract import database
     from extract.database import LockHeld
     from extract.redaction import RedactingFormatter, redact
     from extract.settings import ConfigurationError
@@ -508,6 +511,9 @@ def _reporting() -> Iterator[None]:
         raise
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None
+    except psycopg.OperationalError as error:
+        typer.echo(redact(database.in_plain_words(error)), err=True)
+        raise typer.Exit(EXIT_FAILED) from None
     except Exception:
         logging.getLogger("market").exception("unexpected error")
         raise typer.Exit(EXIT_UNEXPECTED) from None

@@ -12,6 +12,8 @@ import os
 import sysconfig
 from pathlib import Path
 
+from extract import session
+
 # Run at the start of every Python of this .venv: it costs the others a microsecond, and imports nothing for them.
 HOOK = (
     "import sys; {'dbt', 'sqlfluff', 'dbt.cli.main'} & {word.rpartition('/')[2] for word in sys.orig_argv[:3]}"
@@ -28,6 +30,8 @@ def lead() -> None:
     """Complete the environment of this process."""
     read_settings_file()
     lead_to_embedded_server()
+    # dbt has no setting for it: libpq reads what a session asks for from here.
+    os.environ["PGOPTIONS"] = session.options()
 
 
 def read_settings_file() -> None:

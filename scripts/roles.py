@@ -15,7 +15,8 @@ import psycopg
 from psycopg import sql
 from psycopg.errors import InsufficientPrivilege
 
-from extract import database, migrations
+from extract import database, locks, migrations
+from extract.locks import Lock
 from extract.settings import ConfigurationError
 from scripts import reading
 
@@ -84,9 +85,9 @@ def create() -> None:
 
 
 def _create(connection: psycopg.Connection) -> None:
-    # Two at once would both try to create.
-    connection.execute("select pg_advisory_xact_lock(%s)", (database.RUN_LOCK + 2,))
     migrations.migrate(connection)
+    # Two at once would both try to create.
+    locks.take_within(connection, Lock.ROLES)
     for role in ROLES:
         if not connection.execute("select 1 from pg_roles where rolname = %s", (role,)).fetchone():
             _run(connection, "create role {} nologin", role)
@@ -114,6 +115,12 @@ def _create(connection: psycopg.Connection) -> None:
     for schema in ("marts", "snapshots"):
         _may_read(connection, schema, TRANSFORM, READ)
     _run(connection, "grant execute on all functions in schema marts to {}", READ)
+    # Who holds the run lock, for the API's triggering; not the right to take it.
+    _run(connection, "grant usage on schema ops to {}", READ)
+    # Its functions have their owner's rights: a reader in an open transaction would hold the alerts' lock by one.
+    _run(connection, "revoke execute on all functions in schema ops from public")
+    _run(connection, "grant execute on all functions in schema ops to {}", TRANSFORM)
+    _run(connection, "grant select on ops.locks to {}", READ)
     _run(connection, "grant {} to {}", READ, EXTRACT)
 
 

@@ -16,7 +16,10 @@ import uuid
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
+import psycopg
+
 from extract import clock, database, settings
+from extract.locks import LockLost
 from extract.redaction import redact
 from extract.settings import ConfigurationError
 
@@ -64,6 +67,8 @@ class Record:
             code, detail = work()
         except StepFailed as problem:
             code, detail = FAILED, str(problem)
+        except psycopg.OperationalError as problem:
+            code, detail = FAILED, database.in_plain_words(problem)
         except KeyboardInterrupt:
             self._close_step(name, INTERRUPTED, "interrupted")
             raise
@@ -93,6 +98,10 @@ class Record:
     def interrupt(self) -> None:
         self.exit_code, self.error = INTERRUPTED, self.error or "stopped between two steps; the next run goes on"
 
+    def give_up(self, reason: str) -> None:
+        log.error("%s", reason)
+        self.exit_code, self.error = FAILED, self.error or reason
+
     def close(self) -> None:
         self.note()
         _execute(
@@ -118,26 +127,33 @@ def run(
     if not settings.load().data_enrichment_enabled:
         log.warning("DATA_ENRICHMENT_ENABLED=false: nothing is done")
         return DONE
-    with database.run_lock("run"):
+    with database.run_lock("run") as lock:
         database.migrate()
         close_dead_runs(holds_lock=True)
         record = Record(run_id or uuid.uuid4().hex, started_by)
         alerts.ping("start")
+
+        def step(name: str, work: Callable[[], Outcome]) -> None:
+            lock.require()
+            record.step(name, work)
+
         try:
-            record.step("extract", lambda: _extract(record.run_id, symbols, shorter_than))
+            step("extract", lambda: _extract(record.run_id, symbols, shorter_than))
             if is_stopped():
                 raise KeyboardInterrupt
-            record.step("build", lambda: _build(without_tests=bool(shorter_than)))
+            step("build", lambda: _build(without_tests=bool(shorter_than)))
             record.note()
-            record.step("alerts", _alerts)
-            record.step("metrics", _metrics)
+            step("alerts", _alerts)
+            step("metrics", _metrics)
             # The page shows this very run, as it has gone until here.
             record.note()
-            record.step("site", _site)
+            step("site", _site)
             if record.failed_step in ("metrics", "site"):
                 # The alerts had been looked at before.
                 record.note()
-                record.step("alerts of late steps", _alerts)
+                step("alerts of late steps", _alerts)
+        except LockLost as lost:
+            record.give_up(str(lost))
         except KeyboardInterrupt:
             record.interrupt()
             raise

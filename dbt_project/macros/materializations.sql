@@ -84,6 +84,14 @@
     {{ return({'relations': [target]}) }}
 {% endmaterialization %}
 
+{# Seeds get their rows again in every build. dbt would empty the table first, which waits for every reader that has an open
+   transaction, and lets none in meanwhile; rows that are deleted are there for them until the new ones are. #}
+{% macro postgres__truncate_relation(relation) -%}
+    {% call statement('truncate_relation') -%}
+        delete from {{ relation }}
+    {%- endcall %}
+{%- endmacro %}
+
 {# Other engines: a table. #}
 {% materialization table_in_place, default %}
     {{ return(materialization_table_default()) }}

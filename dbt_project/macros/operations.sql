@@ -125,3 +125,15 @@
         {%- endif -%}
     {%- endif -%}
 {% endmacro %}
+
+{# on-run-end: a node that did not get a lock in time says so, but not whose open transaction was in its way. #}
+{% macro name_blocking_sessions(results) %}
+    {%- set waited = [] -%}
+    {%- for result in results if 'lock timeout' in (result.message or '') -%}
+        {%- do waited.append(result.node.name) -%}
+    {%- endfor -%}
+    {%- if execute and waited -%}
+        {%- set found = run_query('select description from ops.blocking_sessions order by xact_start nulls last, pid limit 5').columns[0].values() -%}
+        {%- do log('no lock in time for ' ~ waited | join(', ') ~ ': ' ~ (found | join('; ') or 'the session that held it has ended meanwhile') ~ '; then: dbt retry', info=true) -%}
+    {%- endif -%}
+{% endmacro %}

@@ -19,20 +19,20 @@ import signal
 import time
 import uuid
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import dlt
 import orjson
-import psycopg
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from extract import clock, database, demo_mark, pipeline, registry, settings
+from extract.locks import Lock
 from extract.redaction import redact
 from extract.registry import Asset
 from extract.responses import Answer, BadPayload, Parsed, Row, Task, make_row, sha256
@@ -55,8 +55,6 @@ SETTLED_SECONDS = 60.0
 # Events remembered to know a repeated one; dbt drops those that come again later still.
 REMEMBERED = 20_000
 SWITCHING_PROTOCOLS = 101
-# Apart from the lock of extract, run and backfill: the collector runs for weeks.
-COLLECTOR_LOCK = database.RUN_LOCK + 2
 
 log = logging.getLogger(__name__)
 
@@ -73,17 +71,8 @@ def collect(symbols: Sequence[str] = ()) -> bool:
             asyncio.get_running_loop().add_signal_handler(number, collector.stop)
         return await collector.run()
 
-    with _only_collector():
+    with database.held(Lock.COLLECTOR, "collect-liquidations"):
         return asyncio.run(until_stopped())
-
-
-@contextmanager
-def _only_collector() -> Iterator[None]:
-    name = "market collect-liquidations"
-    with psycopg.connect(database.url(), autocommit=True, application_name=name) as holder:
-        if holder.execute("select pg_try_advisory_lock(%s)", (COLLECTOR_LOCK,)).fetchone() != (True,):
-            raise database.LockHeld("another collector of liquidations is running on this warehouse")
-        yield
 
 
 @dataclass

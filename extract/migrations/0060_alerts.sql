@@ -13,7 +13,9 @@ declare
     found_by_all text;
 begin
     -- Two evaluations at once would wait for each other's rows in turn.
-    perform pg_advisory_xact_lock(hashtextextended('ops.alerts', 0));
+    -- Not an advisory lock, which any reader could hold for ever: the row of Lock.ALERTS (extract/locks.py).
+    insert into ops.locks (name) values ('alerts') on conflict do nothing;
+    perform from ops.locks where name = 'alerts' for update;
     select
         array_agg(models.name),
         string_agg(

@@ -13,14 +13,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import psycopg
-from psycopg.errors import InsufficientPrivilege
+from psycopg.errors import DuplicateSchema, DuplicateTable, InsufficientPrivilege, UniqueViolation
 
 from extract.settings import ConfigurationError
 
 FOLDER = Path(__file__).parent
-# Of the transaction that migrates: two first runs at once would both try to create.
-MIGRATION_LOCK = 7421_0002
-
 _TABLE = """
 create table ops.schema_migrations (
     version integer primary key,
@@ -65,12 +62,24 @@ def migrate(connection: psycopg.Connection) -> list[Migration]:
 
     Raises ConfigurationError where the user may not create or alter the tables.
     """
+    try:
+        return _migrate(connection)
+    except (UniqueViolation, DuplicateSchema, DuplicateTable):
+        # Two first runs at once: the other one has made them.
+        return _migrate(connection)
+
+
+def _migrate(connection: psycopg.Connection) -> list[Migration]:
     with connection.transaction():
-        if not pending(connection):
-            return []
-        connection.execute("select pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
         missing = pending(connection)
+        if not missing:
+            return []
         try:
+            if len(missing) < len(migrations()):
+                # Two at once: the second one waits, and finds nothing to do. Not an advisory lock, which any reader could
+                # hold for ever.
+                connection.execute("lock table ops.schema_migrations in share row exclusive mode")
+                missing = pending(connection)
             for migration in missing:
                 connection.execute(migration.statements.encode())
                 if connection.execute("select to_regclass('ops.schema_migrations')").fetchone() == (None,):

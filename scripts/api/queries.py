@@ -208,16 +208,6 @@ select
 from ordered
 """
 
-HOLDER: LiteralString = """
-select activity.application_name
-from pg_locks as locks
-inner join pg_stat_activity as activity on activity.pid = locks.pid
-inner join pg_database as databases on databases.oid = locks.database
-where
-    locks.locktype = 'advisory' and locks.granted and locks.objid = %(lock)s
-    and databases.datname = current_database()
-"""
-
 
 @lru_cache(maxsize=256)
 def bars(

@@ -10,9 +10,8 @@ import uuid
 
 from fastapi import HTTPException
 
-from extract import settings
-from extract.database import RUN_LOCK
-from scripts.api import queries
+from extract import locks, settings
+from extract.locks import Lock
 from scripts.api.warehouse import Warehouse
 
 RETRY_AFTER = {"Retry-After": "60"}
@@ -46,8 +45,8 @@ class Trigger:
             # The run takes the lock itself, seconds after its start; until then only its process tells of it.
             if self._running is not None and self._running.poll() is None:
                 raise HTTPException(409, "a run that was triggered here is under way", RETRY_AFTER)
-            if holder := await self._warehouse.row(queries.HOLDER, {"lock": RUN_LOCK}):
-                raise HTTPException(409, f"a run is under way: {holder[0] or 'another one'}", RETRY_AFTER)
+            if holder := await self._warehouse.row(locks.HOLDER, locks.asking_for(Lock.RUN)):
+                raise HTTPException(409, f"a run is under way: {holder[0]}", RETRY_AFTER)
             run_id = uuid.uuid4().hex
             # A session of its own: it goes on when the server stops, and a Ctrl-C there does not reach it.
             self._running = subprocess.Popen(

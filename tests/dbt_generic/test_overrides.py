@@ -68,11 +68,15 @@ class Plain:
         for name, text in MODELS.items():
             (directory / "models" / f"{name}.sql").write_text(text)
         (directory / "snapshots" / "history.yml").write_text(json.dumps(SNAPSHOT))
+        (directory / "seeds").mkdir()
+        (directory / "seeds" / "assets.csv").write_text("symbol\nBTC\n")
         self.made: list[dict[str, int]] = []
+        self.files: list[list[tuple[Any, ...]]] = []
         self.read: list[int] = []
         for first in (0, 0, 1):
             invoke(directory, "build", "--vars", json.dumps({"first": first}))
             self.made.append(dict(self.query("select relname, cast(oid as bigint) from pg_class")))
+            self.files.append(self.query("select relfilenode from pg_class where relname = 'assets'"))
             self.read.append(self.rows_read())
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
@@ -104,6 +108,10 @@ def test_dbt_still_names_schemas_after_the_target(plain: Plain) -> None:
     assert plain.query("select table_schema from information_schema.views where table_name = 'status'") == [
         ("marts_readers",)
     ]
+
+
+def test_dbt_still_truncates_seeds(plain: Plain) -> None:
+    assert plain.files[0] != plain.files[1], "a table that is truncated gets another file"
 
 
 def test_dbts_snapshot_still_reads_all_versions_to_find_one(plain: Plain) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import psycopg
+import os
 
+from extract import database
 from tests.extract.conftest import AAPL, BTC, Market
 from tests.simulator import running
 
@@ -50,11 +51,10 @@ def test_a_delisted_symbol_is_told_until_the_registry_ends_it(market: Market) ->
 
 def test_a_missing_key_and_a_held_lock_are_told_with_their_remedies(market: Market) -> None:
     market.set(POLYGON_API_KEY=None)
-    with psycopg.connect(market.database.dsn, application_name="market extract (process 4711)") as holder:
-        holder.execute("select pg_advisory_lock(74210001)")
+    with database.run_lock("extract"):
         output = market.run("doctor", "--quick", expect=1)
     assert "FAIL  POLYGON_API_KEY: not set\n      -> put POLYGON_API_KEY into .env" in output
-    assert "FAIL  run lock: market extract (process 4711)" in output and "symbols of" not in output
+    assert f"FAIL  run lock: market extract (process {os.getpid()})" in output and "symbols of" not in output
 
 
 def test_bad_settings_and_an_unreachable_database(market: Market) -> None:

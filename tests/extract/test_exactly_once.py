@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
 
-import psycopg
-
-from extract import settings, state
+from extract import database, settings, state
 from tests.extract.conftest import AAPL, BTC, CLOCK, Market, environment
 from tests.simulator import running
 
@@ -56,10 +55,9 @@ def test_the_state_that_is_kept_is_the_one_computed_anew(market: Market) -> None
 
 
 def test_a_second_run_says_who_holds_the_lock(market: Market) -> None:
-    with psycopg.connect(market.database.dsn, application_name="market extract (process 4711)") as holder:
-        holder.execute("select pg_advisory_lock(74210001)")
+    with database.run_lock("extract"):
         output = market.run("extract", expect=75)
-        assert "another run holds the lock: market extract (process 4711), connected since" in output
+        assert f"another run holds the lock: market extract (process {os.getpid()}), connected since" in output
         assert market.run("backfill", "--start", "2013-01-01", "--end", "2013-01-02", expect=75)
     market.run("extract")
 

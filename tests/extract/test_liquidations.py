@@ -19,6 +19,7 @@ import pytest
 from extract import database, pipeline, registry
 from extract.binance import liquidations
 from extract.binance.liquidations import Collector
+from extract.locks import Lock
 from extract.run import Run, extra_tasks, extract_plan, load_series, open_providers
 from extract.settings import ConfigurationError
 from extract.windows import merged
@@ -224,7 +225,7 @@ def test_what_could_not_be_saved_is_saved_later(stream: Market) -> None:
 
 
 def test_it_runs_beside_an_extract_but_not_beside_another_collector(stream: Market) -> None:
-    with collecting(stream), liquidations._only_collector():
+    with collecting(stream), database.held(Lock.COLLECTOR, "collect-liquidations"):
         stream.run("extract", "--source", "binance")
         assert "another collector" in stream.run("collect-liquidations", expect=75)
         stream.set(WAREHOUSE_NOW="2013-03-02T02:10:00Z")

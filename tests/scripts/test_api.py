@@ -24,8 +24,8 @@ import requests
 import uvicorn
 
 from extract import database as extract_database
-from extract import settings
-from extract.database import RUN_LOCK
+from extract import locks, settings
+from extract.locks import Lock
 from scripts import reading
 from scripts.api.app import create_app
 from scripts.api.queries import COLUMNS, NUMBERS
@@ -355,8 +355,8 @@ def test_triggering_needs_the_token(served: Served, headers: dict[str, str]) -> 
 
 def test_while_a_run_holds_the_lock_nothing_is_started(served: Served, built: Warehouse) -> None:
     name = "market run (process 1)"
-    with psycopg.connect(built.database.dsn, autocommit=True, application_name=name) as holder:
-        holder.execute("select pg_advisory_lock(%s)", (RUN_LOCK,))
+    with psycopg.connect(built.database.dsn, autocommit=True) as holder:
+        locks.take(holder, Lock.RUN, name)
         answer = requests.post(served.url + TRIGGER, headers=AUTHORISED, timeout=30)
     assert answer.status_code == 409
     assert name in answer.json()["detail"]

