@@ -216,6 +216,7 @@ bench: $(EVERYTHING) ## the benchmarks, as ratios of one run (takes most of an h
 	@$(BIN)/python -m tests.benchmarks.transform
 	@$(BIN)/python -m tests.benchmarks.api
 	@$(BIN)/python -m tests.benchmarks.site
+	@$(BIN)/python -m tests.benchmarks.servers
 
 RESOLVE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes
 

@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -69,6 +69,9 @@ class Server:
     """One embedded server: a directory with its data, password, port and log."""
 
     home: Path
+    # Another server's initdb, pg_ctl and settings than the embedded one's.
+    programs: Path | None = None
+    settings: Mapping[str, str] | None = None
 
     @property
     def data(self) -> Path:
@@ -130,7 +133,7 @@ class Server:
         options = " ".join(
             f"-c {name}={value}"
             for name, value in {
-                **SETTINGS,
+                **(SETTINGS if self.settings is None else self.settings),
                 "listen_addresses": "127.0.0.1",
                 "port": str(self.port),
                 # Socket paths longer than 107 bytes are refused, and nobody needs one.
@@ -194,7 +197,7 @@ class Server:
                 shutil.chown(path, UNPRIVILEGED_USER)
 
     def _run(self, program: str, *arguments: str | Path, check: bool = False) -> subprocess.CompletedProcess[str]:
-        command = [str(binaries() / program), *map(str, arguments)]
+        command = [str((self.programs or binaries()) / program), *map(str, arguments)]
         if os.geteuid() == 0:
             # The capability lets that user pass through parents it may not read (/root, a 0700 temp directory)
             # without our changing their permissions.
@@ -227,12 +230,15 @@ def ensure_running(home: Path = HOME) -> Server:
 
 
 @contextmanager
-def temporary_postgres() -> Iterator[Server]:
-    """A throw-away server in a temporary directory, stopped and removed at the end."""
+def temporary_postgres(programs: Path | None = None, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """A throw-away server in a temporary directory, stopped and removed at the end; of other programs and with other
+    settings than the embedded one if told."""
     with tempfile.TemporaryDirectory(prefix="warehouse-pg-", ignore_cleanup_errors=True) as directory:
-        server = Server(Path(directory) / "postgres")
+        server = Server(Path(directory) / "postgres", programs, settings)
         try:
-            yield ensure_running(server.home)
+            server.start()
+            server.create_database()
+            yield server
         finally:
             server.stop()
 

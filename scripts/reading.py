@@ -103,7 +103,7 @@ def in_plain_words(error: psycopg.Error) -> str | None:
     if isinstance(error, errors.InsufficientPrivilege):
         return f"{_first_line(error)}: an administrator grants the right to read by `market roles`"
     if isinstance(error, psycopg.OperationalError):
-        return f"the warehouse does not answer: {_first_line(error)} (`market doctor` looks at the connection)"
+        return database.in_plain_words(error)
     return None
 
 

