@@ -36,7 +36,7 @@ FIRST_SESSION = date(2015, 1, 5)
 COINS, STOCKS = 5, 20
 TICKS = os.sysconf("SC_CLK_TCK")
 # A node that takes longer is as good as one that never ends.
-GIVE_UP_SECONDS = 60
+GIVE_UP_SECONDS = 100
 
 # Bars from a formula, the same in every warehouse: a wave, and noise by the number of the bar and its symbol.
 _BARS = """
