@@ -75,17 +75,30 @@ def _run(job: Job) -> Report:
         ]
         window = (job.start, job.end)
         load_series(run, wanted, backfill_plan(run, window), extra_tasks(run, assets, wanted, window))
+        if not run.is_stopped():
+            _look_again(run, wanted, window)
     run.report.failed += [f"{' '.join(key)} (given up after {MAX_RETRIES} retries)" for key in sorted(given_up)]
     if jobs.state_of(job) == "running" and not run.report.failed:
         jobs.set_state(job, "finished")
     return run.report
 
 
+def _look_again(run: Run, wanted: Sequence[Series], window: Window) -> None:
+    """Ask once more for what was answered without rows: one empty answer is no proof that there are none."""
+    run.read_state()
+
+    def plan(series: Series, source: str, left: planner.Left) -> Planned:
+        return planner.plan_second_look(series, run.providers[source], run.known(series, source), window, run.now)
+
+    due = [series for series in wanted if series.sources and plan(series, series.sources[0], None).tasks]
+    load_series(run, due, plan, {})
+
+
 def backfill_plan(run: Run, window: Window) -> Plan:
     """What a series asks of a source in `market backfill`: what is not loaded yet."""
 
     def plan(series: Series, source: str, left: planner.Left) -> Planned:
-        covered = run.covered(series, source)
-        return planner.plan_missing(series, run.providers[source], covered, window, run.now, left)
+        known = run.known(series, source)
+        return planner.plan_missing(series, run.providers[source], known, window, run.now, left)
 
     return plan

@@ -13,9 +13,10 @@ from datetime import datetime, timedelta
 
 import orjson
 
-from extract import clock, database, registry, settings, state
-from extract.timeframes import closed_until, may_trade_between
-from extract.windows import merged, missing
+from extract import calendars, clock, database, registry, settings, state
+from extract.looks import seen
+from extract.timeframes import closed_until
+from extract.windows import Window, merged, missing
 
 # A series that failed in so many runs is left alone until somebody asks for the backfill again.
 MAX_RETRIES = 3
@@ -135,8 +136,8 @@ def _series_status(
     symbol, asset_class = rows[0].symbol, rows[0].asset_class
     start = max(job.start, min(row.active_window()[0] for row in rows))
     end = min(job.end, closed_until(clock.now(), timeframe, asset_class), max(row.active_window()[1] for row in rows))
-    covered = merged(window for one in loaded for window in one.bars(symbol, asset_class, timeframe))
-    gaps = [gap for gap in missing(start, end, covered) if may_trade_between(*gap, asset_class)]
+    known = [one.bars(symbol, asset_class, timeframe) for one in loaded]
+    gaps = calendars.of(rows[0].calendar, asset_class).expected(missing(start, end, done(known)), timeframe)
     left = sum((stop - begin for begin, stop in gaps), timedelta())
     share = 1 - left / (end - start) if end > start else 1.0
     if not gaps:
@@ -148,6 +149,19 @@ def _series_status(
     loaded_until = gaps[0][0] if gaps else end
     last = loaded_until - timedelta(microseconds=1) if loaded_until > start else None
     return SeriesStatus(symbol, timeframe, word, last, min(retries, MAX_RETRIES), share)
+
+
+def done(known: Sequence[state.Known]) -> list[Window]:
+    """What a backfill need not ask for any more: what came, and what was answered without rows twice or before the
+    first bar that is known."""
+    first = min((one.covered[0][0] for one in known if one.covered), default=None)
+    windows = [window for one in known for window in one.covered]
+    for one in known:
+        vain = [gap for look in one.looks for window in look.windows for gap in missing(*window, one.covered)]
+        windows += [part.window for part in seen(merged(vain), one.looks) if part.times > 1]
+        if first:
+            windows += [(start, min(end, first)) for start, end in vain if start < first]
+    return merged(windows)
 
 
 def failures(job: Job) -> dict[tuple[str, str], int]:

@@ -24,10 +24,11 @@ def show_extract(
     source: str | None = None,
     start: datetime | None = None,
     end: datetime | None = None,
+    again: bool = False,
 ) -> None:
     """Print what `market extract` with these options would ask."""
     window = (start or planner.EVER, end or clock.now()) if start or end else None
-    _show(symbols, timeframes, source, window, lambda run: extract_plan(run, window))
+    _show(symbols, timeframes, source, window, lambda run: extract_plan(run, window), window is not None, again)
 
 
 def show_backfill(
@@ -48,15 +49,18 @@ def _show(
     source: str | None,
     window: Window | None,
     make_plan: Callable[[Run], Plan],
+    all_of_window: bool = False,
+    again: bool = False,
 ) -> None:
     assets = registry.select(registry.load(), symbols)
     prepare_warehouse()
     with ExitStack() as stack:
         # No request is made, so a key that is missing or wrong shows only in a real run.
         run = Run(open_providers(stack, source, check=False))
+        run.is_again = again
         plan = make_plan(run)
         wanted = planner.series_of(assets, run.providers, timeframes, source)
-        tasks = extra_tasks(run, assets, wanted, window)
+        tasks = extra_tasks(run, assets, wanted, window, all_of_window)
         for series in wanted:
             for name in series.sources[:1]:
                 tasks[name] += plan(series, name, None).tasks

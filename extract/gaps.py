@@ -1,52 +1,124 @@
 """The gaps that dbt has found and that a request may close: `marts.bar_gaps` read back.
 
-Data flow: marts.bar_gaps -> windows per series -> the first source that has not answered for them yet.
+Data flow: marts.bar_gaps -> the open gaps that are due -> the source whose turn it is, per series.
+
+A gap is asked of each source of its series in turn, then of the one that was asked the longest ago, as often as the
+schedule says (dbt_project/docs/coverage.md). It is asked for with the bars on both sides of it: an answer that has these and not
+the missing ones is evidence, an empty one is none.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
-from extract import database, planner
+from psycopg.rows import class_row
+
+from extract import database, planner, state
 from extract.planner import Series
 from extract.provider import Provider
 from extract.responses import Task
-from extract.state import Loaded
-from extract.windows import Window, merged, missing
+from extract.timeframes import STEPS
+from extract.windows import Window, merged
 
-# The newest gaps of a series that one run asks for.
+# The gaps of a series that one run asks for, those that wait the longest first.
 GAPS_A_RUN = 10
+# So far around a gap there are bars of its market: a long weekend, and a bar where it never closes.
+AROUND_STOCKS = timedelta(days=4)
+# A source that fails on a gap is not asked for it more often.
+FAILED_AGAIN_AFTER = timedelta(days=1)
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def repair_tasks(
-    wanted: Sequence[Series], providers: dict[str, Provider], loaded: dict[str, Loaded], now: datetime
-) -> dict[str, list[Task]]:
-    """Per source, what to ask for the gaps of the series. A source that has answered for a gap is not asked again."""
+@dataclass(frozen=True)
+class Gap:
+    """An open gap as the last build judged it."""
+
+    symbol: str
+    timeframe: str
+    gap_from: datetime
+    gap_to: datetime
+    # The sources that answered for it, ", " between them.
+    answered_by: str | None
+    # When it was judged, and when the schedule wants it looked at again.
+    updated_at: datetime
+    next_look_at: datetime | None
+
+
+def repair_tasks(wanted: Sequence[Series], providers: dict[str, Provider], now: datetime) -> dict[str, list[Task]]:
+    """Per source, what to ask for the gaps of the series; never a source beyond its reach."""
+    gaps = _open_gaps()
+    chosen = [(series, gap, around(series, gap)) for series in wanted for gap in gaps.get(series.key, [])]
+    asked = {
+        source: dict(
+            zip(
+                range(len(chosen)),
+                state.attempts(source, [(gap.symbol, gap.timeframe, window) for _, gap, window in chosen]),
+                strict=True,
+            )
+        )
+        for source in providers
+    }
+    windows: dict[tuple[Series, str], list[Window]] = defaultdict(list)
+    taken: dict[Series, int] = defaultdict(int)
+    for place, (series, gap, window) in enumerate(chosen):
+        if taken[series] == GAPS_A_RUN:
+            continue
+        reached = [
+            source for source in series.sources if not planner.beyond_reach(series, providers[source], [window], now)
+        ]
+        last = {source: asked[source][place] or NEVER for source in reached}
+        if source := turn(gap, last, now):
+            windows[series, source].append(window)
+            taken[series] += 1
     tasks: dict[str, list[Task]] = defaultdict(list)
-    gaps = _fetchable()
-    for series in wanted:
-        for gap in gaps.get(series.key, []):
-            for source in series.sources:
-                covered = loaded[source].bars(series.asset.symbol, series.asset.asset_class, series.timeframe)
-                if windows := missing(*gap, covered):
-                    tasks[source] += planner.plan_repair(series, providers[source], windows, now)
-                    break
+    for (series, source), found in windows.items():
+        tasks[source] += planner.plan_repair(series, providers[source], merged(found), now)
     return tasks
 
 
-def _fetchable() -> dict[tuple[str, str], list[Window]]:
-    """The windows to ask for per (symbol, timeframe), none before dbt has built `bar_gaps`."""
+def turn(gap: Gap, last: dict[str, datetime], now: datetime) -> str | None:
+    """The source to ask for a gap; `last` says when each was last asked for it, the best source first."""
+    answered = (gap.answered_by or "").split(", ")
+    fresh = next((source for source, at in last.items() if at == NEVER and source not in answered), None)
+    if fresh or not last:
+        return fresh
+    newest = max(last.values())
+    due_at = gap.next_look_at or gap.updated_at
+    if due_at > now or newest > max(due_at, now - FAILED_AGAIN_AFTER) or (newest > gap.updated_at and newest >= due_at):
+        return None
+    return min(last, key=lambda source: last[source])
+
+
+def around(series: Series, gap: Gap) -> Window:
+    """The window to ask for: the gap and the nearest bars on both sides."""
+    margin = STEPS[series.timeframe]
+    if series.asset.asset_class != "crypto":
+        margin = max(margin, AROUND_STOCKS)
+    return gap.gap_from - margin, gap.gap_to + margin
+
+
+def _open_gaps() -> dict[tuple[str, str], list[Gap]]:
+    """The open gaps per (symbol, timeframe), those that wait the longest first; none before dbt has built `bar_gaps`."""
     with database.pool().connection() as connection:
-        if connection.execute("select to_regclass('marts.bar_gaps')").fetchone() == (None,):
+        columns = {
+            name
+            for (name,) in connection.execute(
+                "select column_name from information_schema.columns where table_schema = 'marts' and table_name = 'bar_gaps'"
+            )
+        }
+        if not columns:
             return {}
-        rows = connection.execute(
-            "select symbol, timeframe, gap_from, gap_to from marts.bar_gaps"
-            " where repair_state = 'open' order by gap_to desc"
-        ).fetchall()
-    gaps: dict[tuple[str, str], list[Window]] = defaultdict(list)
-    for symbol, timeframe, gap_from, gap_to in rows:
-        if len(gaps[symbol, timeframe]) < GAPS_A_RUN:
-            gaps[symbol, timeframe].append((gap_from, gap_to))
-    return {key: merged(windows) for key, windows in gaps.items()}
+        # The build of an earlier version knew no schedule.
+        next_look_at = "next_look_at" if "next_look_at" in columns else "cast(null as timestamptz)"
+        gaps: dict[tuple[str, str], list[Gap]] = defaultdict(list)
+        with connection.cursor(row_factory=class_row(Gap)) as cursor:
+            for gap in cursor.execute(
+                f"select symbol, timeframe, gap_from, gap_to, answered_by, updated_at, {next_look_at} as next_look_at"
+                " from marts.bar_gaps where repair_state = 'open' and verdict <> 'closed session'"
+                " order by next_look_at asc nulls first, gap_to desc"
+            ):
+                gaps[gap.symbol, gap.timeframe].append(gap)
+    return gaps

@@ -61,6 +61,8 @@ INDEXES = {
     "responses_loads": "using brin (_dlt_load_id)",
     "responses_files": "(window_end) where origin = 'archive' and status in ('ok', 'unchanged')",
     "responses_failures": "(_dlt_load_id) where status in ('failed', 'quarantined')",
+    # The last attempt at a gap, where it failed.
+    "responses_failed_series": "(endpoint, symbol, timeframe, window_start) where status in ('failed', 'quarantined')",
 }
 
 RESPONSES: dict[str, Any] = {

@@ -1,6 +1,7 @@
 """Which requests to make: from the registry, what is loaded, and what each source reaches, the fewest that do.
 
-Data flow: registry + coverage + clock -> `Series` -> `Task`s, the ones that fall out of a source's reach first.
+Data flow: registry + calendar + `Known` + clock -> `Series` -> `Task`s, the ones that fall out of a source's reach first.
+What is asked for when is written down in dbt_project/docs/coverage.md.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from extract import settings
+from extract import calendars, settings
+from extract.calendars import Calendar
+from extract.looks import seen
 from extract.provider import Provider
 from extract.registry import Asset
 from extract.responses import Task
+from extract.state import Known
 from extract.timeframes import FIRST_REACH, STEPS, closed_until, day_start, floor, may_trade_between
 from extract.windows import Window, common, merged, missing
 
@@ -42,6 +46,10 @@ class Series:
     @property
     def key(self) -> tuple[str, str]:
         return self.asset.symbol, self.timeframe
+
+    @property
+    def calendar(self) -> Calendar:
+        return calendars.of(self.asset.calendar, self.asset.asset_class)
 
     def holds(self, task: Task) -> bool:
         """Whether a task of this name is about this row of the registry: a symbol may have several, one after the other."""
@@ -94,27 +102,42 @@ def series_of(
 Left = list[Window] | None
 
 
-def plan_new(
-    series: Series, provider: Provider, covered: Sequence[Window], now: datetime, left: Left = None
-) -> Planned:
-    """What a plain extract asks: what is missing since the first reach, and the bars that may have been amended."""
+def plan_new(series: Series, provider: Provider, known: Known, now: datetime, left: Left = None) -> Planned:
+    """What a plain extract asks: what is missing since the first reach, and the bars that may have been amended.
+
+    Missing is also what was answered without rows, as often as the schedule says (extract/looks.py); where the first
+    answer already held none, or the newest bars are late, that is in the next run.
+    """
     asset, timeframe = series.asset, series.timeframe
     end = closed_until(now, timeframe, asset.asset_class)
     start = day_start(now - FIRST_REACH[timeframe], asset.asset_class)
-    newest = max((stop for _, stop in covered), default=None)
-    if newest is None:
+    if known.asked_until is None:
         return Planned(_tasks(series, provider, _cut([(start, end)], left), now))
-    newest = min(floor(newest, timeframe, asset.asset_class), end)
-    gaps = missing(min(start, newest), newest, covered)
+    newest = min(floor(known.asked_until, timeframe, asset.asset_class), end)
     back_to = day_start(newest - lookback(asset.asset_class), asset.asset_class)
+    gaps = missing_bars(series, min(start, back_to), back_to, known, now)
     midnight = day_start(newest, asset.asset_class)
     step = STEPS[timeframe]
     if provider.requests_are_scarce or (end - back_to) <= RECENT_BARS * step:
         rereads = [(back_to, end)]
     else:
-        rereads = [(back_to, midnight), (max(midnight, newest - RECENT_BARS * step), end)]
-    gaps = [gap for gap in gaps if gap[1] <= back_to]
-    return Planned(_tasks(series, provider, _cut([*gaps, *rereads], left), now))
+        # From the newest bar on, however many runs have asked for what comes after it.
+        came = max((stop for _, stop in known.covered if stop <= newest), default=back_to)
+        rereads = [(back_to, midnight), (max(midnight, came - RECENT_BARS * step), end)]
+    first, again = _by_looks(_cut(gaps, left), known)
+    tasks = _tasks(series, provider, [*first, *_cut(rereads, left)], now)
+    return Planned(tasks + _tasks(series, provider, again, now, over_rest=True))
+
+
+def missing_bars(series: Series, start: datetime, end: datetime, known: Known, now: datetime) -> list[Window]:
+    """The parts of [start, end) in which a bar is expected that did not come, and that are to be asked for now."""
+    return series.calendar.expected(missing(start, end, known.settled(now)), series.timeframe)
+
+
+def _by_looks(gaps: Sequence[Window], known: Known) -> tuple[list[Window], list[Window]]:
+    """The gaps that nobody looked at, and those that were looked at in vain: a file is not asked twice for them."""
+    parts = seen(gaps, known.looks)
+    return merged(part.window for part in parts if not part.times), merged(part.window for part in parts if part.times)
 
 
 def plan_windows(
@@ -126,17 +149,29 @@ def plan_windows(
 
 
 def plan_missing(
-    series: Series, provider: Provider, covered: Sequence[Window], window: Window, now: datetime, left: Left = None
+    series: Series, provider: Provider, known: Known, window: Window, now: datetime, left: Left = None
 ) -> Planned:
-    """What a backfill asks: only what is not loaded yet."""
+    """What a backfill asks: only what is not loaded yet, and what was answered without rows when it is due."""
     start, end = window
     closed = closed_until(now, series.timeframe, series.asset.asset_class)
-    return plan_windows(series, provider, missing(start, min(end, closed), covered), now, left)
+    gaps = _cut(missing_bars(series, start, min(end, closed), known, now), left)
+    first, again = _by_looks(gaps, known)
+    tasks = _tasks(series, provider, first, now) + _tasks(series, provider, again, now, over_rest=True)
+    return Planned(tasks, beyond_reach(series, provider, gaps, now))
+
+
+def plan_second_look(series: Series, provider: Provider, known: Known, window: Window, now: datetime) -> Planned:
+    """What a backfill asks once more: what it got no rows for, after the first bar that is known."""
+    start = max(window[0], known.covered[0][0]) if known.covered else window[0]
+    closed = closed_until(now, series.timeframe, series.asset.asset_class)
+    parts = seen(missing_bars(series, start, min(window[1], closed), known, now), known.looks)
+    windows = merged(part.window for part in parts if part.times == 1)
+    return Planned(_tasks(series, provider, windows, now, over_rest=True))
 
 
 def plan_repair(series: Series, provider: Provider, windows: Sequence[Window], now: datetime) -> list[Task]:
-    """What may close gaps."""
-    return [replace(task, purpose="repair") for task in _tasks(series, provider, windows, now)]
+    """What may close gaps. Never a file: the gap may be the file's."""
+    return [replace(task, purpose="repair") for task in _tasks(series, provider, windows, now, over_rest=True)]
 
 
 def beyond_reach(series: Series, provider: Provider, windows: Iterable[Window], now: datetime) -> list[Window]:
@@ -163,7 +198,7 @@ def unanswered(series: Series, wanted: Sequence[Window], answered: Iterable[Wind
 
 
 def _may_trade(series: Series, window: Window) -> bool:
-    return may_trade_between(*window, series.asset.asset_class)
+    return may_trade_between(*window, series.asset.asset_class) and series.calendar.expects(*window, series.timeframe)
 
 
 def _cut(windows: Sequence[Window], left: Left) -> Sequence[Window]:
@@ -190,7 +225,9 @@ def in_order(tasks: Iterable[Task]) -> list[Task]:
     return sorted(tasks, key=urgency)
 
 
-def _tasks(series: Series, provider: Provider, windows: Iterable[Window], now: datetime) -> list[Task]:
+def _tasks(
+    series: Series, provider: Provider, windows: Iterable[Window], now: datetime, over_rest: bool = False
+) -> list[Task]:
     """The tasks for some windows, put on bar boundaries and cut to where the asset, the clock and the source allow."""
     asset, timeframe = series.asset, series.timeframe
     active_start, active_end = asset.active_window()
@@ -204,7 +241,8 @@ def _tasks(series: Series, provider: Provider, windows: Iterable[Window], now: d
             start = floor(earliest + STEPS[timeframe], timeframe, asset.asset_class)
         end = min(end, active_end, closed)
         if start < end and may_trade_between(start, end, asset.asset_class):
-            tasks += provider.bar_tasks(asset, timeframe, start, end, now)
+            ask = provider.repair_tasks if over_rest else provider.bar_tasks
+            tasks += ask(asset, timeframe, start, end, now)
     if not reach:
         return tasks
     return [replace(task, expires_in=task.start - earliest) for task in tasks]

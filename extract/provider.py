@@ -73,6 +73,10 @@ class Provider(ABC):
     def bar_tasks(self, asset: Asset, timeframe: str, start: datetime, end: datetime, now: datetime) -> list[Task]:
         """The fewest tasks that bring the bars of [start, end)."""
 
+    def repair_tasks(self, asset: Asset, timeframe: str, start: datetime, end: datetime, now: datetime) -> list[Task]:
+        """The same for bars that a first answer lacked: from where they may be, if the source has several places."""
+        return self.bar_tasks(asset, timeframe, start, end, now)
+
     def extra_tasks(
         self, assets: Sequence[Asset], loaded: Loaded, now: datetime, window: Window | None = None
     ) -> list[Task]:

@@ -27,7 +27,7 @@ from extract.provider import Fetched, Provider, unasked
 from extract.registry import Asset
 from extract.responses import Row, Task, make_row
 from extract.settings import ConfigurationError
-from extract.state import Loaded
+from extract.state import Known, Loaded
 from extract.timeframes import STEPS
 from extract.windows import Window
 from extract.yahoo import Yahoo
@@ -52,16 +52,28 @@ class Run:
     def __init__(self, providers: dict[str, Provider], run_id: str | None = None) -> None:
         self.run_id = run_id or uuid.uuid4().hex
         self.providers = providers
-        self.loaded: dict[str, Loaded] = {name: state.loaded(name) for name in providers}
+        self.read_state()
         self.now = clock.now()
         self.report = Report()
         # Whether a series waits for the budget of its best source although another source has it too.
         self.is_patient = False
+        # Whether answers are stored as new where they are what is loaded already, and files read whatever their checksum.
+        self.is_again = False
         # Asked before each package: a paused backfill stops between two of them.
         self.is_stopped: Callable[[], bool] = lambda: False
         self._pipelines: dict[str, dlt.Pipeline] = {}
 
-    def covered(self, series: Series, source: str) -> list[Window]:
+    def read_state(self) -> None:
+        """Look again at what is loaded."""
+        self.loaded: dict[str, Loaded] = {name: state.loaded(name) for name in self.providers}
+
+    def answered(self, source: str, again: bool) -> Loaded:
+        """What a source has answered, as planning is to see it: where all is wanted again, nothing of a window."""
+        if self.is_again:
+            return Loaded()
+        return self.loaded[source].without_windows() if again else self.loaded[source]
+
+    def known(self, series: Series, source: str) -> Known:
         return self.loaded[source].bars(series.asset.symbol, series.asset.asset_class, series.timeframe)
 
     def load(self, source: str, tasks: Sequence[Task]) -> Iterator[Row]:
@@ -114,7 +126,7 @@ class Run:
         failed one: it must cost neither the package of its answers nor the run."""
         rest = task
         try:
-            for fetched in provider.fetch(task, state.known_sha):
+            for fetched in provider.fetch(task, self._known_sha):
                 row = self._row(fetched)
                 table = row.to_arrow()
                 if rest.start < fetched.task.end < rest.end:
@@ -129,8 +141,11 @@ class Run:
             row = self._row(unasked(rest, error))
             yield row.without_payload(), row.to_arrow()
 
+    def _known_sha(self, task: Task) -> str | None:
+        return None if self.is_again else state.known_sha(task)
+
     def _row(self, fetched: Fetched) -> Row:
-        known = state.known_sha(fetched.task) if fetched.parsed else None
+        known = self._known_sha(fetched.task) if fetched.parsed else None
         row = make_row(self.run_id, fetched.task, fetched.answer, fetched.parsed, known, fetched.error)
         return replace(row, is_replaced=fetched.is_replaced)
 
@@ -159,12 +174,16 @@ def extract(
     end: datetime | None = None,
     within: str | None = None,
     shorter_than: timedelta | None = None,
+    again: bool = False,
 ) -> Report:
     """Load what is new for the enabled assets, or all of a given window.
 
+    `again` reads the window as if nothing of it were loaded: also what has no window, and files whose checksum is known.
     `within` is the id of a pipeline run, which holds the lock already; `shorter_than` leaves out the timeframes from
     that length on. Raises LockHeld and ConfigurationError.
     """
+    if again and not (start or end):
+        raise ConfigurationError("--again needs a window: market extract --start 2024-01-31 --end 2024-01-31 --again")
     assets = registry.select(registry.load(), symbols)
     run_id = within or uuid.uuid4().hex
     with nullcontext() if within else database.run_lock("extract"), ExitStack() as stack:
@@ -174,7 +193,9 @@ def extract(
         if shorter_than:
             wanted = [series for series in wanted if STEPS[series.timeframe] < shorter_than]
         window = (start or planner.EVER, end or run.now) if start or end else None
-        load_series(run, wanted, extract_plan(run, window), extra_tasks(run, assets, wanted, window))
+        run.is_again = again
+        extra = extra_tasks(run, assets, wanted, window, again=window is not None)
+        load_series(run, wanted, extract_plan(run, window), extra)
         return run.report
 
 
@@ -185,18 +206,21 @@ def extract_plan(run: Run, window: Window | None) -> Plan:
         provider = run.providers[source]
         if window:
             return planner.plan_windows(series, provider, [window], run.now, left)
-        return planner.plan_new(series, provider, run.covered(series, source), run.now, left)
+        return planner.plan_new(series, provider, run.known(series, source), run.now, left)
 
     return plan
 
 
 def extra_tasks(
-    run: Run, assets: Sequence[Asset], wanted: Sequence[Series], window: Window | None
+    run: Run, assets: Sequence[Asset], wanted: Sequence[Series], window: Window | None, again: bool = False
 ) -> dict[str, list[Task]]:
-    """What else each source is asked than the bars of the series; in a plain extract the gaps that dbt has found too."""
-    repairs = gaps.repair_tasks(wanted, run.providers, run.loaded, run.now) if window is None else {}
+    """What else each source is asked than the bars of the series; in a plain extract the gaps that dbt has found too.
+
+    `again`: all of the window, answered before or not.
+    """
+    repairs = gaps.repair_tasks(wanted, run.providers, run.now) if window is None else {}
     return {
-        name: provider.extra_tasks(assets, run.loaded[name], run.now, window) + repairs.get(name, [])
+        name: provider.extra_tasks(assets, run.answered(name, again), run.now, window) + repairs.get(name, [])
         for name, provider in run.providers.items()
     }
 

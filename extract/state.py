@@ -1,4 +1,8 @@
-"""What is loaded: read from the committed rows themselves, so it cannot disagree with them."""
+"""What is loaded, and what was looked at in vain: read from the committed rows, so it cannot disagree with them.
+
+Data flow: raw_<source>.responses -> ops.coverage (how far the answers reach: `ops.covered_to`) and ops.looks (the rest of
+what was asked for) -> `Known`. The rules are those of dbt_project/docs/coverage.md.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,8 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
-from extract import database
+from extract import clock, database
+from extract.looks import Look, resting
 from extract.windows import Window, merged
 
 # Most looked at soon, seldom later: due once a third of a file's age has passed since the last look.
@@ -37,29 +42,116 @@ if TYPE_CHECKING:
 
 Key = tuple[str, str | None, str | None]
 
-# A value may still have moved after the instant it was asked for, so an answer covers its window only up to there.
-# A metrics file that is still absent a week after its day never comes (other files have REST to stand in for them).
+# What came is put beside what was asked for, load by load; `covered_to` is the rule, written down once for dbt too.
 _FOLD = """
-insert into ops.coverage (source, endpoint, symbol, timeframe, windows, asked_at)
+with
+
+answers as (
+    select
+        endpoint, symbol, timeframe, status, run_id, window_start, requested_at,
+        least(window_end, requested_at) as asked_to,
+        ops.covered_to(
+            endpoint, status, asset_class, timeframe, window_start, window_end, requested_at, row_count, first_row_at,
+            last_row_at
+        ) as covered_to
+    from {schema}.responses
+    where
+        (
+            status in ('ok', 'unchanged')
+            or status = 'failed' and endpoint = 'metrics' and http_status = 404
+            and requested_at > window_end + interval '8 days'
+        )
+        and _dlt_load_id = any(%(loads)s) and _dlt_load_id >= %(first)s
+),
+
+covered as (
+    insert into ops.coverage (source, endpoint, symbol, timeframe, windows, asked_until, asked_at)
+    select
+        %(source)s, endpoint, symbol, timeframe,
+        coalesce(range_agg(tstzrange(window_start, covered_to)) filter (where window_start < covered_to), '{{}}'),
+        max(asked_to) filter (where status != 'failed'),
+        max(requested_at) filter (where status != 'failed')
+    from answers
+    group by endpoint, symbol, timeframe
+    on conflict (source, endpoint, symbol, timeframe) do update set
+        windows = coverage.windows + excluded.windows,
+        asked_until = greatest(coverage.asked_until, excluded.asked_until),
+        asked_at = greatest(coverage.asked_at, excluded.asked_at)
+)
+
+insert into ops.looks (source, endpoint, symbol, timeframe, looked_at, windows, times, first_at, last_at)
 select
-    %(source)s, endpoint, symbol, timeframe,
-    coalesce(
-        range_agg(tstzrange(window_start, least(window_end, requested_at)))
-            filter (where window_start < least(window_end, requested_at)),
-        '{{}}'
-    ),
-    max(requested_at) filter (where status != 'failed')
-from {schema}.responses
-where
-    (
-        status in ('ok', 'unchanged')
-        or status = 'failed' and endpoint = 'metrics' and http_status = 404
-        and requested_at > window_end + interval '8 days'
-    )
-    and _dlt_load_id = any(%(loads)s) and _dlt_load_id >= %(first)s
-group by endpoint, symbol, timeframe
-on conflict (source, endpoint, symbol, timeframe) do update set
-    windows = coverage.windows + excluded.windows, asked_at = greatest(coverage.asked_at, excluded.asked_at)
+    %(source)s, endpoint, symbol, timeframe, date_trunc('hour', requested_at),
+    range_agg(tstzrange(greatest(window_start, covered_to), asked_to)),
+    count(distinct run_id), min(requested_at), max(requested_at)
+from answers
+where greatest(window_start, covered_to) < asked_to and status != 'failed'
+group by endpoint, symbol, timeframe, date_trunc('hour', requested_at)
+on conflict (source, endpoint, symbol, timeframe, looked_at) do update set
+    windows = looks.windows + excluded.windows,
+    times = looks.times + excluded.times,
+    first_at = least(looks.first_at, excluded.first_at),
+    last_at = greatest(looks.last_at, excluded.last_at)
+"""
+# What came meanwhile is looked for no longer.
+_FORGET_FOUND = """
+with
+
+left_over as (
+    select looks.ctid as place, looks.windows - coverage.windows as windows
+    from ops.looks
+    inner join ops.coverage
+        on
+            coverage.source = looks.source and coverage.endpoint = looks.endpoint
+            and coverage.symbol is not distinct from looks.symbol
+            and coverage.timeframe is not distinct from looks.timeframe
+    where looks.source = %(source)s and looks.windows && coverage.windows
+),
+
+found as (
+    delete from ops.looks
+    using left_over
+    where looks.ctid = left_over.place and isempty(left_over.windows)
+)
+
+update ops.looks
+set windows = left_over.windows
+from left_over
+where looks.ctid = left_over.place and not isempty(left_over.windows)
+"""
+# A series that is dead is looked at in each run: for years that makes a row a day, then one row for all.
+_COMPACT = """
+with
+
+old as (
+    delete from ops.looks
+    where
+        source = %(source)s
+        and looked_at > 'epoch'
+        and (
+            last_at < %(now)s - interval '45 days'
+            or last_at < %(now)s - interval '3 days' and looked_at != date_trunc('day', looked_at)
+        )
+    returning *
+)
+
+insert into ops.looks (source, endpoint, symbol, timeframe, looked_at, windows, times, first_at, last_at)
+select
+    source, endpoint, symbol, timeframe, place, range_agg(windows), sum(times), min(first_at), max(last_at)
+from (
+    select
+        *,
+        case
+            when last_at < %(now)s - interval '45 days' then timestamptz 'epoch' else date_trunc('day', looked_at)
+        end as place
+    from old
+) as placed
+group by source, endpoint, symbol, timeframe, place
+on conflict (source, endpoint, symbol, timeframe, looked_at) do update set
+    windows = looks.windows + excluded.windows,
+    times = looks.times + excluded.times,
+    first_at = least(looks.first_at, excluded.first_at),
+    last_at = greatest(looks.last_at, excluded.last_at)
 """
 _NEW_LOADS = """
 insert into ops.coverage_loads (source, load_id)
@@ -73,6 +165,20 @@ select exists (
     select from ops.coverage_loads
     where source = %(source)s and load_id not in (select load_id from {schema}._dlt_loads where status = 0)
 )
+"""
+# The attempts at some ranges, good or not: only those whose window begins near a range, which the index finds.
+_ATTEMPTS = """
+select wanted.place, max(answers.requested_at)
+from unnest(
+    %(places)s::integer[], %(symbols)s::text[], %(timeframes)s::text[], %(starts)s::timestamptz[], %(ends)s::timestamptz[]
+) as wanted (place, symbol, timeframe, starts_at, ends_at)
+inner join {schema}.responses as answers
+    on
+        answers.endpoint = 'bars' and answers.symbol = wanted.symbol and answers.timeframe = wanted.timeframe
+        and answers.window_start >= wanted.starts_at and answers.window_start < wanted.ends_at
+where
+    answers._dlt_load_id in (select load_id from {schema}._dlt_loads where status = 0) and {condition}
+group by wanted.place
 """
 _KNOWN_SHA = """
 select payload_sha
@@ -88,54 +194,108 @@ limit 1
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """The windows a source has answered, and when it was last asked, per (endpoint, symbol, timeframe)."""
+class Known:
+    """What a source has answered on one question: the covered windows, and the looks at what else was asked for."""
 
-    windows: dict[Key, list[Window]] = field(default_factory=dict)
+    covered: list[Window] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
+    # The end of the newest window that was answered, None before the first answer.
+    asked_until: datetime | None = None
+
+    def settled(self, now: datetime) -> list[Window]:
+        """What need not be asked for now: it came, or was looked at in vain and is not due."""
+        return merged([*self.covered, *resting(self.covered, self.looks, now)]) if self.looks else self.covered
+
+    def answered(self) -> list[Window]:
+        """All that was answered, with rows or without."""
+        return merged([*self.covered, *(window for look in self.looks for window in look.windows)])
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a source has answered, and when it was last asked, per (endpoint, symbol, timeframe)."""
+
+    known: dict[Key, Known] = field(default_factory=dict)
     asked: dict[Key, datetime] = field(default_factory=dict)
 
     def covered(self, endpoint: str, symbol: str | None = None, timeframe: str | None = None) -> list[Window]:
-        """Disjoint and in order."""
-        return self.windows.get((endpoint, symbol, timeframe), [])
+        """What need not be asked for now; disjoint and in order."""
+        return self.known.get((endpoint, symbol, timeframe), Known()).settled(clock.now())
 
-    def bars(self, symbol: str, asset_class: str, timeframe: str) -> list[Window]:
-        """Where the bars of a series are known; a day of the whole market (grouped_daily) holds every stock's."""
-        own = self.covered("bars", symbol, timeframe)
+    def bars(self, symbol: str, asset_class: str, timeframe: str) -> Known:
+        """What is known of the bars of a series; a day of the whole market (grouped_daily) holds every stock's."""
+        own = self.known.get(("bars", symbol, timeframe), Known())
         if timeframe != "1d" or asset_class == "crypto":
             return own
-        return merged([*own, *self.covered("grouped_daily", None, "1d")])
+        whole = self.known.get(("grouped_daily", None, "1d"), Known())
+        asked_until = max((one.asked_until for one in (own, whole) if one.asked_until), default=None)
+        return Known(merged([*own.covered, *whole.covered]), [*own.looks, *whole.looks], asked_until)
+
+    def without_windows(self) -> Loaded:
+        """When each question was last asked, and nothing of what was answered: for those who want it all again."""
+        return Loaded({}, self.asked)
 
 
 def loaded(source: str) -> Loaded:
     """The state of a source.
 
     It is a function of the committed loads, each of which never changes: their sum is kept in `ops`, new loads are
-    added to it here, and where one of those in it is no longer committed it is computed anew.
+    added to it here, and where one of those in it is no longer committed it is computed again.
     """
-    state = Loaded()
+    covered: dict[Key, list[Window]] = {}
+    asked_until: dict[Key, datetime | None] = {}
+    looks: dict[Key, list[Look]] = {}
+    asked: dict[Key, datetime] = {}
     with database.pool().connection() as connection:
-        _add_new_loads(connection, source)
-        rows = connection.execute(
-            "select endpoint, symbol, timeframe, windows, asked_at from ops.coverage where source = %s", (source,)
-        )
-        for endpoint, symbol, timeframe, windows, asked_at in rows:
+        fold(connection, source)
+        for endpoint, symbol, timeframe, windows, until, at in connection.execute(
+            "select endpoint, symbol, timeframe, windows, asked_until, asked_at from ops.coverage where source = %s",
+            (source,),
+        ):
             key = (endpoint, symbol, timeframe)
-            state.windows[key] = [(window.lower, window.upper) for window in windows]
-            if asked_at:
-                state.asked[key] = asked_at
-    return state
+            covered[key] = [(window.lower, window.upper) for window in windows]
+            asked_until[key] = until
+            if at:
+                asked[key] = at
+        for endpoint, symbol, timeframe, windows, times, first_at, last_at in connection.execute(
+            "select endpoint, symbol, timeframe, windows, times, first_at, last_at from ops.looks where source = %s"
+            " order by looked_at",
+            (source,),
+        ):
+            found = tuple((window.lower, window.upper) for window in windows)
+            looks.setdefault((endpoint, symbol, timeframe), []).append(Look(found, times, first_at, last_at))
+    known = {key: Known(windows, looks.get(key, []), asked_until[key]) for key, windows in covered.items()}
+    return Loaded(known, asked)
 
 
-def _add_new_loads(connection: psycopg.Connection, source: str) -> None:
-    """In one transaction, so that the loads counted are those in the sum."""
-    schema, values = sql.Identifier(f"raw_{source}"), {"source": source}
+def fold(connection: psycopg.Connection, source: str) -> None:
+    """Add what the new loads of a source answered, in one transaction, so that the loads counted are those in the sum."""
+    schema, values = sql.Identifier(f"raw_{source}"), {"source": source, "now": clock.now()}
     if connection.execute(sql.SQL(_IS_STALE).format(schema=schema), values).fetchone() == (True,):
-        for table in ("coverage", "coverage_loads"):
+        for table in ("coverage", "looks", "coverage_loads"):
             connection.execute(f"delete from ops.{table} where source = %(source)s", values)
     loads = [load for (load,) in connection.execute(sql.SQL(_NEW_LOADS).format(schema=schema), values)]
     if loads:
-        found = {**values, "loads": loads, "first": min(loads)}
-        connection.execute(sql.SQL(_FOLD).format(schema=schema), found)
+        connection.execute(sql.SQL(_FOLD).format(schema=schema), {**values, "loads": loads, "first": min(loads)})
+        connection.execute(_FORGET_FOUND, values)
+        connection.execute(_COMPACT, values)
+
+
+def attempts(source: str, wanted: Sequence[tuple[str, str, Window]]) -> list[datetime | None]:
+    """When a source was last asked for each (symbol, timeframe, range), whatever came of it."""
+    columns = list(zip(*((symbol, timeframe, *window) for symbol, timeframe, window in wanted), strict=True))
+    if not columns:
+        return []
+    names = ("symbols", "timeframes", "starts", "ends")
+    values = {"places": list(range(len(wanted))), **{name: list(one) for name, one in zip(names, columns, strict=True)}}
+    found: dict[int, datetime] = {}
+    with database.pool().connection() as connection:
+        # Each of the two has an index of its own.
+        for condition in ("answers.status in ('ok', 'unchanged')", "answers.status in ('failed', 'quarantined')"):
+            statement = sql.SQL(_ATTEMPTS).format(schema=sql.Identifier(f"raw_{source}"), condition=sql.SQL(condition))
+            for place, at in connection.execute(statement, values):
+                found[place] = max(found.get(place, at), at)
+    return [found.get(place) for place in range(len(wanted))]
 
 
 @dataclass(frozen=True)

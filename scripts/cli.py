@@ -68,13 +68,16 @@ def extract(
     source: Source = None,
     start: Start = None,
     end: End = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="with --start: load the window as if nothing of it were loaded")
+    ] = False,
     dry_run: DryRun = False,
 ) -> None:
     """Ask the providers for what is new and load it into the raw schemas."""
     with _reporting():
         from extract import run
 
-        options = _options(symbols, timeframes, source, start, end)
+        options = _options(symbols, timeframes, source, start, end) | {"again": again}
         if dry_run:
             from extract.dry_run import show_extract
 

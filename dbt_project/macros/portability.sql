@@ -223,6 +223,17 @@
     (select number from generate_series({{ first }}, {{ last }}) as numbers (number))
 {%- endmacro %}
 
+{# Until when a good answer (a row of stg_ops__answers) speaks for its window: the rule of extract, which is in the database
+   (extract/migrations/0030_coverage.sql). NULL = for none of it. #}
+{% macro covered_to(answers) %}{{ return(adapter.dispatch('covered_to', 'market_warehouse')(answers)) }}{% endmacro %}
+{% macro postgres__covered_to(answers) -%}
+    ops.covered_to(
+        {%- for column in ['endpoint', 'status', 'asset_class', 'timeframe', 'window_start', 'window_end', 'requested_at', 'row_count', 'first_row_at', 'last_row_at'] %}
+        {{ answers }}.{{ column }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    )
+{%- endmacro %}
+
 {# -- windows ------------------------------------------------------------------------------------------------------ #}
 
 {# The latest value (a double) in the frame that is not NULL; `number` counts the rows. Standard SQL calls it last_value()

@@ -73,11 +73,19 @@ class Binance(Provider):
         return None
 
     def bar_tasks(self, asset: Asset, timeframe: str, start: datetime, end: datetime, now: datetime) -> list[Task]:
+        return self._bar_tasks(asset, timeframe, start, end, self._file_windows(start, end, timeframe, now))
+
+    def repair_tasks(self, asset: Asset, timeframe: str, start: datetime, end: datetime, now: datetime) -> list[Task]:
+        """Over REST only: files lack hours and whole days that REST has."""
+        return self._bar_tasks(asset, timeframe, start, end, [])
+
+    def _bar_tasks(
+        self, asset: Asset, timeframe: str, start: datetime, end: datetime, files: list[Window]
+    ) -> list[Task]:
         via = "spot" if asset.binance else "futures"
         task = Task(
             self.NAME, "bars", start, end, asset.symbol, asset.asset_class, self.symbol_of(asset), timeframe, via=via
         )
-        files = self._file_windows(start, end, timeframe, now)
         _, rows, _ = SPOT_KLINES if via == "spot" else FUTURES_KLINES
         return [from_archive(task, window) for window in files] + [
             task.part(*window)

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from extract import clock, headers, http
 from extract.binance import archive, derivatives, helpers
 from extract.binance.derivatives import from_archive
+from extract.binance.holes import holes
 from extract.binance.settings import (
     FUNDING,
     FUNDING_INTERVAL,
@@ -168,6 +169,9 @@ class Asking:
         is_settled = (fetched.answer.http_status or 500) < 300 or fetched.answer.http_status == 403
         is_replaced = not fetched.parsed and not task.purpose and (bool(instead) or is_settled)
         yield replace(fetched, is_replaced=is_replaced)
+        if fetched.parsed and fetched.parsed.payload and task.endpoint == "bars":
+            # Files lack hours, days and weeks that REST has.
+            instead = [one for hole in holes(task, fetched.parsed) for one in self._instead_of_file(task.part(*hole))]
         for one in instead:
             yield from self._rest(one)
 

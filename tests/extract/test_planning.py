@@ -13,6 +13,7 @@ from extract.binance import archive
 from extract.planner import Series, in_order
 from extract.responses import Task
 from extract.run import PROVIDERS, prepare_warehouse
+from extract.state import Known
 from extract.timeframes import FIRST_REACH, STEPS, closed_until, day_start, floor, may_trade_between
 from extract.windows import chunks, merged, missing
 from tests.extract.conftest import AAPL, BTC, Market
@@ -159,10 +160,10 @@ def test_scarce_requests_join_new_bars_and_old_ones(market: Market) -> None:
     market.set(POLYGON_REQUESTS_PER_MINUTE="5")
     one, providers = series(market, BTC, "5m")
     now = at("2013-03-02 02:00")
-    covered = [(at("2013-01-31"), at("2013-03-02 01:00"))]
-    tasks = planner.plan_new(one, providers["polygon"], covered, now).tasks  # type: ignore[arg-type]
+    known = Known([(at("2013-01-31"), at("2013-03-02 01:00"))], asked_until=at("2013-03-02 01:00"))
+    tasks = planner.plan_new(one, providers["polygon"], known, now).tasks  # type: ignore[arg-type]
     assert [(task.start, task.end) for task in tasks] == [(at("2013-02-28"), now)]
-    tasks = planner.plan_new(one, providers["binance"], covered, now).tasks  # type: ignore[arg-type]
+    tasks = planner.plan_new(one, providers["binance"], known, now).tasks  # type: ignore[arg-type]
     assert [(task.start, task.end) for task in tasks] == [
         (at("2013-02-28"), at("2013-03-02")),
         (at("2013-03-02"), now),
@@ -172,14 +173,15 @@ def test_scarce_requests_join_new_bars_and_old_ones(market: Market) -> None:
 def test_a_hole_is_asked_for_again(market: Market) -> None:
     one, providers = series(market, BTC, "1h")
     covered = [(at("2013-02-10"), at("2013-02-15")), (at("2013-02-17"), at("2013-03-02 01:00"))]
-    tasks = planner.plan_new(one, providers["binance"], covered, at("2013-03-02 02:00")).tasks  # type: ignore[arg-type]
+    known = Known(covered, asked_until=at("2013-03-02 01:00"))
+    tasks = planner.plan_new(one, providers["binance"], known, at("2013-03-02 02:00")).tasks  # type: ignore[arg-type]
     assert (at("2013-02-15"), at("2013-02-17")) in [(task.start, task.end) for task in tasks]
 
 
 def test_nothing_is_asked_outside_the_active_dates(market: Market) -> None:
     row = {**AAPL, "active_from": "2013-02-01", "active_to": "2013-02-15"}
     one, providers = series(market, row, "1d")
-    tasks = planner.plan_new(one, providers["polygon"], [], at("2013-03-02 02:00")).tasks  # type: ignore[arg-type]
+    tasks = planner.plan_new(one, providers["polygon"], Known(), at("2013-03-02 02:00")).tasks  # type: ignore[arg-type]
     assert [(task.start, task.end) for task in tasks] == [(at("2013-02-01 05:00"), at("2013-02-16 05:00"))]
 
 

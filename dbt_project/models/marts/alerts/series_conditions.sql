@@ -79,6 +79,22 @@ gaps as (
     group by asset_class, symbol, timeframe
 ),
 
+-- Settled or not: who trades on the last days has to know at once.
+recent_gaps as (
+    select
+        gaps.asset_class || ' ' || gaps.symbol || ' ' || gaps.timeframe as subject,
+        sum(gaps.missing_bars) as bars,
+        max(gaps.verdict || ': ' || gaps.evidence) as evidence
+    from {{ ref('bar_gaps') }} as gaps
+    inner join rules on rules.rule = 'recent_gaps'
+    where
+        gaps.repair_state in ('open', 'final')
+        and gaps.verdict not in ('no trades', 'closed session')
+        and gaps.place = 'between'
+        and gaps.gap_to > {{ warehouse_now() }} - rules.window_hours * interval '1 hour'
+    group by gaps.asset_class, gaps.symbol, gaps.timeframe
+),
+
 final as (
     select
         rules.rule,
@@ -115,6 +131,19 @@ final as (
     from gaps
     inner join rules on rules.rule = 'open_gaps'
     where gaps.bars > rules.threshold
+
+    union all
+
+    select
+        rules.rule,
+        recent_gaps.subject,
+        cast(recent_gaps.bars as numeric(20, 4)),
+        rules.threshold,
+        cast(recent_gaps.bars as text) || ' bars of the last ' || rules.window_hours || ' hours are missing: '
+        || recent_gaps.evidence
+    from recent_gaps
+    inner join rules on rules.rule = 'recent_gaps'
+    where recent_gaps.bars > rules.threshold
 
     union all
 

@@ -1,6 +1,6 @@
 {{ config(materialized='view') }}
 -- One row per series of every backfill: how far it is. The wish is kept in schema ops; how far it has come is read off
--- the answers in the fetch log, so that the state cannot lie about the data.
+-- what came (int_answers), as `market backfill-status` does (extract/backfill_jobs.py), so that the state cannot lie about the data.
 with
 
 wanted as (
@@ -54,32 +54,137 @@ answers as (
         wanted.asset_class,
         wanted.timeframe,
         wanted.starts_at as wanted_from,
-        answers.success,
+        answers.source,
+        answers.is_answer,
         answers.run_id,
         answers.http_status,
-        answers.error_details,
-        answers.fetch_timestamp,
-        answers.id,
+        answers.error,
+        answers.requested_at,
         cast(loads.load_id as numeric) >= extract(epoch from wanted.asked_at) as is_since_asked,
-        answers.window_start,
-        -- A value may still have moved after the instant it was asked for.
-        least(answers.window_end, answers.requested_at) as window_end
+        answers.asked_from,
+        answers.asked_to,
+        coalesce(answers.covered_to, answers.asked_from) as covered_to
     from wanted
-    inner join {{ ref('enrichment_fetch_log') }} as answers
+    inner join {{ ref('int_answers') }} as answers
         on
-            (
-                (
-                    answers.endpoint = 'bars'
-                    and answers.symbol = wanted.symbol
-                    and answers.asset_class = wanted.asset_class
-                    and answers.timeframe = wanted.timeframe
-                )
-                or (answers.endpoint = 'grouped_daily' and wanted.timeframe = '1d' and wanted.asset_class <> 'crypto')
-            )
-            and answers.window_start < wanted.window_end
-            and answers.window_end > wanted.window_start
+            answers.symbol = wanted.symbol
+            and answers.asset_class = wanted.asset_class
+            and answers.timeframe = wanted.timeframe
+            and answers.asked_from < wanted.window_end
+            and answers.asked_to > wanted.window_start
             and (wanted.source is null or answers.source = wanted.source)
     inner join {{ ref('int_loads') }} as loads on loads.load_no = answers.load_no and loads.provider = answers.source
+
+    union all
+
+    select
+        wanted.job_id,
+        wanted.symbol,
+        wanted.asset_class,
+        wanted.timeframe,
+        wanted.starts_at,
+        answers.source,
+        answers.is_answer,
+        answers.run_id,
+        answers.http_status,
+        answers.error,
+        answers.requested_at,
+        cast(loads.load_id as numeric) >= extract(epoch from wanted.asked_at),
+        answers.asked_from,
+        answers.asked_to,
+        coalesce(answers.covered_to, answers.asked_from)
+    from wanted
+    inner join {{ ref('int_answers') }} as answers
+        on
+            answers.symbol = '*'
+            and answers.asset_class = '*'
+            and answers.timeframe = wanted.timeframe
+            and wanted.timeframe = '1d'
+            and wanted.asset_class <> 'crypto'
+            and answers.asked_from < wanted.window_end
+            and answers.asked_to > wanted.window_start
+            and (wanted.source is null or answers.source = wanted.source)
+    inner join {{ ref('int_loads') }} as loads on loads.load_no = answers.load_no and loads.provider = answers.source
+),
+
+first_known as (
+    select
+        job_id,
+        symbol,
+        timeframe,
+        min(asked_from) as known_from
+    from answers
+    where is_answer and covered_to > asked_from
+    group by job_id, symbol, timeframe
+),
+
+-- What was asked for and not answered with rows.
+in_vain as (
+    select
+        job_id,
+        symbol,
+        asset_class,
+        timeframe,
+        wanted_from,
+        run_id,
+        requested_at,
+        source,
+        covered_to as from_at,
+        asked_to as to_at
+    from answers
+    where is_answer and asked_to > covered_to
+),
+
+-- Done is what came, and what was answered without rows twice or before the first bar that is known.
+done as (
+    select job_id, symbol, asset_class, timeframe, wanted_from, asked_from as window_start, covered_to as window_end
+    from answers
+    where is_answer and covered_to > asked_from
+
+    union all
+
+    select
+        in_vain.job_id,
+        in_vain.symbol,
+        in_vain.asset_class,
+        in_vain.timeframe,
+        in_vain.wanted_from,
+        in_vain.from_at,
+        least(in_vain.to_at, first_known.known_from)
+    from in_vain
+    inner join first_known
+        on
+            first_known.job_id = in_vain.job_id
+            and first_known.symbol = in_vain.symbol
+            and first_known.timeframe = in_vain.timeframe
+            and first_known.known_from > in_vain.from_at
+
+    union all
+
+    select
+        one.job_id,
+        one.symbol,
+        one.asset_class,
+        one.timeframe,
+        one.wanted_from,
+        greatest(one.from_at, other.from_at),
+        least(one.to_at, other.to_at)
+    from in_vain as one
+    inner join in_vain as other
+        on
+            other.job_id = one.job_id
+            and other.symbol = one.symbol
+            and other.timeframe = one.timeframe
+            and other.source = one.source
+            and other.requested_at > one.requested_at
+            and other.from_at < one.to_at
+            and other.to_at > one.from_at
+    left join first_known
+        on
+            first_known.job_id = one.job_id
+            and first_known.symbol = one.symbol
+            and first_known.timeframe = one.timeframe
+    where one.to_at > coalesce(first_known.known_from, one.from_at)
 ),
 
 covering as (
@@ -90,8 +195,7 @@ covering as (
             order by window_start, window_end
             rows between unbounded preceding and 1 preceding
         )) as covered_before
-    from answers
-    where success and window_end > window_start
+    from done
 ),
 
 covered as (
@@ -115,9 +219,9 @@ failures as (
         asset_class,
         timeframe,
         count(distinct run_id) as runs,
-        max(id) as last_id
+        max(requested_at) as last_at
     from answers
-    where not success and http_status is not null and is_since_asked
+    where not is_answer and http_status is not null and is_since_asked
     group by job_id, symbol, asset_class, timeframe
 ),
 
@@ -126,9 +230,19 @@ states as (
         wanted.*,
         covered.covered_until,
         coalesce(failures.runs, 0) as failed_runs,
-        last_failures.error_details as last_error,
         (
-            select max(answers.fetch_timestamp)
+            select max(answers.error)
+            from answers
+            where
+                answers.job_id = wanted.job_id
+                and answers.symbol = wanted.symbol
+                and answers.asset_class = wanted.asset_class
+                and answers.timeframe = wanted.timeframe
+                and not answers.is_answer
+                and answers.requested_at = failures.last_at
+        ) as last_error,
+        (
+            select max(answers.requested_at)
             from answers
             where
                 answers.job_id = wanted.job_id
@@ -150,7 +264,6 @@ states as (
             and failures.symbol = wanted.symbol
             and failures.asset_class = wanted.asset_class
             and failures.timeframe = wanted.timeframe
-    left join {{ ref('enrichment_fetch_log') }} as last_failures on last_failures.id = failures.last_id
 ),
 
 final as (

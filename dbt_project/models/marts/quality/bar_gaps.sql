@@ -1,10 +1,13 @@
-{%- set values = ['gap_to', 'missing_bars', 'verdict', 'evidence', 'answered_by', 'place', 'repair_state'] -%}
+{%- set values = [
+    'gap_to', 'missing_bars', 'verdict', 'evidence', 'answered_by', 'place', 'repair_state', 'looks', 'first_look_at',
+    'last_look_at', 'next_look_at'
+] -%}
 {{
     config(
         materialized='incremental',
         unique_key='id',
         incremental_strategy='merge',
-        on_schema_change='fail',
+        on_schema_change='append_new_columns',
         indexes=[
             {'columns': ['symbol', 'asset_class', 'timeframe', 'gap_from'], 'unique': true},
         ],
@@ -12,7 +15,7 @@
     )
 }}
 -- Every missing range of bars, why it is missing and what is done about it. A gap whose bars have come stays as
--- repaired; one that was judged or divided anew is replaced. extract asks for what is not fetched or left out.
+-- repaired; one that was judged or divided again is replaced. extract asks for what is open (docs/coverage.md).
 with
 
 judged as (
@@ -28,7 +31,11 @@ judged as (
         evidence,
         answered_by,
         place,
-        repair_state
+        repair_state,
+        looks,
+        first_look_at,
+        last_look_at,
+        next_look_at
     from {{ ref('gap_verdicts') }}
 ),
 
@@ -64,7 +71,11 @@ current_and_past as (
                 )
                 then 'repaired'
             else 'gone'
-        end
+        end,
+        kept.looks,
+        kept.first_look_at,
+        kept.last_look_at,
+        cast(null as timestamp with time zone)
     from {{ this }} as kept
     left join judged on judged.id = kept.id
     where judged.id is null and kept.repair_state <> 'repaired'
@@ -73,8 +84,23 @@ current_and_past as (
 
 final as (
     select
-        current_and_past.*,
-        {{ warehouse_now() }} as updated_at
+        current_and_past.id,
+        current_and_past.symbol,
+        current_and_past.asset_class,
+        current_and_past.timeframe,
+        current_and_past.gap_from,
+        current_and_past.gap_to,
+        current_and_past.missing_bars,
+        current_and_past.verdict,
+        current_and_past.evidence,
+        current_and_past.answered_by,
+        current_and_past.place,
+        current_and_past.repair_state,
+        {{ warehouse_now() }} as updated_at,
+        current_and_past.looks,
+        current_and_past.first_look_at,
+        current_and_past.last_look_at,
+        current_and_past.next_look_at
     from current_and_past
     {% if is_incremental() -%}
     left join {{ this }} as kept on kept.id = current_and_past.id

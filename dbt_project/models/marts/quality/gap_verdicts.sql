@@ -1,324 +1,246 @@
 {{ config(materialized='view') }}
--- Every missing range of every series as it is known now, with its verdict: gaps between bars, the stretch from the
--- last bar on, and what was asked for before the first bar. A gap is judged session by session, then sessions of one
--- verdict are put together again. It reads gaps and the fetch log, never the bars.
+-- Every missing range of every series as it is known now: its verdict, the evidence, and whether it is settled. A range
+-- is judged session by session, then sessions of one verdict are put together again. It reads the work list
+-- (int_missing_bars), the evidence (int_answers) and what we rejected, never the bars. States and transitions:
+-- dbt_project/docs/coverage.md.
 with
 
+-- The sources that a series can be asked of. Polygon's hours of stocks lie on another grid than Yahoo's, and Yahoo has no
+-- bars of four hours.
 series as (
     select
-        series.*,
-        -- A resampled bar is missing because bars of its base are.
-        case when series.is_fetched then series.timeframe else series.base_timeframe end as asked_timeframe,
-        greatest(
-            (
-                select max(bars.opened_at)
-                from {{ ref('int_bars_selected') }} as bars
-                where bars.series_id = series.series_id and bars.is_listed
-            ),
-            (
-                select max(bars.opened_at)
-                from {{ ref('int_bars_resampled') }} as bars
-                where bars.series_id = series.series_id and bars.is_listed
-            )
-        ) as last_bar_at,
-        least(
-            (
-                select min(bars.opened_at)
-                from {{ ref('int_bars_selected') }} as bars
-                where bars.series_id = series.series_id and bars.is_listed
-            ),
-            (
-                select min(bars.opened_at)
-                from {{ ref('int_bars_resampled') }} as bars
-                where bars.series_id = series.series_id and bars.is_listed
-            )
-        ) as first_bar_at,
+        series.series_id,
+        series.base_series_id,
         (
-            select max(case when assets.enabled then 1 else 0 end) = 1
+            select count(distinct names.source)
             from {{ ref('assets') }} as assets
-            where assets.symbol = series.symbol and assets.asset_class = series.asset_class
-        ) as is_enabled
+            cross join lateral (
+                select 'polygon' as source where assets.polygon is not null
+                union all
+                select 'binance' where coalesce(assets.binance, assets.binance_futures) is not null
+                union all
+                select 'yahoo' where assets.yahoo is not null and series.timeframe <> '4h'
+            ) as names
+            where
+                assets.symbol = series.symbol
+                and assets.asset_class = series.asset_class
+                and {{ place_in_list('names.source', 'series.sources_in_order') }} is not null
+        ) as sources
     from {{ ref('int_series') }} as series
 ),
 
--- What each source has answered for, as stretches of time without holes; a whole-market day answers for every stock.
-answers as (
+-- What a source sent and we refused is missing for our own doing.
+rejected as (
     select
-        series.series_id,
-        answers.source,
-        answers.success,
-        answers.error_details,
-        answers.window_start,
-        -- A value may still have moved after the instant it was asked for.
-        case
-            when answers.success then least(answers.window_end, answers.requested_at)
-            else answers.window_end
-        end as window_end
-    from series
-    inner join {{ ref('enrichment_fetch_log') }} as answers
+        missing.series_id,
+        missing.first_slot_no,
+        max(rejects.source || ' sent it, and it was rejected: ' || rejects.reason) as rejected_for
+    from {{ ref('rejected_bars') }} as rejects
+    inner join {{ ref('int_missing_bars') }} as missing
         on
-            answers.symbol = series.symbol
-            and answers.asset_class = series.asset_class
-            and answers.timeframe = series.asked_timeframe
-            and answers.endpoint = 'bars'
-    union all
-    select
-        series.series_id,
-        answers.source,
-        answers.success,
-        answers.error_details,
-        answers.window_start,
-        least(answers.window_end, answers.requested_at)
-    from series
-    inner join {{ ref('enrichment_fetch_log') }} as answers
-        on
-            answers.endpoint = 'grouped_daily'
-            and answers.success
-            and series.asked_timeframe = '1d'
-            and series.asset_class <> 'crypto'
-),
-
-ordered_answers as (
-    select
-        *,
-        max(window_end) over (
-            partition by series_id, source, success
-            order by window_start, window_end
-            rows between unbounded preceding and 1 preceding
-        ) as answered_before
-    from answers
-    where window_end > window_start
-),
-
-numbered_answers as (
-    select
-        *,
-        sum(case when window_start > answered_before then 1 else 0 end) over (
-            partition by series_id, source, success
-            order by window_start, window_end
-            rows between unbounded preceding and current row
-        ) as stretch
-    from ordered_answers
-),
-
-covered as (
-    select
-        series_id,
-        source,
-        success,
-        min(window_start) as covered_from,
-        max(window_end) as covered_to,
-        max(error_details) as error_details
-    from numbered_answers
-    group by series_id, source, success, stretch
-),
-
-first_asked as (
-    select
-        series_id,
-        min(covered_from) as asked_from
-    from covered
-    where success
-    group by series_id
-),
-
--- The slots of each gap's sessions. Slots are counted; which of them are missing follows from the counts.
-stretches as (
-    select
-        series_id,
-        'between' as place,
-        session_before as first_session,
-        session_after as last_session,
-        first_slot_no,
-        last_slot_no
-    from {{ ref('int_bar_gaps') }}
-    where missing_bars > 0
-
-    union all
-
-    select
-        series.series_id,
-        'after',
-        bars.session_date,
-        {{ local_date(warehouse_now(), 'series.time_zone') }},
-        bars.slot_no + 1,
-        2147483647
-    from series
-    inner join {{ ref('int_bars') }} as bars
-        on bars.series_id = series.series_id and bars.opened_at = series.last_bar_at
-    where series.is_enabled and series.is_fetched
-
-    union all
-
-    select
-        series.series_id,
-        'before',
-        {{ local_date('first_asked.asked_from', 'series.time_zone') }},
-        bars.session_date,
-        0,
-        bars.slot_no - 1
-    from series
-    inner join first_asked on first_asked.series_id = series.series_id
-    inner join {{ ref('int_bars') }} as bars
-        on bars.series_id = series.series_id and bars.opened_at = series.first_bar_at
-    where series.is_fetched and first_asked.asked_from < series.first_bar_at
-),
-
-sessions as (
-    select
-        series.series_id,
-        series.symbol,
-        series.asset_class,
-        series.timeframe,
-        series.step_minutes,
-        series.calendar,
-        series.time_zone,
-        stretches.place,
-        slots.slot_date,
-        slots.slots,
-        slots.slots_before,
-        slots.first_slot_at,
-        slots.closes_at,
-        greatest(stretches.first_slot_no, slots.slots_before) as first_slot_no,
-        least(
-            stretches.last_slot_no,
-            slots.slots_before + slots.slots - 1,
-            -- What has not closed yet is not missing.
-            case
-                when slots.closes_at <= {{ warehouse_now() }} then 2147483647
-                when series.step_minutes >= 1440 then -1
-                else slots.slots_before - 1 + cast(floor(
-                    ({{ epoch_seconds(warehouse_now()) }} - {{ epoch_seconds('slots.first_slot_at') }})
-                    / (60.0 * series.step_minutes)
-                ) as integer)
+            missing.symbol = rejects.symbol
+            and missing.asset_class = rejects.asset_class
+            and missing.timeframe = rejects.timeframe
+            and missing.slot_date = case
+                when missing.step_minutes = 10080 then {{ monday(local_date('rejects.timestamp', 'missing.time_zone')) }}
+                else {{ local_date('rejects.timestamp', 'missing.time_zone') }}
             end
-        ) as last_slot_no
-    from stretches
-    inner join series on series.series_id = stretches.series_id
-    inner join {{ ref('int_slots') }} as slots
-        on
-            slots.calendar = series.calendar
-            and slots.timeframe = series.timeframe
-            and slots.grid = series.grid
-            and slots.slot_date >= stretches.first_session
-            and slots.slot_date <= stretches.last_session
-            and {{ is_listed_on('slots.slot_date', last_day_of_slot('slots.slot_date')) }}
+            and rejects.timestamp >= missing.misses_from
+            and rejects.timestamp < missing.misses_to
+    group by missing.series_id, missing.first_slot_no
 ),
 
-timed as (
+-- The looks at each range that is not just quiet. An answer holds a range if it was asked for all of it; of a resampled
+-- bar the first of its parts stands for all.
+looked_at as (
     select
-        *,
-        last_slot_no - first_slot_no + 1 = slots as is_whole_session,
-        case
-            when step_minutes >= 1440 then first_slot_at
-            else first_slot_at + {{ minutes('step_minutes') }} * (first_slot_no - slots_before)
-        end as misses_from,
-        case
-            when step_minutes >= 1440 then closes_at
-            else least(first_slot_at + {{ minutes('step_minutes') }} * (last_slot_no - slots_before + 1), closes_at)
-        end as misses_to
-    from sessions
-    where last_slot_no >= first_slot_no
+        missing.*,
+        looks.answered_by,
+        looks.proving_sources,
+        looks.times,
+        looks.first_look_at,
+        looks.last_look_at,
+        looks.is_file_only,
+        looks.failure
+    from {{ ref('int_missing_bars') }} as missing
+    inner join lateral (
+        select
+            string_agg(distinct case when held.is_look then held.source end, ', ') as answered_by,
+            -- With bars on both sides: an empty answer is no proof.
+            count(
+                distinct case
+                    when
+                        held.is_look
+                        and held.first_row_at < missing.misses_from
+                        and held.covered_to > missing.misses_from
+                        then held.source
+                end
+            ) as proving_sources,
+            count(distinct case when held.is_look then held.run_id end) as times,
+            min(case when held.is_look then held.requested_at end) as first_look_at,
+            max(case when held.is_look then held.requested_at end) as last_look_at,
+            min(case when held.is_look and not held.is_file then 0 when held.is_look then 1 end) = 1 as is_file_only,
+            max(case when not held.is_answer then held.source || ': ' || coalesce(held.error, 'no answer') end) as failure
+        from (
+            select
+                around.*,
+                around.is_answer
+                and around.asked_from <= missing.misses_from
+                and (around.asked_to >= missing.misses_to or not missing.is_fetched) as is_look
+            from (
+                {{ answers_around(is_long=false) }}
+                union all
+                {{ answers_around(is_long=true) }}
+            ) as around
+        ) as held
+        {{ compute_once() }}
+    ) as looks on true
+    where missing.quiet_by is null
+
+    union all
+
+    select missing.*, missing.quiet_by, null, null, null, null, null, null
+    from {{ ref('int_missing_bars') }} as missing
+    where missing.quiet_by is not null
 ),
 
-overlapping_answers as (
+-- A day of the whole market is a look at each stock's.
+market_days as (
     select
-        timed.series_id,
-        timed.first_slot_no,
-        case
-            when covered.success and covered.covered_from <= timed.misses_from and covered.covered_to >= timed.misses_to
-                then covered.source
-        end as answered_by,
-        case
-            when not covered.success and covered.covered_from < timed.misses_to and covered.covered_to > timed.misses_from
-                then covered.source || ': ' || coalesce(covered.error_details, 'no answer')
-        end as failure
-    from timed
-    inner join covered on covered.series_id = timed.series_id
-),
-
-answers_by_session as (
-    select
-        series_id,
-        first_slot_no,
-        string_agg(distinct answered_by, ', ' order by answered_by) as answered_by,
-        max(failure) as failure
-    from overlapping_answers
-    group by series_id, first_slot_no
+        asked_from,
+        string_agg(distinct source, ', ' order by source) as answered_by,
+        count(distinct source) as sources,
+        count(distinct run_id) as times,
+        min(requested_at) as first_look_at,
+        max(requested_at) as last_look_at
+    from {{ ref('int_answers') }}
+    where
+        symbol = '*'
+        and asset_class = '*'
+        and timeframe = '1d'
+        and is_answer
+        and last_row_at is not null
+        and not is_long
+    group by asked_from
 ),
 
 asked as (
     select
-        timed.*,
-        answers_by_session.answered_by,
-        answers_by_session.failure
-    from timed
-    left join answers_by_session
+        looked_at.*,
+        series.sources,
+        rejected.rejected_for,
+        coalesce(looked_at.answered_by, market_days.answered_by) as answering,
+        coalesce(looked_at.times, 0) + coalesce(market_days.times, 0) as looks,
+        least(looked_at.first_look_at, market_days.first_look_at) as seen_first_at,
+        greatest(looked_at.last_look_at, market_days.last_look_at) as seen_last_at,
+        greatest(looked_at.proving_sources, market_days.sources) as proved_by
+    from looked_at
+    inner join series on series.series_id = looked_at.series_id
+    left join market_days
         on
-            answers_by_session.series_id = timed.series_id
-            and answers_by_session.first_slot_no = timed.first_slot_no
+            looked_at.step_minutes = 1440
+            and looked_at.is_fetched
+            and looked_at.calendar <> '24/7'
+            and looked_at.quiet_by is null
+            and market_days.asked_from = looked_at.misses_from
+    left join rejected
+        on rejected.series_id = looked_at.series_id and rejected.first_slot_no = looked_at.first_slot_no
 ),
 
 judged as (
     select
         *,
         case
-            when answered_by is null and place = 'before' then null
-            when answered_by is null and failure is not null then 'outage'
-            when answered_by is null then 'not fetched'
-            when place = 'before' then 'not listed'
+            when rejected_for is not null then 'rejected'
+            when quiet_by is not null then 'no trades'
+            when answering is null and place = 'before' and active_from is null then null
+            when answering is null and failure is not null then 'outage'
+            when answering is null then 'not fetched'
+            -- Where the registry says since when it is listed, an answer without bars does not say otherwise.
+            when place = 'before' and active_from is null then 'not listed'
             -- Binance gives quiet bars too, with volume 0: where it has none, the exchange stood still.
-            when answered_by like '%binance%' then 'outage'
-            when is_whole_session then 'provider hole'
-            else 'no trades'
-        end as verdict
+            when answering like '%binance%' then 'outage'
+            else 'provider hole'
+        end as verdict,
+        seen_last_at - seen_first_at as looked_for
     from asked
 ),
 
--- A session of which no series of the market has a bar, though all were asked: more likely a closure that the calendar
--- does not know than so many holes.
-empty_sessions as (
+settled as (
     select
-        judged.calendar,
-        judged.slot_date,
-        count(distinct judged.symbol) as symbols
+        *,
+        case
+            when verdict = 'no trades' then 'final'
+            when answering is null or looks < 2 then 'open'
+            -- The schedule has run to its end.
+            when looked_for >= interval '{{ look_again_after_hours()[-1] }} hours' then 'final'
+            when verdict = 'not listed' and (looked_for >= interval '3 days' or answering like '%,%') then 'final'
+            when
+                looks >= 3
+                and looked_for >= interval '3 days'
+                and not coalesce(is_file_only, false)
+                and proved_by >= sources
+                then 'final'
+            else 'open'
+        end as repair_state
     from judged
+    where verdict is not null
+),
+
+-- A session of which no series of the market has a bar, though all were asked: more likely a closure that the calendar
+-- does not know than so many holes. In the first week it may be a source that has lost the day.
+empty_days as (
+    select
+        calendar,
+        slot_date,
+        count(distinct symbol) as symbols
+    from settled
     where
-        judged.verdict = 'provider hole'
-        and judged.step_minutes <= 1440
-        and judged.calendar <> '24/7'
-        and judged.place = 'between'
-        and not exists (
-            select 1
-            from {{ ref('series_quality_by_day') }} as days
-            inner join series on series.series_id = days.series_id
-            where
-                days.session_date = judged.slot_date
-                and days.bars > 0
-                and series.calendar = judged.calendar
-                and series.step_minutes <= 1440
-        )
-    group by judged.calendar, judged.slot_date
-    having count(distinct judged.symbol) > 1
+        verdict = 'provider hole'
+        and is_whole_session
+        and step_minutes <= 1440
+        and calendar <> '24/7'
+        and place = 'between'
+        and misses_to < {{ warehouse_now() }} - interval '7 days'
+    group by calendar, slot_date
+    having count(distinct symbol) > 1
+),
+
+traded_days as (
+    select distinct
+        series.calendar,
+        days.session_date
+    from empty_days
+    inner join {{ ref('series_quality_by_day') }} as days on days.session_date = empty_days.slot_date
+    inner join {{ ref('int_series') }} as series
+        on series.series_id = days.series_id and series.calendar = empty_days.calendar
+    where days.bars > 0 and series.step_minutes <= 1440
+),
+
+empty_sessions as (
+    select empty_days.*
+    from empty_days
+    left join traded_days
+        on traded_days.calendar = empty_days.calendar and traded_days.session_date = empty_days.slot_date
+    where traded_days.session_date is null
 ),
 
 with_previous as (
     select
-        judged.*,
-        lag(judged.last_slot_no) over in_order as previous_slot_no,
-        concat_ws('|', judged.place, judged.verdict, judged.answered_by, judged.failure) as judgement,
-        lag(
-            concat_ws('|', judged.place, judged.verdict, judged.answered_by, judged.failure)
-        ) over in_order as previous_judgement
-    from judged
+        settled.*,
+        lag(settled.last_slot_no) over in_order as previous_slot_no,
+        concat_ws('|', place, verdict, answering, failure, rejected_for, repair_state) as judgement,
+        lag(concat_ws('|', place, verdict, answering, failure, rejected_for, repair_state)) over in_order
+            as previous_judgement
+    from settled
     left join empty_sessions
         on
-            empty_sessions.calendar = judged.calendar
-            and empty_sessions.slot_date = judged.slot_date
-            and judged.step_minutes <= 1440
-            and judged.is_whole_session
-    where judged.verdict is not null and empty_sessions.calendar is null
-    window in_order as (partition by judged.series_id order by judged.first_slot_no)
+            empty_sessions.calendar = settled.calendar
+            and empty_sessions.slot_date = settled.slot_date
+            and settled.step_minutes <= 1440
+            and settled.is_whole_session
+    where empty_sessions.calendar is null
+    window in_order as (partition by settled.series_id order by settled.first_slot_no)
 ),
 
 divided as (
@@ -354,10 +276,17 @@ ranges as (
                 else {{ local_instant('slot_date + step_minutes / 1440', "'00:00'", 'time_zone') }}
             end
         ) as gap_to,
-        sum(last_slot_no - first_slot_no + 1) as missing_bars,
+        sum(missing_bars) as missing_bars,
         max(verdict) as verdict,
-        max(answered_by) as answered_by,
-        max(failure) as failure
+        max(answering) as answered_by,
+        max(failure) as failure,
+        max(rejected_for) as rejected_for,
+        max(repair_state) as repair_state,
+        min(looks) as looks,
+        max(seen_first_at) as first_look_at,
+        min(seen_last_at) as last_look_at,
+        case when max(repair_state) = 'open' then min({{ next_look_at('looks', 'seen_first_at', 'seen_last_at') }}) end
+            as next_look_at
     from numbered
     group by series_id, symbol, asset_class, timeframe, range_no
 
@@ -373,6 +302,12 @@ ranges as (
         empty_sessions.symbols,
         'closed session',
         null,
+        null,
+        null,
+        'final',
+        null,
+        null,
+        null,
         null
     from empty_sessions
     inner join {{ ref('int_slots') }} as slots
@@ -381,6 +316,19 @@ ranges as (
             and slots.timeframe = '1d'
             and slots.grid = 'open'
             and slots.slot_date = empty_sessions.slot_date
+),
+
+worded as (
+    select
+        *,
+        case
+            when looks > 1
+                then '; ' || looks || ' looks from ' || {{ local_date('first_look_at', "'UTC'") }} || ' to '
+                    || {{ local_date('last_look_at', "'UTC'") }}
+            when looks = 1 then '; one look, on ' || {{ local_date('first_look_at', "'UTC'") }}
+            else ''
+        end as looked
+    from ranges
 ),
 
 final as (
@@ -395,20 +343,22 @@ final as (
         case
             when verdict = 'closed session'
                 then 'suspected closure: none of ' || missing_bars || ' symbols has a bar'
-            when verdict = 'not fetched' then 'no source was asked for it with success'
+            when verdict = 'rejected' then rejected_for || looked
+            when verdict = 'not fetched' then 'no source was asked for all of it with success'
             when verdict = 'outage' and answered_by is null then failure
-            when verdict = 'outage' then answered_by || ' answered without it, and gives bars without trades too'
-            when verdict = 'not listed' then answered_by || ' answered and has nothing older than the first bar'
-            when verdict = 'provider hole' then answered_by || ' answered without this session'
-            else answered_by || ' answered without it, but with other bars of the session'
+            when verdict = 'outage' then answered_by || ' answered without it, and gives bars without trades too' || looked
+            when verdict = 'not listed' then answered_by || ' answered and has nothing older than the first bar' || looked
+            when verdict = 'provider hole' then answered_by || ' answered without it, more than nobody trading' || looked
+            else answered_by || ' answered without it, but with other bars on both sides of it'
         end as evidence,
         answered_by,
         place,
-        case
-            when verdict in ('not fetched', 'provider hole') or (verdict = 'outage' and answered_by is null) then 'open'
-            else 'final'
-        end as repair_state
-    from ranges
+        repair_state,
+        cast(looks as integer) as looks,
+        first_look_at,
+        last_look_at,
+        next_look_at
+    from worded
 )
 
 select * from final

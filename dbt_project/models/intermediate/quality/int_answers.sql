@@ -1,0 +1,62 @@
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='append',
+        on_schema_change='fail',
+        indexes=[
+            {'columns': ['is_long', 'symbol', 'asset_class', 'timeframe', 'asked_from']},
+            {'columns': ['load_no'], 'type': 'brin'},
+        ],
+        post_hook=["{{ advance_watermark(['int_loads']) }}", '{{ analyze_new_table() }}']
+    )
+}}
+-- What was asked about bars and what came: the evidence of every verdict on missing bars. One row per answer, failed ones
+-- included, appended load by load. A day of the whole market stands for each stock it has, under each of their names.
+with
+
+loads as (
+    select load_no, provider, load_id
+    from {{ ref('int_loads') }}
+    where load_no > {{ watermark('int_answers') }}
+),
+
+answers as (
+    select
+        answers.*,
+        loads.load_no
+    from {{ ref('stg_ops__answers') }} as answers
+    inner join loads on loads.provider = answers.source and loads.load_id = answers.load_id
+    where answers.endpoint in ('bars', 'grouped_daily') and {{ is_new_load('int_answers', 'answers.load_id') }}
+),
+
+final as (
+    select
+        cast(source as text) as source,
+        origin = 'archive' as is_file,
+        cast(coalesce(symbol, '*') as text) as symbol,
+        cast(coalesce(asset_class, '*') as text) as asset_class,
+        cast(timeframe as text) as timeframe,
+        status in ('ok', 'unchanged') as is_answer,
+        window_start as asked_from,
+        -- A value may still have moved after the instant it was asked for.
+        case when status in ('ok', 'unchanged') then least(window_end, requested_at) else window_end end as asked_to,
+        case when status in ('ok', 'unchanged') then {{ covered_to('answers') }} end as covered_to,
+        -- Of answers that came before the times of rows were noted the window counts.
+        case
+            when status in ('ok', 'unchanged') and row_count > 0
+                then coalesce(first_row_at, window_start)
+        end as first_row_at,
+        case
+            when status in ('ok', 'unchanged') and row_count > 0
+                then coalesce(last_row_at, least(window_end, requested_at))
+        end as last_row_at,
+        window_end - window_start > interval '8 days' as is_long,
+        requested_at,
+        cast(run_id as text) as run_id,
+        cast(http_status as integer) as http_status,
+        cast(error as text) as error,
+        cast(load_no as integer) as load_no
+    from answers
+)
+
+select * from final
