@@ -27,6 +27,8 @@ from extract.windows import Window, merged
 GAPS_A_RUN = 10
 # So far around a gap there are bars of its market: a long weekend, and a bar where it never closes.
 AROUND_STOCKS = timedelta(days=4)
+# What is missing after the newest bar is late, and asked for in each run; so much later it is a gap.
+LATE_FOR = timedelta(days=2)
 # A source that fails on a gap is not asked for it more often.
 FAILED_AGAIN_AFTER = timedelta(days=1)
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
@@ -40,6 +42,7 @@ class Gap:
     timeframe: str
     gap_from: datetime
     gap_to: datetime
+    place: str
     # The sources that answered for it, ", " between them.
     answered_by: str | None
     # When it was judged, and when the schedule wants it looked at again.
@@ -50,7 +53,12 @@ class Gap:
 def repair_tasks(wanted: Sequence[Series], providers: dict[str, Provider], now: datetime) -> dict[str, list[Task]]:
     """Per source, what to ask for the gaps of the series; never a source beyond its reach."""
     gaps = _open_gaps()
-    chosen = [(series, gap, around(series, gap)) for series in wanted for gap in gaps.get(series.key, [])]
+    chosen = [
+        (series, gap, around(series, gap))
+        for series in wanted
+        for gap in gaps.get(series.key, [])
+        if gap.place != "after" or gap.gap_to < now - LATE_FOR
+    ]
     asked = {
         source: dict(
             zip(
@@ -87,7 +95,8 @@ def turn(gap: Gap, last: dict[str, datetime], now: datetime) -> str | None:
         return fresh
     newest = max(last.values())
     due_at = gap.next_look_at or gap.updated_at
-    if due_at > now or newest > max(due_at, now - FAILED_AGAIN_AFTER) or (newest > gap.updated_at and newest >= due_at):
+    # Whoever was asked after that has not been judged yet, or has failed.
+    if due_at > now or newest > max(due_at, now - FAILED_AGAIN_AFTER):
         return None
     return min(last, key=lambda source: last[source])
 
@@ -116,7 +125,7 @@ def _open_gaps() -> dict[tuple[str, str], list[Gap]]:
         gaps: dict[tuple[str, str], list[Gap]] = defaultdict(list)
         with connection.cursor(row_factory=class_row(Gap)) as cursor:
             for gap in cursor.execute(
-                f"select symbol, timeframe, gap_from, gap_to, answered_by, updated_at, {next_look_at} as next_look_at"
+                f"select symbol, timeframe, gap_from, gap_to, place, answered_by, updated_at, {next_look_at} as next_look_at"
                 " from marts.bar_gaps where repair_state = 'open' and verdict <> 'closed session'"
                 " order by next_look_at asc nulls first, gap_to desc"
             ):

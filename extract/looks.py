@@ -1,8 +1,8 @@
 """How often a range is looked at for which no rows came: the schedule of coverage.md, without a database.
 
 A range that was answered without rows is asked again in the next run, then 1 hour, 6 hours, 1, 3, 7 and 30 days after the
-first look; then it rests for good. A look in between counts as the one before it, so that a run every five minutes
-makes no more requests of it than a run a day.
+first look (from a day on: at the midnight after it); then it rests for good. A look in between counts as the one before
+it, so that a run every five minutes makes no more requests of it than a run a day.
 """
 
 from __future__ import annotations
@@ -40,10 +40,18 @@ class Seen:
         """When to look again; None = never."""
         if self.first_at is None or self.last_at is None or self.times < 2:
             return self.last_at or datetime.min.replace(tzinfo=self.window[0].tzinfo)
-        return next((self.first_at + after for after in AGAIN_AFTER if self.first_at + after > self.last_at), None)
+        return next((at for after in AGAIN_AFTER if (at := _due(self.first_at, after)) > self.last_at), None)
 
     def is_due(self, now: datetime) -> bool:
         return self.next_at is not None and self.next_at <= now
+
+
+def _due(first_at: datetime, after: timedelta) -> datetime:
+    """Looks of a day and more later at midnight, so that what was missed on one day is asked for in one request."""
+    at = first_at + after
+    if after < timedelta(days=1):
+        return at
+    return at.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
 
 
 def seen(windows: Iterable[Window], looks: Sequence[Look]) -> list[Seen]:

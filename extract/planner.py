@@ -116,6 +116,10 @@ def plan_new(series: Series, provider: Provider, known: Known, now: datetime, le
     newest = min(floor(known.asked_until, timeframe, asset.asset_class), end)
     back_to = day_start(newest - lookback(asset.asset_class), asset.asset_class)
     gaps = missing_bars(series, min(start, back_to), back_to, known, now)
+    # What a backfill got no rows for among bars, too; before the first bar it would be many requests for nothing.
+    first_bar = known.covered[0][0] if known.covered else start
+    looked = common([(first_bar, min(start, back_to))], merged(one for look in known.looks for one in look.windows))
+    gaps = merged([*gaps, *(gap for window in looked for gap in missing_bars(series, *window, known, now))])
     midnight = day_start(newest, asset.asset_class)
     step = STEPS[timeframe]
     if provider.requests_are_scarce or (end - back_to) <= RECENT_BARS * step:

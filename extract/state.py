@@ -119,6 +119,44 @@ set windows = left_over.windows
 from left_over
 where looks.ctid = left_over.place and not isempty(left_over.windows)
 """
+# A source that was silent and gives newer bars again is asked for what it owes in the next run: that it had nothing while
+# it was silent says nothing.
+_FORGET_SILENCE = """
+with
+
+woken as (
+    select endpoint, symbol, timeframe, tstzrange(came_until, upper(windows)) as came
+    from ops.coverage
+    where source = %(source)s and came_until < upper(windows)
+),
+
+owing as (
+    select looks.ctid as place, looks.windows - tstzmultirange(woken.came) as windows
+    from ops.looks
+    inner join woken
+        on
+            woken.endpoint = looks.endpoint
+            and woken.symbol is not distinct from looks.symbol
+            and woken.timeframe is not distinct from looks.timeframe
+    where looks.source = %(source)s and looks.windows && woken.came
+),
+
+forgotten as (
+    delete from ops.looks
+    using owing
+    where looks.ctid = owing.place and isempty(owing.windows)
+),
+
+kept as (
+    update ops.looks
+    set windows = owing.windows
+    from owing
+    where looks.ctid = owing.place and not isempty(owing.windows)
+)
+
+update ops.coverage set came_until = upper(windows)
+where source = %(source)s and came_until is distinct from upper(windows)
+"""
 # A series that is dead is looked at in each run: for years that makes a row a day, then one row for all.
 _COMPACT = """
 with
@@ -278,6 +316,7 @@ def fold(connection: psycopg.Connection, source: str) -> None:
     if loads:
         connection.execute(sql.SQL(_FOLD).format(schema=schema), {**values, "loads": loads, "first": min(loads)})
         connection.execute(_FORGET_FOUND, values)
+        connection.execute(_FORGET_SILENCE, values)
         connection.execute(_COMPACT, values)
 
 

@@ -4,12 +4,17 @@
    AGAIN_AFTER of extract/looks.py. Before them the next run does. #}
 {% macro look_again_after_hours() %}{{ return([1, 6, 24, 72, 168, 720]) }}{% endmacro %}
 
-{# SQL: when a range is to be looked at again; NULL = not by itself. #}
+{# SQL: when a range is to be looked at again; NULL = not by itself. From a day on at midnight: what was missed on one day is
+   then asked for in one request. #}
 {% macro next_look_at(times, first_at, last_at) -%}
     case
         when {{ times }} < 2 then {{ last_at }}
         {%- for hours in look_again_after_hours() %}
-        when {{ first_at }} + interval '{{ hours }} hours' > {{ last_at }} then {{ first_at }} + interval '{{ hours }} hours'
+        {%- set at = first_at ~ " + interval '" ~ hours ~ " hours'" %}
+        {%- if hours >= 24 %}
+        {%- set at = local_instant(local_date(at, "'UTC'") ~ ' + 1', "'00:00'", "'UTC'") %}
+        {%- endif %}
+        when {{ at }} > {{ last_at }} then {{ at }}
         {%- endfor %}
     end
 {%- endmacro %}

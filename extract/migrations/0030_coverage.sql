@@ -8,6 +8,8 @@ create table ops.coverage (
     timeframe text,
     -- For which time what came speaks.
     windows tstzmultirange not null,
+    -- Its end when it was last compared with what had been looked at in vain (extract/state.py).
+    came_until timestamptz,
     -- The end of the newest window that was answered, with rows or without.
     asked_until timestamptz,
     asked_at timestamptz,

@@ -211,7 +211,8 @@ def test_every_missing_range_has_the_verdict_its_answers_give(market: Market) ->
         return MARCH + first * STEP["1h"], MARCH + last * STEP["1h"]
 
     assert gaps(market.first_gaps, "GAPS", "1h") == [
-        (*hours(5, 6), "outage", "final", 1),
+        # One look at it by one source is no proof.
+        (*hours(5, 6), "outage", "open", 1),
         (*hours(20, 30), "outage", "open", 10),
         (*hours(40, 50), "not fetched", "open", 10),
     ]
@@ -223,7 +224,9 @@ def test_a_session_left_out_is_a_hole_and_quiet_minutes_are_no_trades(market: Ma
     quiet = FIVE_MINUTES[30].timestamp
     assert gaps(market.first_gaps, "MIN", "5m") == [(quiet, quiet + timedelta(minutes=10), "no trades", "final", 2)]
     evidence = {row["symbol"]: row["evidence"] for row in market.first_gaps if row["verdict"] == "provider hole"}
-    assert evidence == {"AAA": "polygon answered without this session"}
+    assert evidence == {
+        "AAA": "polygon answered without it, more than nobody trading; one look, on 2025-03-07"
+    }
 
 
 def test_an_empty_day_of_the_whole_market_is_one_suspected_closure(market: Market) -> None:
@@ -354,7 +357,7 @@ def test_lateness_has_the_levels_of_the_sla(status: Any, late: int, level: str) 
 def test_status_tells_bars_gaps_and_the_last_failure(market: Market, status: Any) -> None:
     row = status(NOW)["GAPS", "1h"]
     assert row["bars"] == 19 + 10 + 46 + 5 == row["validated_bars"]
-    assert row["source_in_use"] == "binance" and row["open_gaps"] == 2
+    assert row["source_in_use"] == "binance" and row["open_gaps"] == 3
     assert row["last_error"] == "binance is down; wait" and row["last_run_id"] == "test"
 
 

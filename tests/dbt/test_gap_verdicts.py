@@ -1,0 +1,191 @@
+"""Why a bar is missing, and when that is settled: dbt_project/docs/coverage.md, state by state.
+
+Each symbol is one situation in one warehouse; looks are days apart by their requested_at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from tests.dbt.test_bars import run_of, stock_bars
+from tests.dbt.test_quality_operations import MARCH, without
+from tests.oracle.bars import Bar
+from tests.oracle.features import STEP
+from tests.warehouse import Answer, MakeWarehouse, Warehouse, bar_answer, crypto, stock
+
+NOW = MARCH + timedelta(days=40)
+HOURS = run_of(MARCH, 96, "1h")
+SESSIONS = stock_bars("5m", date(2025, 3, 3), date(2025, 3, 5))
+DAYS = stock_bars("1d", date(2025, 3, 3), date(2025, 3, 14))
+Rows = list[dict[str, Any]]
+
+
+def came(
+    provider: str, symbol: str, bars: Sequence[Bar], after_days: float, timeframe: str = "1h", **more: Any
+) -> Answer:
+    """An answer about all of HOURS (or `asked`), so many days after MARCH, with the times of its rows."""
+    start, end = more.pop("asked", (HOURS[0].timestamp, HOURS[-1].timestamp + STEP["1h"]))
+    at = MARCH + timedelta(days=after_days)
+    rows = {"first_row_at": bars[0].timestamp, "last_row_at": bars[-1].timestamp} if bars else {}
+    return bar_answer(
+        provider, symbol, timeframe, bars, window=(start, end), requested_at=at, fetched_at=at,
+        values={"run_id": f"{after_days}", **rows, **more.pop("values", {})}, **more,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def market(make_warehouse: MakeWarehouse) -> Warehouse:
+    warehouse = make_warehouse("warehouse")
+    warehouse.now = NOW
+    alone = {"polygon": "", "yahoo": ""}
+    warehouse.assets(
+        [
+            crypto("FILES", "1h", **alone),
+            crypto("REST", "1h", **alone),
+            crypto("TWO", "1h", yahoo="", source_priority="binance polygon"),
+            crypto("BOTH", "1h", yahoo="", source_priority="binance polygon"),
+            crypto("LONG", "1h", yahoo="", source_priority="binance polygon"),
+            crypto("EMPTY", "1h", **alone, active_from="2025-03-01"),
+            crypto("YOUNG", "1h", **alone),
+            crypto("OLD", "1h", **alone),
+            crypto("LATE", "1h", **alone),
+            crypto("BADROW", "1h", **alone),
+            stock("THIN", "5m", yahoo=""),
+            stock("HALT", "5m", yahoo=""),
+            stock("LEFT", "1d"),
+        ]
+    )
+    holed = without(HOURS, 30, 31)
+    archive = {"origin": "archive"}
+    days = (5, 10, 11, 15)
+    loads = {
+        # Looked at over a fortnight, but only ever in the file.
+        "FILES": [came("binance", "FILES", holed, day, **archive) for day in days],
+        # The same file, and the API beside it.
+        "REST": [came("binance", "REST", holed, days[0], **archive)]
+        + [came("binance", "REST", holed[20:40], day) for day in days[1:]],
+        # Another source was not asked yet.
+        "TWO": [came("binance", "TWO", holed, day) for day in days[1:]],
+        "BOTH": [came("binance", "BOTH", holed, day) for day in days[1:]],
+        # The other source never answered, in a month of looks.
+        "LONG": [came("binance", "LONG", holed, day) for day in (5, 6, 8, 36)],
+        # The registry says that it was listed: empty answers do not say otherwise, until the schedule has run out.
+        "EMPTY": [came("binance", "EMPTY", HOURS[48:], day) for day in (5, 6, 9)],
+        "YOUNG": [came("binance", "YOUNG", HOURS[48:], 5)],
+        "OLD": [came("binance", "OLD", HOURS[48:], day) for day in (5, 6, 9)],
+        # Only the oldest rows of the window came: the rest is open, and nobody has answered for it.
+        "LATE": [came("binance", "LATE", HOURS[:40], 5)],
+        "BADROW": [
+            came("binance", "BADROW", [*HOURS[:30], replace(HOURS[30], high=Decimal(2_000_000_000)), *HOURS[31:]], 5),
+        ],
+    }
+    for answers in loads.values():
+        warehouse.load("binance", *answers)
+    thin = [bar for n, bar in enumerate(SESSIONS) if n % 78 in (3, 4, 20, 44, 70, 77)]
+    halted = without(SESSIONS, *range(100, 130))
+    session = (SESSIONS[0].timestamp, SESSIONS[-1].timestamp + STEP["5m"])
+    warehouse.load(
+        "polygon",
+        came("polygon", "BOTH", holed, 12),
+        came("polygon", "THIN", thin, 5, "5m", asked=session),
+        came("polygon", "HALT", halted, 5, "5m", asked=session),
+        *(
+            came("polygon", "LEFT", without(DAYS, 4), day, "1d", asked=(DAYS[0].timestamp, DAYS[-1].timestamp + STEP["1d"]))
+            for day in (13, 14)
+        ),
+    )  # fmt: skip
+    warehouse.build("+bar_gaps +series_conditions")
+    return warehouse
+
+
+def gap(market: Warehouse, symbol: str, place: str = "between") -> dict[str, Any]:
+    (found,) = rows(market, symbol, place)
+    return found
+
+
+def rows(market: Warehouse, symbol: str, place: str = "between", timeframe: str | None = None) -> Rows:
+    return market.query(
+        "select * from marts.bar_gaps where symbol = %s and place = %s and timeframe = coalesce(%s, timeframe)"
+        " order by gap_from",
+        symbol,
+        place,
+        timeframe or ("1h" if symbol not in ("THIN", "HALT", "LEFT") else None),
+    )
+
+
+@pytest.mark.parametrize(
+    ("symbol", "state"),
+    [("FILES", "open"), ("REST", "final"), ("TWO", "open"), ("BOTH", "final"), ("LONG", "final")],
+)
+def test_a_hole_is_final_by_independent_evidence_and_time(market: Warehouse, symbol: str, state: str) -> None:
+    found = gap(market, symbol)
+    assert (found["gap_from"], found["missing_bars"]) == (HOURS[30].timestamp, 2)
+    assert (found["verdict"], found["repair_state"]) == ("outage", state)
+    assert (found["next_look_at"] is None) is (state == "final")
+
+
+def test_the_evidence_says_who_looked_how_often_and_when(market: Warehouse) -> None:
+    assert gap(market, "BOTH")["evidence"] == (
+        "binance, polygon answered without it, and gives bars without trades too; 4 looks from 2025-03-13 to 2025-03-18"
+    )
+    assert gap(market, "FILES")["looks"] == 4
+
+
+def test_an_open_hole_is_looked_at_again_by_the_schedule(market: Warehouse) -> None:
+    """First on day 10, last on day 15: the next look is that of seven days, at the midnight after them."""
+    assert gap(market, "TWO")["next_look_at"] == MARCH + timedelta(days=18)
+
+
+def test_what_lies_before_the_first_bar_is_not_listed_after_looks_some_days_apart(market: Warehouse) -> None:
+    young, old = gap(market, "YOUNG", "before"), gap(market, "OLD", "before")
+    assert (young["verdict"], young["repair_state"]) == ("not listed", "open")
+    assert (old["verdict"], old["repair_state"]) == ("not listed", "final")
+
+
+def test_inside_the_listed_span_nothing_is_not_listed(market: Warehouse) -> None:
+    found = rows(market, "EMPTY", "before")
+    assert {row["verdict"] for row in found} <= {"outage", "not fetched"}
+    assert {row["repair_state"] for row in found} == {"open"}
+
+
+def test_what_is_newer_than_the_newest_row_stays_open(market: Warehouse) -> None:
+    asked, since = rows(market, "LATE", "after")
+    assert (asked["gap_from"], asked["verdict"], asked["repair_state"]) == (HOURS[40].timestamp, "outage", "open")
+    assert (since["verdict"], since["repair_state"]) == ("not fetched", "open")
+
+
+def test_what_we_rejected_is_not_called_answered_without(market: Warehouse) -> None:
+    found = gap(market, "BADROW")
+    assert found["verdict"] == "rejected" and found["repair_state"] == "open"
+    assert found["evidence"].startswith("binance sent it, and it was rejected: ")
+
+
+def test_few_trades_are_quiet_and_a_halt_is_not(market: Warehouse) -> None:
+    thin = rows(market, "THIN", timeframe="5m")
+    assert {(row["verdict"], row["repair_state"]) for row in thin} == {("no trades", "final")}
+    assert sum(row["missing_bars"] for row in thin) == 78 * 3 - 18 - 3
+    (halt,) = rows(market, "HALT", timeframe="5m")
+    assert (halt["verdict"], halt["repair_state"], halt["missing_bars"]) == ("provider hole", "open", 30)
+
+
+def test_a_session_left_out_waits_for_the_other_source(market: Warehouse) -> None:
+    (left,) = (row for row in rows(market, "LEFT") if row["timeframe"] == "1d")
+    assert (left["verdict"], left["repair_state"], left["answered_by"]) == ("provider hole", "open", "polygon")
+
+
+def test_holes_of_the_last_days_alert_settled_or_not(market: Warehouse) -> None:
+    def alerted() -> set[str]:
+        conditions = market.query("select subject from marts.series_conditions where rule = 'recent_gaps'")
+        return {row["subject"] for row in conditions}
+
+    assert alerted() == set(), "forty days later nobody trades on them"
+    market.now = HOURS[-1].timestamp
+    market.build("series_conditions", without_staging=True)
+    assert {"crypto REST 1h", "crypto TWO 1h", "crypto BADROW 1h"} <= alerted()
+    assert not any("THIN" in subject for subject in alerted())
