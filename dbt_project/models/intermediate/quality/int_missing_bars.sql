@@ -106,15 +106,6 @@ stretches as (
     where series.is_fetched and asked.asked_from < first_bars.opened_at
 ),
 
--- Day by day, so that slots are found by all their keys: as a range the planner may hold each gap against every slot.
-days as (
-    select
-        stretches.*,
-        days.day
-    from stretches
-    cross join lateral {{ dates('stretches.first_session', 'stretches.last_session') }} as days
-),
-
 sessions as (
     select
         series.series_id,
@@ -129,15 +120,15 @@ sessions as (
         series.time_zone,
         series.sources_in_order,
         series.active_from,
-        days.place,
+        stretches.place,
         slots.slot_date,
         slots.slots,
         slots.slots_before,
         slots.first_slot_at,
         slots.closes_at,
-        greatest(days.first_slot_no, slots.slots_before) as first_slot_no,
+        greatest(stretches.first_slot_no, slots.slots_before) as first_slot_no,
         least(
-            days.last_slot_no,
+            stretches.last_slot_no,
             slots.slots_before + slots.slots - 1,
             -- What has not closed yet is not missing.
             case
@@ -149,15 +140,21 @@ sessions as (
                 ) as integer)
             end
         ) as last_slot_no
-    from days
-    inner join series on series.series_id = days.series_id
-    inner join {{ ref('int_slots') }} as slots
-        on
-            slots.calendar = series.calendar
-            and slots.timeframe = series.timeframe
-            and slots.grid = series.grid
-            and slots.slot_date = days.day
-            and {{ is_listed_on('slots.slot_date', last_day_of_slot('slots.slot_date')) }}
+    from stretches
+    inner join series on series.series_id = stretches.series_id
+    -- By the index, stretch by stretch: as a plain join the planner held each gap against every day of its calendar.
+    inner join lateral (
+        select held.slot_date, held.slots, held.slots_before, held.first_slot_at, held.closes_at
+        from {{ ref('int_slots') }} as held
+        where
+            held.calendar = series.calendar
+            and held.timeframe = series.timeframe
+            and held.grid = series.grid
+            and held.slot_date >= stretches.first_session
+            and held.slot_date <= stretches.last_session
+        {{ compute_once() }}
+    ) as slots on true
+    where {{ is_listed_on('slots.slot_date', last_day_of_slot('slots.slot_date')) }}
 ),
 
 timed as (
@@ -178,35 +175,6 @@ timed as (
         end as misses_to
     from sessions
     where last_slot_no >= first_slot_no
-),
-
--- A stock or a coin without trades has no bar, but at Binance, which gives these too. A whole session, or more than an
--- hour in a session that has bars else, is more than nobody trading.
-plausible as (
-    select
-        series_id,
-        asked_series_id,
-        first_slot_no,
-        misses_from,
-        misses_to
-    from timed
-    where
-        missing_bars < slots
-        and (missing_bars * step_minutes <= 60 or missing_in_session * 2 > slots)
-),
-
-quiet as (
-    select
-        plausible.series_id,
-        plausible.first_slot_no,
-        string_agg(distinct spans.source, ', ' order by spans.source) as quiet_by
-    from plausible
-    inner join {{ ref('int_answered_spans') }} as spans
-        on
-            spans.series_id = plausible.asked_series_id
-            and spans.span_from < plausible.misses_from
-            and spans.span_to >= plausible.misses_to
-    group by plausible.series_id, plausible.first_slot_no
 ),
 
 final as (
@@ -232,7 +200,20 @@ final as (
         timed.misses_to,
         case when quiet.quiet_by not like '%binance%' then quiet.quiet_by end as quiet_by
     from timed
-    left join quiet on quiet.series_id = timed.series_id and quiet.first_slot_no = timed.first_slot_no
+    -- Looked up row by row: neither the planner nor we know beforehand how many are missing.
+    left join lateral (
+        select string_agg(distinct spans.source, ', ' order by spans.source) as quiet_by
+        from {{ ref('int_answered_spans') }} as spans
+        where
+            spans.series_id = timed.asked_series_id
+            and spans.span_from < timed.misses_from
+            and spans.span_to >= timed.misses_to
+            -- A stock or a coin without trades has no bar, but at Binance, which gives these too. A whole session, or more
+            -- than an hour in a session that has bars else, is more than nobody trading.
+            and timed.missing_bars < timed.slots
+            and (timed.missing_bars * timed.step_minutes <= 60 or timed.missing_in_session * 2 > timed.slots)
+        {{ compute_once() }}
+    ) as quiet on true
 )
 
 select * from final

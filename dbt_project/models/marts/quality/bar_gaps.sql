@@ -39,6 +39,36 @@ judged as (
     from {{ ref('gap_verdicts') }}
 ),
 
+{% if is_incremental() -%}
+vanished as (
+    select kept.*
+    from {{ this }} as kept
+    left join judged on judged.id = kept.id
+    where judged.id is null and kept.repair_state <> 'repaired'
+),
+
+-- One that was divided or judged again touches a gap of today; one that touches none is repaired. By one pass over both, in
+-- the order of time: a backfill closes gaps by the ten thousand.
+in_order as (
+    select symbol, asset_class, timeframe, gap_from as at, 1 as place_at, gap_to, cast(null as bigint) as vanished_id
+    from judged
+    union all
+    select symbol, asset_class, timeframe, gap_to, 0, null, id
+    from vanished
+),
+
+reached as (
+    select
+        vanished_id,
+        max(gap_to) over (
+            partition by symbol, asset_class, timeframe
+            order by at, place_at
+            rows between unbounded preceding and current row
+        ) as missing_until
+    from in_order
+),
+{%- endif %}
+
 current_and_past as (
     select * from judged
 
@@ -46,39 +76,30 @@ current_and_past as (
     union all
 
     select
-        kept.id,
-        kept.symbol,
-        kept.asset_class,
-        kept.timeframe,
-        kept.gap_from,
-        kept.gap_to,
-        kept.missing_bars,
+        vanished.id,
+        vanished.symbol,
+        vanished.asset_class,
+        vanished.timeframe,
+        vanished.gap_from,
+        vanished.gap_to,
+        vanished.missing_bars,
         'repaired',
-        'was ' || kept.verdict || ': ' || kept.evidence,
-        kept.answered_by,
-        kept.place,
+        'was ' || vanished.verdict || ': ' || vanished.evidence,
+        vanished.answered_by,
+        vanished.place,
         case
             when
-                kept.place = 'between' and not exists (
-                    select 1
-                    from judged as present
-                    where
-                        present.symbol = kept.symbol
-                        and present.asset_class = kept.asset_class
-                        and present.timeframe = kept.timeframe
-                        and present.gap_from < kept.gap_to
-                        and present.gap_to > kept.gap_from
-                )
+                vanished.place = 'between'
+                and (reached.missing_until is null or reached.missing_until <= vanished.gap_from)
                 then 'repaired'
             else 'gone'
         end,
-        kept.looks,
-        kept.first_look_at,
-        kept.last_look_at,
+        vanished.looks,
+        vanished.first_look_at,
+        vanished.last_look_at,
         cast(null as timestamp with time zone)
-    from {{ this }} as kept
-    left join judged on judged.id = kept.id
-    where judged.id is null and kept.repair_state <> 'repaired'
+    from vanished
+    inner join reached on reached.vanished_id = vanished.id
     {%- endif %}
 ),
 

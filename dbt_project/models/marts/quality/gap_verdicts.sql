@@ -27,27 +27,7 @@ series as (
                 and {{ place_in_list('names.source', 'series.sources_in_order') }} is not null
         ) as sources
     from {{ ref('int_series') }} as series
-),
-
--- What a source sent and we refused is missing for our own doing.
-rejected as (
-    select
-        missing.series_id,
-        missing.first_slot_no,
-        max(rejects.source || ' sent it, and it was rejected: ' || rejects.reason) as rejected_for
-    from {{ ref('rejected_bars') }} as rejects
-    inner join {{ ref('int_missing_bars') }} as missing
-        on
-            missing.symbol = rejects.symbol
-            and missing.asset_class = rejects.asset_class
-            and missing.timeframe = rejects.timeframe
-            and missing.slot_date = case
-                when missing.step_minutes = 10080 then {{ monday(local_date('rejects.timestamp', 'missing.time_zone')) }}
-                else {{ local_date('rejects.timestamp', 'missing.time_zone') }}
-            end
-            and rejects.timestamp >= missing.misses_from
-            and rejects.timestamp < missing.misses_to
-    group by missing.series_id, missing.first_slot_no
+    {{ compute_once() }}
 ),
 
 -- The looks at each range that is not just quiet. An answer holds a range if it was asked for all of it; of a resampled
@@ -143,8 +123,18 @@ asked as (
             and looked_at.calendar <> '24/7'
             and looked_at.quiet_by is null
             and market_days.asked_from = looked_at.misses_from
-    left join rejected
-        on rejected.series_id = looked_at.series_id and rejected.first_slot_no = looked_at.first_slot_no
+    -- What a source sent and we refused is missing for our own doing.
+    left join lateral (
+        select max(rejects.source || ' sent it, and it was rejected: ' || rejects.reason) as rejected_for
+        from {{ ref('rejected_bars') }} as rejects
+        where
+            rejects.symbol = looked_at.symbol
+            and rejects.asset_class = looked_at.asset_class
+            and rejects.timeframe = looked_at.timeframe
+            and rejects.timestamp >= looked_at.misses_from
+            and rejects.timestamp < looked_at.misses_to
+        {{ compute_once() }}
+    ) as rejected on true
 ),
 
 judged as (

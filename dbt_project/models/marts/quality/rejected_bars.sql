@@ -2,7 +2,7 @@
     config(
         materialized='incremental',
         incremental_strategy='append',
-        indexes=[{'columns': ['symbol', 'asset_class', 'timeframe']}],
+        indexes=[{'columns': ['symbol', 'asset_class', 'timeframe', 'timestamp']}],
         pre_hook=[
             "{{ require_whole('int_bars_observed') }}",
             '{{ delete_rows_of_former_version() }}',
