@@ -58,7 +58,10 @@
     {%- if is_incremental() %}
     delete from {{ this }} as versions
     using {{ ref('int_resampling_frontier') }} as frontier
-    where frontier.series_id = versions.series_id and frontier.slot_date = versions.session_date
+    where
+        frontier.series_id = versions.series_id
+        and versions.opened_at >= frontier.reads_from
+        and versions.opened_at < frontier.reads_to
     ;
     delete from {{ this }} as versions
     using {{ ref('int_series_rules') }} as rules

@@ -26,9 +26,19 @@ slots as (
         frontier.base_first_slot_at,
         frontier.base_slots
     from {{ ref('int_resampling_frontier') }} as frontier
-    inner join {{ ref('int_bars_resampled') }} as bars
-        on bars.series_id = frontier.series_id and bars.session_date = frontier.slot_date
-    where bars.is_replayed and bars.is_listed
+    -- Day by day, by index: else each run would read the resampled bars of all time.
+    inner join lateral (
+        select resampled.series_id, resampled.opened_at, resampled.closed_at, resampled.session_date
+        from {{ ref('int_bars_resampled') }} as resampled
+        where
+            resampled.series_id = frontier.series_id
+            and resampled.opened_at >= frontier.reads_from
+            and resampled.opened_at < frontier.reads_to
+            and resampled.session_date = frontier.slot_date
+            and resampled.is_replayed
+            and resampled.is_listed
+        {{ compute_once() }}
+    ) as bars on true
 ),
 
 slots_to_date as (
