@@ -256,7 +256,9 @@ class Warehouse:
             "status": answer.status,
             "payload": text,
             "payload_sha": None if text is None else hashlib.sha256(text.encode()).hexdigest(),
-            "row_count": None if answer.payload is None else payloads.row_count(answer.payload),
+            "row_count": None
+            if answer.payload is None or "row_count" in answer.values
+            else payloads.row_count(answer.payload),
             "http_status": 200,
             "response_ms": 1,
             "breaker_state": "CLOSED",

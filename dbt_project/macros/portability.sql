@@ -94,10 +94,16 @@
 {%- endmacro %}
 
 {# Ends a lateral subquery whose columns are to be computed once a row: Postgres otherwise repeats an expression wherever
-   its result is used, and reads a large payload out of its compressed store each time (12k bars: 8.4 s instead of 0.1 s). #}
-{% macro compute_once() %}{{ return(adapter.dispatch('compute_once', 'market_warehouse')()) }}{% endmacro %}
-{% macro default__compute_once() -%}{%- endmacro %}
-{% macro postgres__compute_once() -%}
+   its result is used, and reads a large payload out of its compressed store each time (12k bars: 8.4 s instead of 0.1 s).
+   `for_each`, where each row is another one: a column that tells the answers apart. Postgres otherwise expects the same
+   rows over and over, and keeps every result in a cache that it never finds one in (200,000 klines on Postgres 15: 3.5 s of
+   CPU instead of 1.3). #}
+{% macro compute_once(for_each=none) %}{{ return(adapter.dispatch('compute_once', 'market_warehouse')(for_each)) }}{% endmacro %}
+{% macro default__compute_once(for_each=none) -%}{%- endmacro %}
+{% macro postgres__compute_once(for_each=none) -%}
+    {%- if for_each %}
+    where ({{ for_each }} is null or {{ for_each }} is not null)
+    {% endif -%}
     limit all offset 0
 {%- endmacro %}
 

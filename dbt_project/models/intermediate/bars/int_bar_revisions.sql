@@ -35,8 +35,8 @@ other_rows as (
             case
                 when
                     reject_reason in (
-                        'no readable time stamp', 'stamped after the answer was made', 'outside the asked window',
-                        'contradicted by a later row of its answer'
+                        'no readable time stamp', 'no readable time stamp or zone', 'stamped after the answer was made',
+                        'outside the asked window', 'contradicted by a later row of its answer'
                     )
                     then 1
                 else 0

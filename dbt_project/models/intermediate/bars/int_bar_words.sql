@@ -33,7 +33,10 @@ from (
         {{ as_traded_price('high') }} as high,
         {{ as_traded_price('low') }} as low,
         {{ as_traded_price('close') }} as close,
-        case when adjustment = 1 then volume else {{ fits('round(volume / adjustment, 0)', 28, 8) }} end as volume,
+        case
+            when adjustment = 1 then volume
+            when abs(volume / adjustment) < 1e20 then round(volume / adjustment, 0)
+        end as volume,
         taker_buy_volume
     from (
         select

@@ -76,7 +76,7 @@ placed as (
 ended as (
     select
         *,
-        not is_in_progress
+        is_in_progress is not true
         and case
             when step_minutes >= 1440 then coalesce(session_closes_at, opened_at + {{ minutes('step_minutes') }})
             else least(opened_at + {{ minutes('step_minutes') }}, session_closes_at)
@@ -89,6 +89,7 @@ classified as (
         *,
         {{ first_reason({
             'not in the asset registry': 'series_id is null',
+            'no readable time stamp or zone': "opened_at is null and source = 'yahoo' and step_minutes >= 1440",
             'no readable time stamp': 'opened_at is null',
             'stamped after the answer was made': "opened_at > known_until + interval '24 hours'",
             'outside the asked window': is_outside_window(),

@@ -25,8 +25,8 @@ loads as (
 rejected as (
     {% for kind, (rows, at, period) in kinds.items() -%}
     select
-        cast('binance' as varchar(20)) as source,
-        cast('{{ kind }}' as text) as kind,
+        'binance' as source,
+        '{{ kind }}' as kind,
         symbol,
         asset_class,
         cast({{ period }} as text) as timeframe,
@@ -95,8 +95,8 @@ rejected as (
 
 final as (
     select
-        rejected.source,
-        rejected.kind,
+        cast(rejected.source as varchar(20)) as source,
+        cast(rejected.kind as text) as kind,
         rejected.symbol,
         rejected.asset_class,
         rejected.timeframe,

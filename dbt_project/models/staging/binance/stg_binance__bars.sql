@@ -55,7 +55,7 @@ bars as (
             {{ json_decimal('rows.item', 4) }} as close,
             {{ json_decimal('rows.item', 5) }} as volume,
             {{ json_decimal('rows.item', 9) }} as taker_buy_volume
-        {{ compute_once() }}
+        {{ compute_once('answers.payload_sha') }}
     ) as numbers
 )
 

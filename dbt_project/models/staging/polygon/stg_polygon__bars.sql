@@ -60,7 +60,7 @@ bars as (
             {{ json_decimal('rows.item', 'l') }} as low,
             {{ json_decimal('rows.item', 'c') }} as close,
             {{ json_decimal('rows.item', 'v') }} as volume
-        {{ compute_once() }}
+        {{ compute_once('answers.payload_sha') }}
     ) as numbers
 )
 

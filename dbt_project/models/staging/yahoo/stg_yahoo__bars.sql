@@ -81,7 +81,7 @@ bars as (
             {{ json_decimal('answers.lows', place) }} as low,
             {{ json_decimal('answers.closes', place) }} as close,
             {{ json_decimal('answers.volumes', place) }} as volume
-        {{ compute_once() }}
+        {{ compute_once('answers.payload_sha') }}
     ) as numbers
     cross join lateral (
         select
@@ -100,7 +100,7 @@ bars as (
                         then {{ local_date(instant_from_epoch('answers.last_stamp'), 'answers.time_zone') }}
                 end as last_stamped_on
         ) as dates
-        {{ compute_once() }}
+        {{ compute_once('answers.payload_sha') }}
     ) as places
     -- Yahoo fills a moment without data with nulls: no bar, not a bad one.
     where
