@@ -224,9 +224,7 @@ def test_a_session_left_out_is_a_hole_and_quiet_minutes_are_no_trades(market: Ma
     quiet = FIVE_MINUTES[30].timestamp
     assert gaps(market.first_gaps, "MIN", "5m") == [(quiet, quiet + timedelta(minutes=10), "no trades", "final", 2)]
     evidence = {row["symbol"]: row["evidence"] for row in market.first_gaps if row["verdict"] == "provider hole"}
-    assert evidence == {
-        "AAA": "polygon answered without it, more than nobody trading; one look, on 2025-03-07"
-    }
+    assert evidence == {"AAA": "polygon answered without it, more than nobody trading; one look, on 2025-03-07"}
 
 
 def test_an_empty_day_of_the_whole_market_is_one_suspected_closure(market: Market) -> None:

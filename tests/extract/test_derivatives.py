@@ -11,7 +11,7 @@ from extract.binance import derivatives
 from extract.binance.settings import STATISTICS, STATISTICS_REACH
 from extract.registry import Asset
 from extract.responses import Task
-from extract.state import Loaded
+from extract.state import Known, Loaded
 from extract.timeframes import day_start
 from extract.windows import Window
 from tests.extract.conftest import BTC, Market
@@ -76,14 +76,14 @@ def test_a_first_run_leaves_no_stamp_out_up_to_this_very_moment(now: str) -> Non
 
 @pytest.mark.parametrize("now", ["2024-03-20 16:00:00", "2024-03-20 16:00:02"])
 def test_a_settlement_at_the_close_is_asked_in_the_same_run(now: str) -> None:
-    loaded = Loaded({("funding", "COIN", None): [(at("2023-01-01"), at("2024-03-20 15:55:02"))]})
+    loaded = Loaded({("funding", "COIN", None): Known([(at("2023-01-01"), at("2024-03-20 15:55:02"))])})
     (task,) = of(plan(at(now), loaded), "funding")
     assert task.start < at("2024-03-20 08:00") and task.end == at("2024-03-20 17:00")
 
 
 def test_a_turn_asks_one_request_a_statistic_that_begins_an_hour_before_the_last() -> None:
     """Samples come late: what was not there an hour ago is found, in the same request as the new ones."""
-    known = [(at("2024-01-01"), at("2024-03-20 15:55:02"))]
+    known = Known([(at("2024-01-01"), at("2024-03-20 15:55:02"))])
     loaded = Loaded({(endpoint, "COIN", "5m"): known for endpoint in STATISTICS})
     for endpoint in STATISTICS:
         (task,) = of(plan(at("2024-03-20 16:00:02"), loaded), endpoint)
@@ -107,7 +107,7 @@ def test_a_day_of_long_ago_comes_with_the_stamps_at_both_its_ends(day: str) -> N
 
 def test_where_files_and_rest_meet_the_stamp_between_is_asked_of_rest() -> None:
     """The file of the 19th, which stood in for a blocked request, may hold neither of the stamps at its ends."""
-    loaded = Loaded({("metrics", "COIN", None): [(at("2024-03-19"), at("2024-03-20"))]})
+    loaded = Loaded({("metrics", "COIN", None): Known([(at("2024-03-19"), at("2024-03-20"))])})
     tasks = plan(at("2024-03-20 16:00"), loaded)
     assert max(task.end for task in of(tasks, "metrics")) == at("2024-03-18")
     for endpoint in STATISTICS:
@@ -116,7 +116,7 @@ def test_where_files_and_rest_meet_the_stamp_between_is_asked_of_rest() -> None:
 
 
 def test_a_day_of_which_rest_has_a_part_and_reaches_no_more_comes_as_a_file() -> None:
-    known = [(at("2023-12-01"), at("2024-01-10 12:00:02"))]
+    known = Known([(at("2023-12-01"), at("2024-01-10 12:00:02"))])
     loaded = Loaded({(endpoint, "COIN", "5m"): known for endpoint in STATISTICS})
     tasks = plan(at("2024-03-20 16:00"), loaded, window=(at("2024-01-05"), at("2024-01-15")))
     assert min(task.start for task in of(tasks, "metrics")) == at("2024-01-10")

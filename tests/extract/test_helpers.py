@@ -115,7 +115,8 @@ def test_polygon_bars_that_are_odd_and_good() -> None:
     assert polygon.bars(bars(*closes), thin).row_count == 60
     stray = polygon.bars(bars(at(OPENED) - HOUR, at(OPENED)), HOURS_OF_AAPL)
     assert stray.first_at == stray.last_at == OPENED, "a stray row is none of what came"
-    for odd in ("", None, 10**18, "1672531200000", {}, -1, True):
+    odd_stamps: tuple[object, ...] = ("", None, 10**18, "1672531200000", {}, -1, True)
+    for odd in odd_stamps:
         parsed = polygon.bars(body(results=[{**BAR, "t": odd}, BAR, {"x": 1}, 7, BAR]), DAYS)
         assert parsed.row_count == 5 and parsed.first_at == OPENED
     sunday = datetime(2023, 1, 1, 5, tzinfo=UTC)
