@@ -4,10 +4,11 @@ Data flow: good answers of every endpoint (made by payloads.py, and the recorded
 random (seeded) -> raw rows of assets of their own, beside two control assets that nobody touches -> the whole project is
 built, its data tests included -> everything that staging and intermediate models say is read.
 
-    HOSTILE_ROUNDS=40 HOSTILE_SEED=7 .venv/bin/python -m pytest tests/dbt/test_hostile_payloads.py     # the long run
+    HOSTILE_ROUNDS=8 HOSTILE_ASSETS=200 HOSTILE_SEED=7 .venv/bin/python -m pytest tests/dbt/test_hostile_payloads.py  # long
     PG=15 .venv/bin/python -m pytest tests/dbt/test_hostile_payloads.py                                # on PostgreSQL 15
 
-A round that fails is played again by its seed, which is in the name of the failure: HOSTILE_SEED=<seed> HOSTILE_ROUNDS=1.
+A round that fails is played again by its seed, which is in the name of the failure: HOSTILE_SEED=<seed> HOSTILE_ROUNDS=1
+and the same HOSTILE_ASSETS.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ FIRST = datetime(2025, 12, 8, tzinfo=UTC)
 SEED = int(os.environ.get("HOSTILE_SEED", "1"))
 ROUNDS = int(os.environ.get("HOSTILE_ROUNDS", "1"))
 # Assets of a round, half coins and half stocks; each gets one mutated answer of every endpoint of its class.
-ASSETS = 24
+ASSETS = int(os.environ.get("HOSTILE_ASSETS", "24"))
 
 # What a provider, a proxy or a bug may put where another value belongs.
 STRANGE: list[Any] = [
