@@ -32,9 +32,12 @@ def test_a_backfill_loads_its_window_once(market: Market) -> None:
 
 def test_an_interrupted_backfill_asks_only_for_the_rest(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("extract.run.BATCH", 2)
+    # Three months are in no file, and REST, which is asked instead, refuses them too.
     market.simulator.add_fault(kind="status", status=403, provider="binance-archive", count=3)
+    refused = market.simulator.add_fault(kind="status", status=400, provider="binance-spot")
     market.assets({**BTC, "source_priority": "binance"})
     market.run("backfill", *YEAR, expect=3)
+    market.simulator.clear_faults(refused)
     (series,) = status(market)
     assert (
         series["state"] == "running" and series["status"] == "in_progress" and 0 < float(str(series["share_done"])) < 1

@@ -48,8 +48,8 @@ def test_the_state_that_is_kept_is_the_one_computed_anew(market: Market) -> None
     market.at("2013-03-02T04:00:00Z")
     market.run("extract")
     kept = {source: state.loaded(source) for source in settings.SOURCES}
-    assert len(market.query("select from ops.coverage_loads where source = 'binance'")) == 3
-    market.execute("delete from ops.coverage; delete from ops.coverage_loads")
+    assert len(market.query("select from ops.coverage_loads where source = 'binance'")) == 2
+    market.execute("delete from ops.coverage; delete from ops.looks; delete from ops.coverage_loads")
     assert {source: state.loaded(source) for source in settings.SOURCES} == kept
     assert kept["binance"].covered("bars", "BTC", "1h") == [(at("2013-02-10"), at("2013-03-02 04:00"))]
 
