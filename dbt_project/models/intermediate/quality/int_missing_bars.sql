@@ -27,10 +27,10 @@ series as (
         -- A resampled bar is missing because bars of its base are.
         case when series.is_fetched then series.timeframe else series.base_timeframe end as asked_timeframe,
         case when series.is_fetched then series.series_id else series.base_series_id end as asked_series_id,
-        exists (
-            select 1
+        (
+            select max(case when assets.enabled then 1 else 0 end) = 1
             from {{ ref('assets') }} as assets
-            where assets.symbol = series.symbol and assets.asset_class = series.asset_class and assets.enabled
+            where assets.symbol = series.symbol and assets.asset_class = series.asset_class
         ) as is_enabled
     from {{ ref('int_series') }} as series
 ),
