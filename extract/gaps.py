@@ -25,6 +25,8 @@ from extract.windows import Window, merged
 
 # The gaps of a series that one run asks for, those that wait the longest first.
 GAPS_A_RUN = 10
+# So many are looked through for these: of some nobody is to be asked now.
+GAPS_LOOKED_THROUGH = 50
 # So far around a gap there are bars of its market: a long weekend, and a bar where it never closes.
 AROUND_STOCKS = timedelta(days=4)
 # What is missing after the newest bar is late, and asked for in each run; so much later it is a gap.
@@ -52,39 +54,53 @@ class Gap:
 
 def repair_tasks(wanted: Sequence[Series], providers: dict[str, Provider], now: datetime) -> dict[str, list[Task]]:
     """Per source, what to ask for the gaps of the series; never a source beyond its reach."""
-    gaps = _open_gaps()
-    chosen = [
-        (series, gap, around(series, gap))
-        for series in wanted
-        for gap in gaps.get(series.key, [])
-        if gap.place != "after" or gap.gap_to < now - LATE_FOR
-    ]
+    chosen = _candidates(wanted, providers, now)
     asked = {
-        source: dict(
-            zip(
-                range(len(chosen)),
-                state.attempts(source, [(gap.symbol, gap.timeframe, window) for _, gap, window in chosen]),
-                strict=True,
-            )
-        )
+        source: state.attempts(source, [(one.gap.symbol, one.gap.timeframe, one.window) for one in chosen])
         for source in providers
     }
     windows: dict[tuple[Series, str], list[Window]] = defaultdict(list)
     taken: dict[Series, int] = defaultdict(int)
-    for place, (series, gap, window) in enumerate(chosen):
-        if taken[series] == GAPS_A_RUN:
-            continue
-        reached = [
-            source for source in series.sources if not planner.beyond_reach(series, providers[source], [window], now)
-        ]
-        last = {source: asked[source][place] or NEVER for source in reached}
-        if source := turn(gap, last, now):
-            windows[series, source].append(window)
-            taken[series] += 1
+    for place, one in enumerate(chosen):
+        last = {source: asked[source][place] or NEVER for source in one.sources}
+        if taken[one.series] < GAPS_A_RUN and (source := turn(one.gap, last, now)):
+            windows[one.series, source].append(one.window)
+            taken[one.series] += 1
     tasks: dict[str, list[Task]] = defaultdict(list)
     for (series, source), found in windows.items():
         tasks[source] += planner.plan_repair(series, providers[source], merged(found), now)
     return tasks
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A gap of a series, the window to ask for, and the sources that reach it, best first."""
+
+    series: Series
+    gap: Gap
+    window: Window
+    sources: tuple[str, ...]
+
+
+def _candidates(wanted: Sequence[Series], providers: dict[str, Provider], now: datetime) -> list[_Candidate]:
+    gaps = _open_gaps()
+    chosen = []
+    for series in wanted:
+        looked_through = 0
+        for gap in gaps.get(series.key, []):
+            window = around(series, gap)
+            sources = tuple(
+                source
+                for source in series.sources
+                if not planner.beyond_reach(series, providers[source], [window], now)
+            )
+            if not sources or (gap.place == "after" and gap.gap_to > now - LATE_FOR):
+                continue
+            chosen.append(_Candidate(series, gap, window, sources))
+            looked_through += 1
+            if looked_through == GAPS_LOOKED_THROUGH:
+                break
+    return chosen
 
 
 def turn(gap: Gap, last: dict[str, datetime], now: datetime) -> str | None:
