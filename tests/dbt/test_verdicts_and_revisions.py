@@ -39,6 +39,7 @@ def warehouse(make_warehouse: MakeWarehouse) -> Warehouse:
             crypto("DOLLARS", "1h", binance="", polygon="", binance_futures=""),
             crypto("SAMPLED", "1h"),
             crypto("LATE", "5m"),
+            crypto("TAKER", "5m"),
             crypto("TAKEN", "5m"),
             crypto("SWITCHED", "5m 1h"),
         ]
@@ -53,7 +54,11 @@ def warehouse(make_warehouse: MakeWarehouse) -> Warehouse:
     ]
     warehouse.load_bars("binance", "SAMPLED", "1h", HOURS)
     warehouse.load("binance", Answer("open_interest", "SAMPLED", payloads.open_interest(samples), timeframe="1h"))
-    warehouse.load_bars("binance", "LATE", "5m", [replace(FIVE[0], taker_buy_volume=None), *FIVE[1:7], *FIVE[8:]])
+    warehouse.load_bars("binance", "LATE", "5m", FIVE[:7] + FIVE[8:])
+    rows: Any = payloads.binance_klines(FIVE, "5m")
+    rows[0][9] = None
+    asked = (FIVE[0].timestamp, FIVE[-1].timestamp + STEP["5m"])
+    warehouse.load("binance", Answer("bars", "TAKER", rows, "5m", asked))
     warehouse.load_bars("binance", "TAKEN", "5m", FIVE)
     warehouse.load_bars("yahoo", "SWITCHED", "1h", [bar(FIRST, 107)], time_zone="UTC")
     warehouse.build(BUILT)
@@ -61,7 +66,7 @@ def warehouse(make_warehouse: MakeWarehouse) -> Warehouse:
     warehouse.now += timedelta(minutes=5)
     # One week late.
     warehouse.load_bars("polygon", "THIN", "5m", [SESSIONS[0][40]])
-    warehouse.load_bars("binance", "LATE", "5m", FIVE[:1])
+    warehouse.load_bars("binance", "TAKER", "5m", FIVE[:1])
     warehouse.load_bars("binance", "LATE", "5m", FIVE[7:8])
     warehouse.load_bars("binance", "TAKEN", "5m", FIVE[:20] + FIVE[21:])
     warehouse.load_bars("binance", "SWITCHED", "5m", FIVE)
@@ -146,8 +151,10 @@ def test_what_merely_came_late_is_late_data(warehouse: Warehouse) -> None:
     told = corrections(warehouse, "LATE", "1h")[FIRST]
     assert told["volume"] == (before["volume"], opened["volume"], "late_data")
     assert told["is_validated"][:2] == (0, 1)
-    first = corrections(warehouse, "LATE", "5m")[FIRST]
-    assert first["taker_buy_volume"] == (None, FIVE[0].taker_buy_volume, "late_data")
+    for timeframe in ("5m", "1h"):
+        (first, *_) = rows(warehouse, "TAKER", timeframe)
+        told = corrections(warehouse, "TAKER", timeframe)[FIRST]
+        assert told["taker_buy_volume"] == (None, first["taker_buy_volume"], "late_data")
 
 
 def test_a_retracted_bar_is_on_record_and_as_of_shows_it(warehouse: Warehouse) -> None:
