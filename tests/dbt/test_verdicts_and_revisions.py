@@ -55,10 +55,10 @@ def warehouse(make_warehouse: MakeWarehouse) -> Warehouse:
     warehouse.load_bars("binance", "SAMPLED", "1h", HOURS)
     warehouse.load("binance", Answer("open_interest", "SAMPLED", payloads.open_interest(samples), timeframe="1h"))
     warehouse.load_bars("binance", "LATE", "5m", FIVE[:7] + FIVE[8:])
-    rows: Any = payloads.binance_klines(FIVE, "5m")
-    rows[0][9] = None
+    klines: Any = payloads.binance_klines(FIVE, "5m")
+    klines[0][9] = None
     asked = (FIVE[0].timestamp, FIVE[-1].timestamp + STEP["5m"])
-    warehouse.load("binance", Answer("bars", "TAKER", rows, "5m", asked))
+    warehouse.load("binance", Answer("bars", "TAKER", klines, "5m", asked))
     warehouse.load_bars("binance", "TAKEN", "5m", FIVE)
     warehouse.load_bars("yahoo", "SWITCHED", "1h", [bar(FIRST, 107)], time_zone="UTC")
     warehouse.build(BUILT)
