@@ -168,7 +168,8 @@ def create_app(command: tuple[str, ...] | None = None) -> FastAPI:
             direction = "after" if cursor.startswith("after") else "before"
         shape = (chosen, direction, start is not None, end is not None, cursor is not None, as_of is not None)
         if format != "json":
-            return await _exported(warehouse, format, shape, values, headers)
+            reader = request.client.host if request.client else ""
+            return await _exported(warehouse, format, shape, values, headers, reader)
         row = await warehouse.row(queries.page(*shape), {**values, "limit": limit or PAGE})
         assert row is not None
         count, is_more, first, last, *arrays = row
@@ -314,14 +315,19 @@ def _json(text: str, headers: dict[str, str] | None = None) -> Response:
 
 
 async def _exported(
-    warehouse: Warehouse, format: str, shape: tuple[Any, ...], values: dict[str, Any], headers: dict[str, str]
+    warehouse: Warehouse,
+    format: str,
+    shape: tuple[Any, ...],
+    values: dict[str, Any],
+    headers: dict[str, str],
+    reader: str,
 ) -> Response:
     """A file, streamed. The first piece is there before the status is sent, so that an error still has one."""
     is_csv = format == "csv"
     statement = queries.copy(*shape, has_limit=values["limit"] is not None, header=is_csv)
 
     async def stream() -> AsyncIterator[bytes]:
-        async with warehouse.copy(statement, values) as chunks:
+        async with warehouse.copy(statement, values, reader) as chunks:
             made = export.pieces(chunks, export.CSV_PIECE) if is_csv else export.parquet(chunks, shape[0])
             async for piece in made:
                 yield piece

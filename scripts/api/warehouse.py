@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, LiteralString
 
@@ -23,13 +23,51 @@ EXPORTS_AT_ONCE = 2
 BUSY = {"Retry-After": "5"}
 
 
+class ExportSlots:
+    """Who exports at the moment: few at once, one for each reader, and none for ever. A reader that takes the answer byte by
+    byte is not stopped by the server's time limit, so the slot has one of its own."""
+
+    def __init__(self, count: int = EXPORTS_AT_ONCE, seconds: float = EXPORT_TIMEOUT_MS / 1000) -> None:
+        self._free = asyncio.Semaphore(count)
+        self._seconds = seconds
+        self._held: dict[object, str] = {}
+
+    async def take(self, reader: str, end: Callable[[], object]) -> object:
+        """A slot, to be given back; when its time is up, `end` is called and the slot is free. HTTPException 503 where the
+        reader has one already, or none is free."""
+        if reader in self._held.values():
+            raise HTTPException(503, "an export of yours is running: wait for its end", BUSY)
+        slot = object()
+        self._held[slot] = reader
+        try:
+            await asyncio.wait_for(self._free.acquire(), POOL_TIMEOUT)
+        except BaseException as error:
+            del self._held[slot]
+            if isinstance(error, TimeoutError):
+                message = f"{EXPORTS_AT_ONCE} exports are running: try again in a while"
+                raise HTTPException(503, message, BUSY) from None
+            raise
+        asyncio.get_running_loop().call_later(self._seconds, self._expire, slot, end)
+        return slot
+
+    def give_back(self, slot: object) -> None:
+        """Free a slot; one whose time was up is free already."""
+        if self._held.pop(slot, None) is not None:
+            self._free.release()
+
+    def _expire(self, slot: object, end: Callable[[], object]) -> None:
+        if slot in self._held:
+            self.give_back(slot)
+            end()
+
+
 class Warehouse:
     """Reads for one event loop."""
 
     def __init__(self) -> None:
         self._pool: AsyncConnectionPool | None = None
         self._opening = asyncio.Lock()
-        self._exports = asyncio.Semaphore(EXPORTS_AT_ONCE)
+        self._exports = ExportSlots()
 
     async def row(self, statement: LiteralString | sql.Composed, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
         """The first row of a select."""
@@ -45,12 +83,12 @@ class Warehouse:
                 return await _first(pool, statement, values)
 
     @asynccontextmanager
-    async def copy(self, statement: sql.Composed, values: Mapping[str, Any]) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def copy(
+        self, statement: sql.Composed, values: Mapping[str, Any], reader: str
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
         """The chunks of a COPY, on a connection of its own: a slow reader must not hold one that pages need."""
-        try:
-            await asyncio.wait_for(self._exports.acquire(), POOL_TIMEOUT)
-        except TimeoutError:
-            raise HTTPException(503, "two exports are running: try again in a while", BUSY) from None
+        ending: list[Callable[[], object]] = []
+        slot = await self._exports.take(reader, lambda: [end() for end in ending])
         try:
             with _as_http():
                 url = await asyncio.to_thread(reading.dsn)
@@ -58,12 +96,14 @@ class Warehouse:
                 connection = await psycopg.AsyncConnection.connect(
                     url, options=chosen, application_name="market serve: export"
                 )
+            # The answer breaks off: what was sent is no whole file, and the reader sees that.
+            ending.append(connection.pgconn.finish)
             async with connection:
                 with _as_http():
                     async with connection.cursor() as cursor, cursor.copy(statement, values) as chunks:
                         yield (bytes(chunk) async for chunk in chunks)
         finally:
-            self._exports.release()
+            self._exports.give_back(slot)
 
     async def close(self) -> None:
         if self._pool is not None:
