@@ -75,7 +75,7 @@ def test_an_adjusted_price_above_what_fits_is_brought_back_to_what_was_paid(ware
     prices = [Decimal(10**12), Decimal(-5 * 10**9), Decimal("999999999.99997")]
     odd = [flat(first + timedelta(days=7 + n), price) for n, price in enumerate(prices)]
     warehouse.load_bars("yahoo", "UVXY", "1d", [*adjusted, *odd])
-    warehouse.load("polygon", told({date(2011, 10, 10): (1, ratio)}, "UVXY"))
+    warehouse.load("polygon", told({date(2011, 10, 7): (1, 10_000), date(2011, 10, 10): (1, ratio // 10_000)}, "UVXY"))
     warehouse.build(SELECTED)
     found = warehouse.query(
         "select close, volume, is_validated from marts.market_data_v2 where timeframe = '1d' order by timestamp"
