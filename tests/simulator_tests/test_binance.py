@@ -283,6 +283,22 @@ def test_metrics_files_change_their_first_row_in_march_2024() -> None:
     assert len(old) == len(new) == 289 and empty[1][4:] == [""] * 4
 
 
+def test_labels_of_samples_become_the_starts_of_periods_in_june_2026() -> None:
+    """The same label, 2026-06-25 00:00, ends one file and begins the next, five minutes apart."""
+    with running("synthetic", "2026-06-28T00:00:00Z") as simulator:
+        web = Web(simulator)
+        old, new = (
+            archived(web, f"futures/um/daily/metrics/BTCUSDT/BTCUSDT-metrics-2026-06-{day}") for day in (24, 25)
+        )
+        path = f"{FUTURES}/futures/data/openInterestHist?symbol=BTCUSDT&period=5m&limit=500"
+        history = web.json(f"{path}&startTime=1782345600000&endTime=1782431999999")
+        newest = web.json(path)[-1]
+    assert old[-1][0] == new[1][0] == "2026-06-25 00:00:00" and new[-1][0] == "2026-06-25 23:55:00"
+    assert old[-1][2] != new[1][2]
+    assert [Decimal(row[2]) for row in new[1:]] == [Decimal(row["sumOpenInterest"]) for row in history]
+    assert newest["timestamp"] == 1782604500000, "2026-06-27 23:55, taken at midnight"
+
+
 def test_archived_funding_and_metrics_equal_rest(demo: Web) -> None:
     funding = archived(demo, "futures/um/monthly/fundingRate/SOLUSDT/SOLUSDT-fundingRate-2013-01")
     rest = demo.json(f"{FUTURES}/fapi/v1/fundingRate?symbol=SOLUSDT&startTime={funding[1][0]}&limit={len(funding) - 1}")

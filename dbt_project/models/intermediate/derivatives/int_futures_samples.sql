@@ -48,7 +48,7 @@ timed as (
         samples.symbol,
         samples.asset_class,
         samples.measure,
-        samples.sampled_at as label,
+        samples.sampled_at as labelled_at,
         samples.value,
         samples.fetched_at,
         loads.load_no,
@@ -77,7 +77,7 @@ arrived as (
                 load_no desc,
                 fetched_at desc,
                 step_minutes asc,
-                label asc,
+                labelled_at asc,
                 value desc nulls last
         ) as age
     from timed
