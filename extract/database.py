@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from urllib.parse import quote
 
 import psycopg
-from psycopg_pool import ConnectionPool
+from psycopg_pool import ConnectionPool, PoolTimeout
 
 from extract import migrations, settings
 
 # The one advisory lock of the pipeline: extract, run and backfill exclude each other by it.
 RUN_LOCK = 7421_0001
+
+
+# Long enough for a server across the world, short enough for somebody who waits for a command.
+CONNECT_SECONDS = 10
+
+# What a server that will take us in a moment says when it refuses a connection; all else it says then is about us.
+_SOON = re.compile(
+    r"starting up|shutting down|recovery|too many clients|connection slots|not yet accepting|not accepting",
+    re.IGNORECASE,
+)
+# SQLSTATEs: the transaction may not write; the server is going down or full, has no room or no connection left.
+_READ_ONLY = "25006"
+_PASSING = re.compile(r"57P0[1-5]|53\d{3}|08\d{3}")
+
+
+class Unreachable(Exception):
+    """The warehouse's server cannot be used at the moment (exit code 1); the message says why and what to do."""
 
 
 class LockHeld(Exception):
@@ -28,7 +47,7 @@ def url() -> str:
     if chosen.pghost is None:
         from scripts import postgres
 
-        return postgres.ensure_running().dsn()
+        return postgres.ensure_running(database=chosen.pgdatabase).dsn(chosen.pgdatabase)
     password = chosen.pgpassword.get_secret_value() if chosen.pgpassword else _password_of_libpq(chosen)
     user, password, host = (quote(part, safe="") for part in (chosen.pguser, password, chosen.pghost))
     return f"postgresql://{user}:{password}@{host}:{chosen.pgport}/{quote(chosen.pgdatabase, safe='')}"
@@ -37,7 +56,11 @@ def url() -> str:
 def _password_of_libpq(chosen: settings.Settings) -> str:
     """The password from a password file; a placeholder where the server asks for none, because dlt insists on one."""
     with psycopg.connect(
-        host=chosen.pghost, port=chosen.pgport, user=chosen.pguser, dbname=chosen.pgdatabase
+        host=chosen.pghost,
+        port=chosen.pgport,
+        user=chosen.pguser,
+        dbname=chosen.pgdatabase,
+        connect_timeout=CONNECT_SECONDS,
     ) as connection:
         return connection.info.password or "none"
 
@@ -45,9 +68,58 @@ def _password_of_libpq(chosen: settings.Settings) -> str:
 @lru_cache(maxsize=1)
 def pool() -> ConnectionPool:
     """Connections for state and budgets. Unqualified names mean schema `ops` (the rate limiter's tables)."""
+    # The pool itself would try for half a minute, and then not say what is wrong.
+    psycopg.connect(url(), connect_timeout=CONNECT_SECONDS).close()
     return ConnectionPool(
-        url(), min_size=1, max_size=8, open=True, kwargs={"options": "-c search_path=ops,public -c timezone=UTC"}
+        url(),
+        min_size=1,
+        max_size=8,
+        open=True,
+        # A server that was restarted has closed what the pool holds.
+        check=ConnectionPool.check_connection,
+        kwargs={"options": "-c search_path=ops,public -c timezone=UTC", "connect_timeout": CONNECT_SECONDS},
     )
+
+
+def in_plain_words(error: BaseException) -> Unreachable | settings.ConfigurationError | None:
+    """What an error, or the one that it came of, means where it is the server's: Unreachable where it passes by itself,
+    ConfigurationError where somebody has to change a setting; None where it is none of these."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        # psycopg, and psycopg2 under dlt, whose exceptions have other classes and the same states.
+        state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+        if state == _READ_ONLY:
+            return settings.ConfigurationError(
+                "the server lets nobody write (a standby, or default_transaction_read_only is on): point PGHOST at the"
+                " primary, or switch that off for this user"
+            )
+        if isinstance(cause, PoolTimeout) or (state and _PASSING.fullmatch(state)):
+            return Unreachable(f"the warehouse does not answer: {_one_line(cause)} (`market doctor` looks at it)")
+        if type(cause).__name__ == "OperationalError" and not state:
+            return _of_connecting(_one_line(cause))
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _of_connecting(text: str) -> Unreachable | settings.ConfigurationError:
+    """A refusal by a server that runs (FATAL in every language) is about our settings, unless it says "soon"."""
+    chosen = settings.load()
+    where = f"{chosen.pghost}:{chosen.pgport}" if chosen.pghost else "the embedded server"
+    if "FATAL" in text and not _SOON.search(text):
+        return settings.ConfigurationError(
+            f"{where} refuses user {chosen.pguser}, database {chosen.pgdatabase}: {text}\n"
+            "  correct PGUSER, PGPASSWORD and PGDATABASE, or create that database: createdb "
+            f"{shlex.quote(chosen.pgdatabase)}"
+        )
+    return Unreachable(
+        f"the warehouse at {where} does not answer: {text} (is it running? PGHOST and PGPORT say where it is)"
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join((str(error).strip() or type(error).__name__).split())
 
 
 def migrate() -> list[migrations.Migration]:
@@ -66,7 +138,7 @@ def run_lock(purpose: str) -> Iterator[None]:
     Raises LockHeld with the holder's purpose, process and start.
     """
     name = f"market {purpose} (process {os.getpid()})"
-    with psycopg.connect(url(), autocommit=True, application_name=name) as holder:
+    with psycopg.connect(url(), autocommit=True, application_name=name, connect_timeout=CONNECT_SECONDS) as holder:
         if not holder.execute("select pg_try_advisory_lock(%s)", (RUN_LOCK,)).fetchone()[0]:  # type: ignore[index]
             raise LockHeld(f"another run holds the lock: {lock_holder(holder) or 'it has just ended, try again'}")
         yield

@@ -27,6 +27,7 @@ from urllib.parse import quote
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / ".warehouse" / "postgres"
 SUPERUSER = "postgres"
+# Where PGDATABASE does not name another.
 DATABASE = "market"
 
 # initdb and postgres refuse to run as root, so root starts them as this user, which every Linux has.
@@ -92,7 +93,8 @@ class Server:
         return self.passfile.read_text().strip().rsplit(":", 1)[1]
 
     def dsn(self, database: str = DATABASE) -> str:
-        return f"postgresql://{SUPERUSER}:{quote(self.password, safe='')}@127.0.0.1:{self.port}/{database}"
+        password, name = (quote(part, safe="") for part in (self.password, database))
+        return f"postgresql://{SUPERUSER}:{password}@127.0.0.1:{self.port}/{name}"
 
     def environment(self, database: str = DATABASE) -> dict[str, str]:
         """The PG* variables that lead every client here."""
@@ -218,11 +220,11 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
 
 
-def ensure_running(home: Path = HOME) -> Server:
-    """Start the embedded warehouse if needed and return it. Callers look at PGHOST first."""
+def ensure_running(home: Path = HOME, database: str = DATABASE) -> Server:
+    """Start the embedded warehouse if needed, with that database, and return it. Callers look at PGHOST first."""
     server = Server(home)
     server.start()
-    server.create_database()
+    server.create_database(database)
     return server
 
 
@@ -237,6 +239,11 @@ def temporary_postgres() -> Iterator[Server]:
             server.stop()
 
 
+def chosen_database() -> str:
+    """The database of the embedded server that the environment names; `.env` is in it already."""
+    return os.environ.get("PGDATABASE") or DATABASE
+
+
 def main(arguments: list[str]) -> int:
     """`python -m scripts.postgres up|down|psql|status`."""
     from scripts import environment
@@ -249,15 +256,16 @@ def main(arguments: list[str]) -> int:
         print(f"PGHOST={os.environ['PGHOST']} is set: the warehouse is that server; nothing to do")
         return 0
     server = Server(HOME)
+    database = chosen_database()
     if action == "up":
-        ensure_running()
-        print(f"Postgres runs on 127.0.0.1:{server.port}, database {DATABASE} (try: make psql)")
+        ensure_running(database=database)
+        print(f"Postgres runs on 127.0.0.1:{server.port}, database {database} (try: make psql)")
     elif action == "down":
         server.stop()
         print("Postgres is stopped; its data stay in .warehouse/postgres")
     elif action == "psql":
-        ensure_running()
-        os.execvpe(str(binaries() / "psql"), ["psql", *arguments[1:]], {**os.environ, **server.environment()})
+        ensure_running(database=database)
+        os.execvpe(str(binaries() / "psql"), ["psql", *arguments[1:]], {**os.environ, **server.environment(database)})
     elif action == "status":
         print(f"running on 127.0.0.1:{server.port}" if server.is_running() else "not running (start it: make up)")
     else:

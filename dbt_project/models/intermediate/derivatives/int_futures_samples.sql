@@ -4,9 +4,11 @@
         unique_key=['symbol', 'asset_class', 'measure', 'sampled_at'],
         incremental_strategy='merge',
         indexes=[{'columns': ['symbol', 'asset_class', 'measure', 'sampled_at'], 'unique': true}],
+        pre_hook=['{{ forget_replaced_assets() }}'],
         post_hook=["{{ advance_watermark(['int_loads']) }}", '{{ analyze() }}']
     )
 }}
+-- depends_on: {{ ref('int_series_rules') }}
 -- Open interest and the long share of accounts, as sampled by the exchange. A stored open interest of 0 is an error of
 -- the source: it stays a sample, without a value.
 with
@@ -58,7 +60,9 @@ arrived as (
     from samples
     inner join {{ ref('int_loads') }} as loads on loads.provider = 'binance' and loads.load_id = samples.load_id
     left join {{ ref('timeframes') }} as timeframes on timeframes.timeframe = samples.period
-    where {{ is_new_load('int_futures_samples', 'samples.load_id') }}
+    where
+        {{ is_new_load('int_futures_samples', 'samples.load_id') }}
+        or {{ is_of_replaced_asset('int_futures_samples', 'samples') }}
 )
 
 select
