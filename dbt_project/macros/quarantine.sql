@@ -127,3 +127,13 @@
     where moved.changed_in_load > {{ watermark('market_data_v2') }}
     {%- endif %}
 {% endmacro %}
+
+{# SQL: the value that all rows of a group have; NULL where they differ. #}
+{% macro only_value(column) -%}
+    case when min({{ column }}) = max({{ column }}) then min({{ column }}) end
+{%- endmacro %}
+
+{# SQL: what an alert says of the one load that brought what is wrong; nothing where there is no such load. #}
+{% macro load_to_blame(load_id) -%}
+    coalesce('; it came in one load: market quarantine ' || {{ load_id }} || ' takes that out of force', '')
+{%- endmacro %}

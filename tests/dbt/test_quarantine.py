@@ -28,12 +28,13 @@ DAYS = stock_bars("1d", date(2025, 1, 2), date(2025, 3, 7))
 EX_DATE = date(2025, 2, 3)
 BUILT = (
     "+market_data_v2 +rejected_bars +unfinished_bars +source_reconciliation +corporate_actions +bar_gaps"
-    " +enrichment_fetch_log +data_corrections +feature_rewrites +int_liquidation_coverage"
+    " +enrichment_fetch_log +data_corrections +feature_rewrites +int_liquidation_coverage +rejected_rows"
 )
 COMPARED_TOO = {
     **COMPARED,
     "marts.corporate_actions": "symbol, kind, ex_date, source",
     "intermediate.int_liquidations": "symbol, traded_at, side",
+    "marts.rejected_rows": "source, kind, symbol, timestamp",
     "intermediate.int_action_words": "source, kind, ticker, ex_date, word_no",
 }
 # Under which number a load is known differs where one was never there.
