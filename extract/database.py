@@ -40,10 +40,17 @@ class LockHeld(Exception):
     """Another run is writing to this warehouse (exit code 75); the message says which."""
 
 
+def speak_iso() -> None:
+    """Let every connection of this process have dates as its drivers read them (dlt's and dbt's read no other), whatever
+    DateStyle the server's admin likes. libpq takes it from the environment."""
+    os.environ["PGDATESTYLE"] = "ISO, YMD"
+
+
 @lru_cache(maxsize=1)
 def url() -> str:
     """The warehouse as a URL: the server PGHOST names, or else the embedded one, started if needed."""
     chosen = settings.load()
+    speak_iso()
     if chosen.pghost is None:
         from scripts import postgres
 

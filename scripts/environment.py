@@ -27,6 +27,8 @@ def hook_file() -> Path:
 def lead() -> None:
     """Complete the environment of this process."""
     read_settings_file()
+    # As extract.database.speak_iso(): drivers read no dates but ISO's, whatever the server's DateStyle.
+    os.environ["PGDATESTYLE"] = "ISO, YMD"
     lead_to_embedded_server()
     keep_the_clock_of_the_demo()
 

@@ -27,7 +27,16 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: Server) -> P
         if name.startswith("PG"):
             monkeypatch.delenv(name)
     # What the code under test sets goes away with the test.
-    for name in ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGPASSFILE", "WAREHOUSE_NOW"):
+    for name in (
+        "PGHOST",
+        "PGPORT",
+        "PGUSER",
+        "PGPASSWORD",
+        "PGDATABASE",
+        "PGPASSFILE",
+        "PGDATESTYLE",
+        "WAREHOUSE_NOW",
+    ):
         monkeypatch.setenv(name, "")
     return tmp_path
 
@@ -37,7 +46,7 @@ def test_the_embedded_server_without_its_password(home: Path, postgres: Server) 
     found = {name: value for name, value in os.environ.items() if name.startswith("PG")}
     assert found == {
         "PGHOST": "127.0.0.1", "PGPORT": str(postgres.port), "PGUSER": "postgres", "PGDATABASE": "market",
-        "PGPASSWORD": "", "PGPASSFILE": str(postgres.passfile),
+        "PGPASSWORD": "", "PGPASSFILE": str(postgres.passfile), "PGDATESTYLE": "ISO, YMD",
     }  # fmt: skip
     assert postgres.password not in " ".join(os.environ.values())
 
