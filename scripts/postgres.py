@@ -14,6 +14,7 @@ import os
 import secrets
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -122,8 +123,22 @@ class Server:
         # Two programs may want it at once.
         with (self.home / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            self._forget_the_dead()
             if not self.is_running():
                 self._start()
+
+    def _forget_the_dead(self) -> None:
+        """Remove the pid file of a server that was killed and never reaped. In a container whose first process reaps
+        nobody it stays a zombie, which pg_ctl takes for a running server and postgres for a second one."""
+        pid_file = self.data / "postmaster.pid"
+        try:
+            pid = int(pid_file.read_text().split()[0])
+            # pid (name) state: the name may hold anything, a bracket too.
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (OSError, ValueError, IndexError):
+            return
+        if state == "Z":
+            pid_file.unlink()
 
     def _start(self) -> None:
         if not self.data.exists():
@@ -198,11 +213,14 @@ class Server:
     def _run(self, program: str, *arguments: str | Path, check: bool = False) -> subprocess.CompletedProcess[str]:
         command = [str(binaries() / program), *map(str, arguments)]
         if os.geteuid() == 0:
-            # The capability lets that user pass through parents it may not read (/root, a 0700 temp directory)
-            # without our changing their permissions.
-            capability = "+dac_read_search"
-            prefix = ["setpriv", f"--reuid={UNPRIVILEGED_USER}", "--clear-groups"]
-            command = [*prefix, f"--inh-caps={capability}", f"--ambient-caps={capability}", *command]
+            prefix = ["setpriv", f"--reuid={UNPRIVILEGED_USER}", "--clear-groups", "--inh-caps=-all"]
+            if not all(map(_everybody_may_pass, (self.home, binaries()))):
+                # The capability lets that user pass through parents it may not read (/root, a 0700 temp directory)
+                # without our changing their permissions. It is a right to read every file, which the server keeps: so
+                # only where nothing else helps.
+                capability = "+dac_read_search"
+                prefix += [f"--inh-caps={capability}", f"--ambient-caps={capability}"]
+            command = [*prefix, *command]
         # Output goes to a file: the server inherits it, and a pipe would keep us waiting for as long as it lives.
         with tempfile.TemporaryFile("w+") as output:
             result = subprocess.run(
@@ -213,6 +231,12 @@ class Server:
         if check and result.returncode:
             raise PostgresError(f"{program} failed:\n{text.strip()}")
         return subprocess.CompletedProcess(command, result.returncode, text, text)
+
+
+def _everybody_may_pass(directory: Path) -> bool:
+    """Whether any user may reach what is in a directory: each one above it may be passed through by all."""
+    resolved = directory.resolve()
+    return all(folder.stat().st_mode & stat.S_IXOTH for folder in (resolved, *resolved.parents))
 
 
 def _environment() -> dict[str, str]:
