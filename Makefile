@@ -23,6 +23,8 @@ SOURCE ?=
 SELECT ?=
 OLDER_THAN ?=
 DRY_RUN ?=
+FILE ?=
+DATABASE ?=
 # Not from the environment: shells set HOST, and a server that listens to everybody must be asked for.
 HOST :=
 PORT :=
@@ -142,6 +144,15 @@ rebuild: $(RUNTIME) ## after a formula was corrected: SELECT="atr vwap_20" compu
 prune: $(RUNTIME) ## drop raw payloads that told nothing new: OLDER_THAN=90 (days) [DRY_RUN=1: only say which]
 	@$(if $(OLDER_THAN),,echo 'say how many days old: make prune OLDER_THAN=90' >&2; exit 78)
 	@$(BIN)/market prune --older-than $(OLDER_THAN) $(if $(DRY_RUN),--dry-run)
+
+.PHONY: backup
+backup: $(RUNTIME) ## dump what cannot be made again, of any server: raw answers, ops, history [FILE=]
+	@$(BIN)/market backup $(if $(FILE),'$(FILE)')
+
+.PHONY: restore
+restore: $(RUNTIME) ## FILE=market.dump into an empty database, made if missing [DATABASE=]; then make build there
+	@$(if $(FILE),,echo 'name the dump: make restore FILE=.warehouse/backups/market-20260101T000000Z.dump' >&2; exit 78)
+	@$(BIN)/market restore '$(FILE)' $(call option,DATABASE,database)
 
 .PHONY: restore-legacy
 restore-legacy: $(RUNTIME) ## fill the old table market_data with every daily bar it lacks: the way back to the old system

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -15,6 +17,31 @@ from extract import locks, migrations, session, settings
 from extract.locks import Holder, Lock
 from extract.locks import LockHeld as LockHeld
 
+# Long enough for a server across the world, short enough for somebody who waits for a command.
+CONNECT_SECONDS = 10
+
+# What a server that will take us in a moment says when it refuses a connection; all else it says then is about us.
+_SOON = re.compile(
+    r"starting up|shutting down|recovery|too many (clients|connections)|connection slots|not yet accepting|not accepting",
+    re.IGNORECASE,
+)
+_FULL = re.compile(r"too many (clients|connections)|connection slots", re.IGNORECASE)
+# SQLSTATEs: the transaction may not write; a lock was not had in time; the server is going down or full, has no room or no
+# connection left.
+_READ_ONLY = "25006"
+_LOCK_NOT_HAD = "55P03"
+_PASSING = re.compile(r"57P0[1-5]|53\d{3}|08\d{3}")
+
+
+class Unreachable(Exception):
+    """The warehouse's server cannot be used at the moment (exit code 1); the message says why and what to do."""
+
+
+def speak_iso() -> None:
+    """Let every connection of this process have dates as its drivers read them (dlt's and dbt's read no other), whatever
+    DateStyle the server's admin likes. libpq takes it from the environment."""
+    os.environ["PGDATESTYLE"] = "ISO, YMD"
+
 
 @lru_cache(maxsize=1)
 def url() -> str:
@@ -25,10 +52,11 @@ def url() -> str:
 
 def _address() -> str:
     chosen = settings.load()
+    speak_iso()
     if chosen.pghost is None:
         from scripts import postgres
 
-        return postgres.ensure_running().dsn()
+        return postgres.ensure_running(database=chosen.pgdatabase).dsn(chosen.pgdatabase)
     password = chosen.pgpassword.get_secret_value() if chosen.pgpassword else _password_of_libpq(chosen)
     user, password, host = (quote(part, safe="") for part in (chosen.pguser, password, chosen.pghost))
     return f"postgresql://{user}:{password}@{host}:{chosen.pgport}/{quote(chosen.pgdatabase, safe='')}"
@@ -37,7 +65,11 @@ def _address() -> str:
 def _password_of_libpq(chosen: settings.Settings) -> str:
     """The password from a password file; a placeholder where the server asks for none, because dlt insists on one."""
     with psycopg.connect(
-        host=chosen.pghost, port=chosen.pgport, user=chosen.pguser, dbname=chosen.pgdatabase
+        host=chosen.pghost,
+        port=chosen.pgport,
+        user=chosen.pguser,
+        dbname=chosen.pgdatabase,
+        connect_timeout=CONNECT_SECONDS,
     ) as connection:
         return connection.info.password or "none"
 
@@ -45,15 +77,74 @@ def _password_of_libpq(chosen: settings.Settings) -> str:
 @lru_cache(maxsize=1)
 def pool() -> ConnectionPool:
     """Connections for state and budgets. Unqualified names mean schema `ops` (the rate limiter's tables)."""
+    # The pool itself would try for half a minute, and then not say what is wrong.
+    psycopg.connect(url(), connect_timeout=CONNECT_SECONDS).close()
     return ConnectionPool(
         url(),
         min_size=1,
         max_size=8,
         open=True,
-        # A session that was terminated while it waited in the pool is replaced, not handed out.
+        # A session that was terminated, or whose server was restarted, while it waited in the pool is replaced.
         check=ConnectionPool.check_connection,
-        kwargs={"options": session.options(search_path="ops,public", timezone="UTC")},
+        kwargs={
+            "options": session.options(search_path="ops,public", timezone="UTC"),
+            "connect_timeout": CONNECT_SECONDS,
+        },
     )
+
+
+def in_plain_words(error: BaseException) -> Unreachable | settings.ConfigurationError | None:
+    """What an error, or the one that it came of, means where it is the server's: Unreachable where it passes by itself,
+    ConfigurationError where somebody has to change a setting; None where it is none of these."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        # psycopg, and psycopg2 under dlt, whose exceptions have other classes and the same states.
+        state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+        if state == _READ_ONLY:
+            return settings.ConfigurationError(
+                "the server lets nobody write (a standby, or default_transaction_read_only is on): point PGHOST at the"
+                " primary, or switch that off for this user"
+            )
+        if state == _LOCK_NOT_HAD:
+            return Unreachable(f"a lock was not to be had in time ({_one_line(cause)}): {blocking_sessions()}")
+        if _FULL.search(_one_line(cause)):
+            return Unreachable(
+                f"the database has no free connection ({_one_line(cause)}): close sessions, or raise max_connections,"
+                " and try again"
+            )
+        if isinstance(cause, PoolTimeout):
+            # The pool keeps to itself why it could not connect.
+            try:
+                psycopg.connect(url(), connect_timeout=CONNECT_SECONDS).close()
+            except psycopg.OperationalError as reason:
+                return in_plain_words(reason)
+        if isinstance(cause, PoolTimeout) or (state and _PASSING.fullmatch(state)):
+            return Unreachable(f"the warehouse does not answer: {_one_line(cause)} (`market doctor` looks at it)")
+        if type(cause).__name__ == "OperationalError" and not state:
+            return _of_connecting(_one_line(cause))
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _of_connecting(text: str) -> Unreachable | settings.ConfigurationError:
+    """A refusal by a server that runs (FATAL in every language) is about our settings, unless it says "soon"."""
+    chosen = settings.load()
+    where = f"{chosen.pghost}:{chosen.pgport}" if chosen.pghost else "the embedded server"
+    if "FATAL" in text and not _SOON.search(text):
+        return settings.ConfigurationError(
+            f"{where} refuses user {chosen.pguser}, database {chosen.pgdatabase}: {text}\n"
+            "  correct PGUSER, PGPASSWORD and PGDATABASE, or create that database: createdb "
+            f"{shlex.quote(chosen.pgdatabase)}"
+        )
+    return Unreachable(
+        f"the warehouse at {where} does not answer: {text} (is it running? PGHOST and PGPORT say where it is)"
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join((str(error).strip() or type(error).__name__).split())
 
 
 def migrate() -> list[migrations.Migration]:
@@ -72,7 +163,7 @@ def held(lock: Lock, purpose: str) -> Iterator[Holder]:
     Raises LockHeld with the holder's purpose, process, session and start.
     """
     name = f"market {purpose} (process {os.getpid()})"
-    with psycopg.connect(url(), autocommit=True, application_name=name) as connection:
+    with psycopg.connect(url(), autocommit=True, application_name=name, connect_timeout=CONNECT_SECONDS) as connection:
         if connection.execute("select to_regclass('ops.locks')").fetchone() == (None,):
             migrate()
         yield locks.take(connection, lock, name)
@@ -99,21 +190,3 @@ def blocking_sessions() -> str:
             "select description from ops.blocking_sessions order by xact_start nulls last, pid limit 5"
         ).fetchall()
     return "; ".join(row[0] for row in found) or "the session that held it has ended meanwhile: try again"
-
-
-def in_plain_words(error: psycopg.OperationalError) -> str:
-    """What it means that the server did not answer, or not in time, and what to do."""
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    if isinstance(error, psycopg.errors.LockNotAvailable):
-        return f"a lock was not to be had in time ({reason}): {blocking_sessions()}"
-    if isinstance(error, PoolTimeout):
-        # The pool keeps to itself why it could not connect.
-        try:
-            psycopg.connect(url(), connect_timeout=10).close()
-        except psycopg.OperationalError as cause:
-            return in_plain_words(cause)
-    if "too many clients" in reason or "connection slots" in reason or "too many connections" in reason:
-        return (
-            f"the database has no free connection ({reason}): close sessions, or raise max_connections, and try again"
-        )
-    return f"the warehouse does not answer: {reason} (`market doctor` looks at the connection)"

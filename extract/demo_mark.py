@@ -14,7 +14,23 @@ CREATE = """
 create schema if not exists ops;
 create table if not exists ops.demo (symbol text primary key, is_synthetic boolean not null, origin text not null);
 comment on table ops.demo is 'Present only in the database of `make demo`: which of its data are synthetic';
+create table if not exists ops.demo_clock (stands_at timestamptz not null);
+comment on table ops.demo_clock is 'The present of the database of `make demo`: without it all would look stale';
 """
+
+
+def set_clock(connection: psycopg.Connection, at: str) -> None:
+    """Let the demo's present be that instant (ISO-8601)."""
+    connection.execute("delete from ops.demo_clock")
+    connection.execute("insert into ops.demo_clock values (%s)", (at,))
+
+
+def clock(connection: psycopg.Connection) -> str | None:
+    """The present of the demo that filled this database (ISO-8601, UTC); None where none did."""
+    if connection.execute("select to_regclass('ops.demo_clock') is null").fetchone() == (True,):
+        return None
+    row = connection.execute("select stands_at at time zone 'UTC' from ops.demo_clock").fetchone()
+    return f"{row[0].isoformat()}Z" if row else None
 
 
 def is_marked(connection: psycopg.Connection) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -10,8 +11,9 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 
-from extract import clock, database, pipeline, registry, settings
+from extract import clock, database, pipeline, probe, registry, settings
 from extract.provider import Provider
+from extract.redaction import redact
 from extract.registry import Asset
 from extract.run import open_providers
 from extract.settings import ConfigurationError
@@ -79,6 +81,19 @@ def examine(symbols: bool = True) -> Iterator[Check]:
     if symbols and assets:
         database.migrate()
         yield from _sources(assets)
+
+
+def show_probe(as_json: bool = False) -> int:
+    """Print how each endpoint in use answers, compared with its documents; the exit code: 0 only if nothing differs."""
+    database.migrate()
+    found = []
+    for probed in probe.probe():
+        found.append(probed)
+        if not as_json:
+            print(redact(str(probed)), flush=True)
+    if as_json:
+        print(redact(json.dumps([probed.as_dict() for probed in found], indent=1)))
+    return 0 if all(probed.is_good for probed in found) else 1
 
 
 def _keys(chosen: settings.Settings) -> Iterator[Check]:

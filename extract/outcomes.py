@@ -52,6 +52,11 @@ class Outcome:
         else:
             self.errors[task.window] = str(row.values["error"])
 
+    @property
+    def symbol(self) -> str | None:
+        """The registry's symbol that the name begins with; None of an answer about the whole market."""
+        return self.name.partition(" ")[0] if " " in self.name else None
+
     def __str__(self) -> str:
         asked = _count(self.requests, "request")
         if self.errors:
@@ -88,12 +93,13 @@ class Report:
     def close(self, outcome: Outcome) -> None:
         """Say what came of a series, once, at its end."""
         self.outcomes.append(outcome)
+        about = {"source": outcome.source, "symbol": outcome.symbol}
         if outcome.errors and not outcome.purpose:
-            log.error("%s", outcome)
+            log.error("%s", outcome, extra=about)
             self.failed.append(outcome.name)
             return
         is_odd = outcome.errors or outcome.is_blocked or outcome.replaced
-        log.log(logging.WARNING if is_odd else logging.INFO, "%s", outcome)
+        log.log(logging.WARNING if is_odd else logging.INFO, "%s", outcome, extra=about)
         self.done += not outcome.errors
 
 

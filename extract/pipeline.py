@@ -12,11 +12,12 @@ from __future__ import annotations
 import hashlib
 import itertools
 import logging
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import dlt
 import psycopg2
@@ -171,4 +172,6 @@ def _work_directory() -> Path:
     """dlt's working files, per warehouse: pending packages of one must never be loaded into another."""
     parts = urlsplit(database.url())
     digest = hashlib.sha256(f"{parts.hostname}:{parts.port}{parts.path}".encode()).hexdigest()[:8]
-    return settings.project_directory() / ".warehouse" / "dlt" / f"{parts.path.strip('/')}-{digest}"
+    # A database may be called anything, and dlt takes a path with % in it for a template.
+    name = re.sub(r"[^A-Za-z0-9_-]+", "_", unquote(parts.path).strip("/"))
+    return settings.project_directory() / ".warehouse" / "dlt" / f"{name}-{digest}"

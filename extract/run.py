@@ -16,7 +16,7 @@ import dlt
 import psycopg
 import pyarrow as pa
 
-from extract import clock, database, demo_mark, gaps, pipeline, planner, registry, settings, state
+from extract import clock, database, demo_mark, gaps, logs, pipeline, planner, registry, settings, state
 from extract.binance import Binance
 from extract.coinmetrics import CoinMetrics
 from extract.outcomes import Outcome, Report
@@ -186,7 +186,8 @@ def extract(
         raise ConfigurationError("--again needs a window: market extract --start 2024-01-31 --end 2024-01-31 --again")
     assets = registry.select(registry.load(), symbols)
     run_id = within or uuid.uuid4().hex
-    with nullcontext() if within else database.run_lock("extract"), ExitStack() as stack:
+    lock = nullcontext() if within else database.run_lock("extract")
+    with lock, logs.of_run(run_id), ExitStack() as stack:
         prepare_warehouse()
         run = Run(open_providers(stack, source, run_id=run_id), run_id)
         wanted = planner.series_of(assets, run.providers, timeframes, source)

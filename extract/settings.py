@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AnyUrl, Field, SecretStr, UrlConstraints, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -69,6 +69,7 @@ class Settings(BaseSettings):
     alert_urls: SecretStr | None = Field(None, description="Apprise URLs, separated by blanks")
     healthcheck_url: SecretStr | None = Field(None, description="pinged at /start, at the end, or at /fail")
     warehouse_now: datetime | None = None
+    log_format: Literal["text", "json"] = Field("text", description="json: one object a line")
 
     @field_validator("fallback_source_priority", mode="before")
     @classmethod
@@ -79,6 +80,14 @@ class Settings(BaseSettings):
         if not names or set(names) - set(SOURCES) or len(set(names)) < len(names):
             raise ValueError(f"expected some of {', '.join(SOURCES)}, each once, separated by commas")
         return names
+
+    @field_validator("pgdatabase")
+    @classmethod
+    def _that_dbt_can_write(cls, value: str) -> str:
+        """Postgres would take any name, but dbt writes it between quotes as it is, in seeds beside placeholders."""
+        if set(value) & set("'\"\\%"):
+            raise ValueError("dbt cannot work in a database with quotes, \\ or % in its name: choose another name")
+        return value
 
     @field_validator("warehouse_now")
     @classmethod

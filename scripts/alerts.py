@@ -27,6 +27,8 @@ LONGEST_LIST = 20
 
 log = logging.getLogger(__name__)
 Alert = dict[str, Any]
+# Whether somebody was told that the server is down, by this process.
+_is_down_told = False
 
 _CLAIM_FIRED = """
 update ops.alerts as alerts
@@ -131,6 +133,27 @@ def ping(event: str) -> None:
         requests.get(url, timeout=PING_SECONDS).raise_for_status()
     except requests.RequestException as problem:
         log.warning("HEALTHCHECK_URL does not answer: %s", redact(str(problem)))
+
+
+def tell_of_the_warehouse(message: str | None) -> None:
+    """Tell ALERT_URLS that the warehouse's server cannot be used: once, until it could be again (None). Of a process that
+    stays; one that starts for each run tells each time. Never fails itself."""
+    global _is_down_told
+    if message is None or _is_down_told:
+        _is_down_told = message is not None
+        return
+    chosen = settings.load().alert_urls
+    if chosen is None:
+        return
+    alert: Alert = {
+        "rule": "run_failed", "severity": "critical", "subject": "warehouse", "message": message,
+        "owner": "data engineering", "runbook": "dbt_project/docs/runbook.md#run_failed",
+    }  # fmt: skip
+    try:
+        _notify(chosen.get_secret_value().split(), [alert], [])
+        _is_down_told = True
+    except (NotSent, ConfigurationError) as problem:
+        log.warning("%s", redact(str(problem)))
 
 
 def _notify(urls: Sequence[str], fired: Sequence[Alert], ended: Sequence[Alert]) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +18,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from extract import database, settings
+
+# The longest that a build says nothing.
+SILENCE_SECONDS = 60
 
 log = logging.getLogger(__name__)
 
@@ -51,14 +56,65 @@ def _invoke(command: str, *arguments: str) -> Built:
     directory = settings.project_directory()
     places = ["--project-dir", str(directory), "--profiles-dir", str(directory)]
     places += ["--target-path", str(directory / "target"), "--log-path", str(directory / "logs")]
-    with _environment(), without_collector():
-        outcome = dbtRunner().invoke([command, "--quiet", "--no-use-colors", *arguments, *places])
+    with _environment(), without_collector(), Stages() as stages:
+        runner = dbtRunner(callbacks=[stages.note])
+        outcome = runner.invoke([command, "--quiet", "--no-use-colors", *arguments, *places])
     if isinstance(outcome.exception, KeyboardInterrupt):
         # dbt hands it over as a value: the run would go on with its next step and call the build failed, for no reason.
         raise KeyboardInterrupt
     if outcome.exception is not None and outcome.result is None:
         return Built({}, (f"dbt {command}: {outcome.exception}",))
     return _summary(getattr(outcome.result, "results", []))
+
+
+class Stages:
+    """Says what a build is at: a line where each stage begins, and one a minute while a single node takes longer."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._seen: set[str] = set()
+        # Nodes at work, by name, each with when it began.
+        self._at_work: dict[str, float] = {}
+        self._ended = threading.Event()
+        self._watch = threading.Thread(target=self._watch_over, name="build progress", daemon=True)
+
+    def __enter__(self) -> Stages:
+        self._watch.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._watch.join()
+
+    def note(self, event: Any) -> None:
+        """Take in an event of dbt's."""
+        if event.info.name == "LogStartLine":
+            node = event.data.node_info
+            self._at_work[node.node_name] = time.monotonic()
+            stage = _stage(node.resource_type, node.node_path)
+            if stage not in self._seen:
+                self._seen.add(stage)
+                seconds = time.monotonic() - self._began
+                line = "build: %s, node %d of %d, after %.0f s"
+                log.info(line, stage, event.data.index, event.data.total, seconds, extra={"step": "build"})
+        elif event.info.name == "NodeFinished":
+            self._at_work.pop(event.data.node_info.node_name, None)
+
+    def _watch_over(self) -> None:
+        while not self._ended.wait(SILENCE_SECONDS):
+            now = time.monotonic()
+            slow = [f"{name} ({now - since:.0f} s)" for name, since in list(self._at_work.items())]
+            if slow:
+                log.info("build: at work on %s", ", ".join(sorted(slow)), extra={"step": "build"})
+
+
+def _stage(kind: str, path: str) -> str:
+    """What a node belongs to, in words: the folder of a model, all tests together."""
+    if kind in ("seed", "snapshot"):
+        return f"{kind}s"
+    if kind != "model":
+        return "tests"
+    return path.rpartition("/")[0].replace("/", " ").replace("_", " ")
 
 
 def _summary(results: Sequence[Any]) -> Built:

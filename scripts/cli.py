@@ -365,6 +365,72 @@ def correct(
         typer.echo(f"{told}\nrecorded; the next build (make build) works it in")
 
 
+@app.command()
+def record(
+    names: Annotated[list[str], typer.Argument(metavar="SYMBOL... DIR", help="symbols, then a new folder")],
+    source: Source = None,
+    timeframes: Timeframes = None,
+    start: Start = None,
+    end: End = None,
+) -> None:
+    """Write what the raw tables hold of some answers as a case folder, without keys, for a report or a test."""
+    with _reporting():
+        from extract.settings import ConfigurationError
+        from scripts import record
+
+        options = _options(names[:-1], timeframes, source, start, end)
+        if not options["symbols"]:
+            raise ConfigurationError("name the symbols and then the folder: market record BTC AAPL cases/mine")
+        typer.echo(str(record.record(folder=Path(names[-1]), **options)))
+
+
+@app.command()
+def quarantine(
+    load: Annotated[str | None, typer.Argument(help="as an alert names it; without one, those out of force")] = None,
+    lift: Annotated[bool, typer.Option("--lift", "--back", help="put it back in force")] = False,
+    reason: Annotated[str, typer.Option("--reason", help="why; kept with it")] = "",
+    by: Annotated[str | None, typer.Option("--by", help="who; your login by default")] = None,
+) -> None:
+    """Take a load whose answers are wrong out of force, or put it back. Takes effect with the next build."""
+    with _reporting():
+        from extract.settings import ConfigurationError
+        from scripts import quarantine
+
+        if load is None:
+            if lift:
+                raise ConfigurationError("--lift: name the load; market quarantine lists those out of force")
+            typer.echo("\n".join(map(str, quarantine.listed())) or "no load is quarantined")
+            return
+        done = quarantine.lift(load, reason, by) if lift else quarantine.quarantine(load, reason, by)
+        typer.echo(f"{done}\nrecorded; the next build (make build) processes it, the next extract asks again")
+
+
+@app.command()
+def backup(
+    file: Annotated[Path | None, typer.Argument(help="a new file; by default one in .warehouse/backups")] = None,
+) -> None:
+    """Dump what cannot be made again (raw answers, the pipeline's own records, history) into a file."""
+    with _reporting():
+        from scripts import backup
+
+        made = backup.backup(file)
+        typer.echo(f"{made}: {made.stat().st_size:,} bytes (back: market restore {made})")
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="as market backup wrote it")],
+    database: Annotated[
+        str | None, typer.Option("--database", help="into this one, made if missing; PGDATABASE by default")
+    ] = None,
+) -> None:
+    """Fill an empty database from such a file; the next build makes the rest."""
+    with _reporting():
+        from scripts import backup
+
+        typer.echo(backup.restore(file, database))
+
+
 @app.command("leakage-check")
 def leakage_check(json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Count feature values that were written over with nothing to explain it: 0, or a feature looked ahead."""
@@ -421,12 +487,18 @@ def docs(
 @app.command()
 def doctor(
     quick: Annotated[bool, typer.Option("--quick", help="leave out the symbol map, which asks each source")] = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="ask each endpoint in use once, and compare with what is documented")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="of --probe, for programs")] = False,
 ) -> None:
     """Check settings, keys, database, clock, symbol map, pending loads, lock and disk; name the remedies."""
     with _reporting():
-        from extract.doctor import examine
+        from extract.doctor import examine, show_probe
         from extract.redaction import redact
 
+        if probe:
+            raise typer.Exit(show_probe(as_json=json))
         bad = 0
         for check in examine(symbols=not quick):
             typer.echo(redact(str(check)))
@@ -485,19 +557,15 @@ def _finish(report: Report) -> int:
 @contextmanager
 def _reporting() -> Iterator[None]:
     """Set up the log, and turn the errors that have an exit code of their own into one line and that code."""
-    import psycopg
-
-    from extract import database
-    from extract.database import LockHeld
-    from extract.redaction import RedactingFormatter, redact
+    from extract import logs
+    from extract.database import LockHeld, Unreachable, in_plain_words
+    from extract.redaction import redact
     from extract.settings import ConfigurationError
+    from scripts.backup import BackupFailed
+    from scripts.postgres import PostgresError
     from scripts.reading import Unreadable
 
-    handler = logging.StreamHandler()
-    handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for noisy in ("dlt", "apprise", "yfinance", "urllib3", "pyrate_limiter", "psycopg"):
-        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    logs.configure()
     try:
         yield
     except LockHeld as error:
@@ -508,16 +576,20 @@ def _reporting() -> Iterator[None]:
         raise typer.Exit(EXIT_CONFIGURATION) from None
     except Unreadable as error:
         typer.echo(redact(str(error)), err=True)
+        raise typer.Exit(EXIT_CONFIGURATION if error.is_setting else EXIT_FAILED) from None
+    except (Unreachable, PostgresError, BackupFailed) as error:
+        typer.echo(redact(str(error)), err=True)
         raise typer.Exit(EXIT_FAILED) from None
     except (typer.Exit, BrokenPipeError):
         # Who reads us has seen enough (`market status | head`): Typer ends in silence.
         raise
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None
-    except psycopg.OperationalError as error:
-        typer.echo(redact(database.in_plain_words(error)), err=True)
-        raise typer.Exit(EXIT_FAILED) from None
-    except Exception:
+    except Exception as error:
+        if (meant := in_plain_words(error)) is not None:
+            typer.echo(redact(str(meant)), err=True)
+            is_setting = isinstance(meant, ConfigurationError)
+            raise typer.Exit(EXIT_CONFIGURATION if is_setting else EXIT_FAILED) from None
         logging.getLogger("market").exception("unexpected error")
         raise typer.Exit(EXIT_UNEXPECTED) from None
 

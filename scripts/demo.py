@@ -97,6 +97,8 @@ def main() -> int:
             for fault in AMENDED:
                 simulator.add_fault(**fault)
             simulator.set_clock(SECOND_DAY)
+            with psycopg.connect(database.url(), autocommit=True) as connection:
+                demo_mark.set_clock(connection, SECOND_DAY)
             with step("Day 2: extract what is new; one bar comes late, two are amended"):
                 _run("extract", simulator.environment())
             with step("Day 2: dbt build"):
@@ -136,6 +138,7 @@ def _prepare() -> None:
                 " set PGDATABASE to another one, or remove the embedded database with `make clean`"
             )
         connection.execute(demo_mark.CREATE)
+        demo_mark.set_clock(connection, FIRST_DAY)
         connection.cursor().executemany(
             "insert into ops.demo values (%s, %s, %s)",
             [(symbol, False, "real daily prices as traded, 2000-2013, from bokeh-sampledata") for symbol in STOCKS]

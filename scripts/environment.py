@@ -29,9 +29,12 @@ def hook_file() -> Path:
 def lead() -> None:
     """Complete the environment of this process."""
     read_settings_file()
+    # As extract.database.speak_iso(): drivers read no dates but ISO's, whatever the server's DateStyle.
+    os.environ["PGDATESTYLE"] = "ISO, YMD"
     lead_to_embedded_server()
     # dbt has no setting for it: libpq reads what a session asks for from here.
     os.environ["PGOPTIONS"] = session.options()
+    keep_the_clock_of_the_demo()
 
 
 def read_settings_file() -> None:
@@ -46,12 +49,36 @@ def read_settings_file() -> None:
 
 
 def lead_to_embedded_server() -> None:
-    """Unless PGHOST names a server, point the PG* variables at the embedded one, if one was ever made here."""
-    from scripts.postgres import HOME, Server
+    """Unless PGHOST names a server, point the PG* variables at the embedded one, if one was ever made here. It has the
+    database that PGDATABASE names, made if it is missing."""
+    from scripts.postgres import DATABASE, HOME, Server, chosen_database
 
     server = Server(HOME)
-    if not os.environ.get("PGHOST") and server.is_made():
-        os.environ.update({**server.environment(), "PGPASSWORD": "", "PGPASSFILE": str(server.passfile)})
+    if os.environ.get("PGHOST") or not server.is_made():
+        return
+    database = chosen_database()
+    if database != DATABASE and server.is_running():
+        server.create_database(database)
+    os.environ.update({**server.environment(database), "PGPASSWORD": "", "PGPASSFILE": str(server.passfile)})
+
+
+def keep_the_clock_of_the_demo() -> None:
+    """A database that `make demo` filled has a present of its own: a build that took the real one would find all of it
+    thirteen years stale. WAREHOUSE_NOW outranks it. A server that does not answer is dbt's to tell."""
+    if os.environ.get("WAREHOUSE_NOW") or not os.environ.get("PGHOST"):
+        return
+    import psycopg
+
+    from extract import demo_mark
+
+    try:
+        # The address is in the PG* variables; dbt's name for the database where there is none.
+        with psycopg.connect(dbname=os.environ.get("PGDATABASE") or "market", connect_timeout=3) as connection:
+            at = demo_mark.clock(connection)
+    except psycopg.Error:
+        return
+    if at:
+        os.environ["WAREHOUSE_NOW"] = at
 
 
 if __name__ == "__main__":

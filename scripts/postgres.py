@@ -14,6 +14,7 @@ import os
 import secrets
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ from urllib.parse import quote
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / ".warehouse" / "postgres"
 SUPERUSER = "postgres"
+# Where PGDATABASE does not name another.
 DATABASE = "market"
 
 # initdb and postgres refuse to run as root, so root starts them as this user, which every Linux has.
@@ -95,7 +97,8 @@ class Server:
         return self.passfile.read_text().strip().rsplit(":", 1)[1]
 
     def dsn(self, database: str = DATABASE) -> str:
-        return f"postgresql://{SUPERUSER}:{quote(self.password, safe='')}@127.0.0.1:{self.port}/{database}"
+        password, name = (quote(part, safe="") for part in (self.password, database))
+        return f"postgresql://{SUPERUSER}:{password}@127.0.0.1:{self.port}/{name}"
 
     def environment(self, database: str = DATABASE) -> dict[str, str]:
         """The PG* variables that lead every client here."""
@@ -123,8 +126,22 @@ class Server:
         # Two programs may want it at once.
         with (self.home / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            self._forget_the_dead()
             if not self.is_running():
                 self._start()
+
+    def _forget_the_dead(self) -> None:
+        """Remove the pid file of a server that was killed and never reaped. In a container whose first process reaps
+        nobody it stays a zombie, which pg_ctl takes for a running server and postgres for a second one."""
+        pid_file = self.data / "postmaster.pid"
+        try:
+            pid = int(pid_file.read_text().split()[0])
+            # pid (name) state: the name may hold anything, a bracket too.
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (OSError, ValueError, IndexError):
+            return
+        if state == "Z":
+            pid_file.unlink()
 
     def _start(self) -> None:
         if not self.data.exists():
@@ -199,11 +216,14 @@ class Server:
     def _run(self, program: str, *arguments: str | Path, check: bool = False) -> subprocess.CompletedProcess[str]:
         command = [str((self.programs or binaries()) / program), *map(str, arguments)]
         if os.geteuid() == 0:
-            # The capability lets that user pass through parents it may not read (/root, a 0700 temp directory)
-            # without our changing their permissions.
-            capability = "+dac_read_search"
-            prefix = ["setpriv", f"--reuid={UNPRIVILEGED_USER}", "--clear-groups"]
-            command = [*prefix, f"--inh-caps={capability}", f"--ambient-caps={capability}", *command]
+            prefix = ["setpriv", f"--reuid={UNPRIVILEGED_USER}", "--clear-groups", "--inh-caps=-all"]
+            if not all(map(_everybody_may_pass, (self.home, binaries()))):
+                # The capability lets that user pass through parents it may not read (/root, a 0700 temp directory)
+                # without our changing their permissions. It is a right to read every file, which the server keeps: so
+                # only where nothing else helps.
+                capability = "+dac_read_search"
+                prefix += [f"--inh-caps={capability}", f"--ambient-caps={capability}"]
+            command = [*prefix, *command]
         # Output goes to a file: the server inherits it, and a pipe would keep us waiting for as long as it lives.
         with tempfile.TemporaryFile("w+") as output:
             result = subprocess.run(
@@ -216,16 +236,22 @@ class Server:
         return subprocess.CompletedProcess(command, result.returncode, text, text)
 
 
+def _everybody_may_pass(directory: Path) -> bool:
+    """Whether any user may reach what is in a directory: each one above it may be passed through by all."""
+    resolved = directory.resolve()
+    return all(folder.stat().st_mode & stat.S_IXOTH for folder in (resolved, *resolved.parents))
+
+
 def _environment() -> dict[str, str]:
     """The environment without PG* variables, which would redirect pg_ctl's own probes."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
 
 
-def ensure_running(home: Path = HOME) -> Server:
-    """Start the embedded warehouse if needed and return it. Callers look at PGHOST first."""
+def ensure_running(home: Path = HOME, database: str = DATABASE) -> Server:
+    """Start the embedded warehouse if needed, with that database, and return it. Callers look at PGHOST first."""
     server = Server(home)
     server.start()
-    server.create_database()
+    server.create_database(database)
     return server
 
 
@@ -243,6 +269,11 @@ def temporary_postgres(programs: Path | None = None, settings: Mapping[str, str]
             server.stop()
 
 
+def chosen_database() -> str:
+    """The database of the embedded server that the environment names; `.env` is in it already."""
+    return os.environ.get("PGDATABASE") or DATABASE
+
+
 def main(arguments: list[str]) -> int:
     """`python -m scripts.postgres up|down|psql|status`."""
     from scripts import environment
@@ -255,15 +286,16 @@ def main(arguments: list[str]) -> int:
         print(f"PGHOST={os.environ['PGHOST']} is set: the warehouse is that server; nothing to do")
         return 0
     server = Server(HOME)
+    database = chosen_database()
     if action == "up":
-        ensure_running()
-        print(f"Postgres runs on 127.0.0.1:{server.port}, database {DATABASE} (try: make psql)")
+        ensure_running(database=database)
+        print(f"Postgres runs on 127.0.0.1:{server.port}, database {database} (try: make psql)")
     elif action == "down":
         server.stop()
         print("Postgres is stopped; its data stay in .warehouse/postgres")
     elif action == "psql":
-        ensure_running()
-        os.execvpe(str(binaries() / "psql"), ["psql", *arguments[1:]], {**os.environ, **server.environment()})
+        ensure_running(database=database)
+        os.execvpe(str(binaries() / "psql"), ["psql", *arguments[1:]], {**os.environ, **server.environment(database)})
     elif action == "status":
         print(f"running on 127.0.0.1:{server.port}" if server.is_running() else "not running (start it: make up)")
     else:

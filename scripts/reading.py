@@ -23,7 +23,11 @@ NOT_BUILT = (
 
 
 class Unreadable(Exception):
-    """The warehouse cannot answer; the message says why and what to do."""
+    """The warehouse cannot answer; the message says why and what to do. `is_setting`: a setting has to be changed."""
+
+    def __init__(self, message: str, is_setting: bool = False) -> None:
+        super().__init__(message)
+        self.is_setting = is_setting
 
 
 def options(role: str | None = None, timeout_ms: int = STATEMENT_TIMEOUT_MS) -> str:
@@ -87,7 +91,7 @@ def plain_errors() -> Iterator[None]:
         message = in_plain_words(error)
         if message is None:
             raise
-        raise Unreadable(message) from None
+        raise Unreadable(message, isinstance(database.in_plain_words(error), settings.ConfigurationError)) from None
 
 
 def in_plain_words(error: psycopg.Error) -> str | None:
@@ -102,8 +106,8 @@ def in_plain_words(error: psycopg.Error) -> str | None:
         return "the warehouse took too long to answer: ask for less, or again later"
     if isinstance(error, errors.InsufficientPrivilege):
         return f"{_first_line(error)}: an administrator grants the right to read by `market roles`"
-    if isinstance(error, psycopg.OperationalError):
-        return database.in_plain_words(error)
+    if (meant := database.in_plain_words(error)) is not None:
+        return str(meant)
     return None
 
 

@@ -24,7 +24,7 @@ ROLES = EXTRACT, TRANSFORM, READ = "market_extract", "market_transform", reading
 RAW = ("raw_polygon", "raw_binance", "raw_yahoo", "raw_coinmetrics", "ops")
 BUILT = ("seeds", "staging", "intermediate", "snapshots", "marts", "dbt_test__audit")
 # Tables in ops that dbt writes.
-TRANSFORM_TABLES = ("watermarks", "computations", "deleted_bars", "rebuilds")
+TRANSFORM_TABLES = ("watermarks", "computations", "deleted_bars", "rebuilds", "processed_quarantines")
 
 NEXT_STEPS = """\
 roles market_extract, market_transform and market_read are in place. Give each user of this database one of them:
@@ -109,6 +109,8 @@ def _create(connection: psycopg.Connection) -> None:
     for schema in RAW:
         _may_read(connection, schema, EXTRACT, TRANSFORM)
     _run(connection, "grant create on schema ops to {}", TRANSFORM)
+    # Builds note when they processed a quarantine.
+    _run(connection, "grant update on ops.quarantined_loads to {}", TRANSFORM)
     # dbt makes a schema when a model says that it is in one.
     _run(connection, "grant create on database {} to {}", connection.info.dbname, TRANSFORM)
     # snapshots: marts.market_data_as_of reads the history in the reader's own name, or it could not use an index.

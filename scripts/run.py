@@ -14,11 +14,12 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 
 import psycopg
 
-from extract import clock, database, settings
+from extract import clock, database, logs, settings
 from extract.locks import LockLost
 from extract.redaction import redact
 from extract.settings import ConfigurationError
@@ -63,12 +64,13 @@ class Record:
             "insert into ops.pipeline_steps (run_id, step, started_at) values (%s, %s, %s)",
             self.run_id, name, self.now(),
         )  # fmt: skip
+        log.info("%s: begins", name, extra={"step": name})
         try:
             code, detail = work()
         except StepFailed as problem:
             code, detail = FAILED, str(problem)
         except psycopg.OperationalError as problem:
-            code, detail = FAILED, database.in_plain_words(problem)
+            code, detail = FAILED, str(database.in_plain_words(problem) or problem)
         except KeyboardInterrupt:
             self._close_step(name, INTERRUPTED, "interrupted")
             raise
@@ -76,7 +78,7 @@ class Record:
             log.exception("%s failed", name)
             code, detail = FAILED, f"{type(problem).__name__}: {problem}"
         self._close_step(name, code, redact(detail))
-        (log.info if code == DONE else log.error)("%s: %s", name, detail)
+        (log.info if code == DONE else log.error)("%s: %s", name, detail, extra={"step": name})
 
     def _close_step(self, name: str, code: int, detail: str) -> None:
         _execute(
@@ -120,17 +122,40 @@ def run(
     """Run all steps and return the exit code. `symbols` and `shorter_than` narrow the extract, and leave the data tests
     to a run of everything; `is_stopped` is asked between the steps.
 
-    Raises LockHeld, and ConfigurationError before anything is done.
+    Raises LockHeld, ConfigurationError before anything is done, and Unreachable where the server goes away.
     """
     from scripts import alerts
 
     if not settings.load().data_enrichment_enabled:
         log.warning("DATA_ENRICHMENT_ENABLED=false: nothing is done")
         return DONE
-    with database.run_lock("run") as lock:
+    try:
+        return _run(run_id, started_by, symbols, shorter_than, is_stopped)
+    except psycopg.Error as problem:
+        meant = database.in_plain_words(problem)
+        if meant is None:
+            raise
+        # The warehouse keeps the record of alerts, so this one goes past it.
+        alerts.ping("fail")
+        alerts.tell_of_the_warehouse(str(meant))
+        raise meant from None
+
+
+def _run(
+    run_id: str | None,
+    started_by: str,
+    symbols: Sequence[str],
+    shorter_than: timedelta | None,
+    is_stopped: Callable[[], bool],
+) -> int:
+    from scripts import alerts
+
+    with database.run_lock("run") as lock, ExitStack() as stack:
+        alerts.tell_of_the_warehouse(None)
         database.migrate()
         close_dead_runs(holds_lock=True)
         record = Record(run_id or uuid.uuid4().hex, started_by)
+        stack.enter_context(logs.of_run(record.run_id))
         alerts.ping("start")
 
         def step(name: str, work: Callable[[], Outcome]) -> None:
@@ -156,11 +181,17 @@ def run(
             record.give_up(str(lost))
         except KeyboardInterrupt:
             record.interrupt()
+            _end(record)
             raise
-        finally:
-            record.close()
-            alerts.ping("success" if record.exit_code in WORDS else "fail")
+        _end(record)
     return record.exit_code
+
+
+def _end(record: Record) -> None:
+    from scripts import alerts
+
+    record.close()
+    alerts.ping("success" if record.exit_code in WORDS else "fail")
 
 
 def close_dead_runs(holds_lock: bool = False) -> None:

@@ -14,17 +14,22 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from extract import clock, database, registry, settings
+from extract.redaction import redact
 from extract.registry import Asset
 from extract.settings import ConfigurationError
 from extract.timeframes import STEPS
+from scripts.postgres import PostgresError
 
 LOOK_AT_ALERTS = timedelta(minutes=10)
+# How soon a daily run is made up for that found the server down.
+LOOK_FOR_THE_SERVER = timedelta(minutes=1)
 # A machine that slept through its hour still runs; coalesced, so once, whatever it missed.
 MISFIRE_GRACE = timedelta(hours=12)
 # After the close of a bar the source needs a moment to have it.
@@ -75,8 +80,11 @@ def make(every: timedelta | None, stopped: threading.Event) -> BackgroundSchedul
         },
     )  # fmt: skip
     daily = CronTrigger(hour=chosen.enrichment_schedule_hour, minute=chosen.enrichment_schedule_minute, timezone=UTC)
-    options = {"next_run_time": datetime.now(UTC)} if is_owed(_last_done()) else {}
-    scheduler.add_job(turn(stopped), daily, id="daily", name="daily run", **options)
+    run_daily = DailyTurn(stopped)
+    options = {"next_run_time": datetime.now(UTC)} if run_daily.is_owed_now() else {}
+    scheduler.add_job(run_daily, daily, id="daily", name="daily run", **options)
+    scheduler.add_job(run_daily.make_up, IntervalTrigger(seconds=int(LOOK_FOR_THE_SERVER.total_seconds())), id="missed",
+                      name="look for a server that was down")  # fmt: skip
     if every:
         scheduler.add_job(
             IntradayLoop(every, stopped), on_the_grid(every, AFTER_THE_CLOSE), id="intraday", name=f"run every {every}"
@@ -113,20 +121,65 @@ def _last_done() -> datetime | None:
     return row[0] if row else None
 
 
-def turn(stopped: threading.Event, **options: object) -> Callable[[], None]:
-    """A job that runs the pipeline; nothing that goes wrong in it ends the scheduler."""
+class DailyTurn:
+    """The daily run. One that finds the server down waits for it, and is made as soon as it answers."""
 
-    def work() -> None:
+    def __init__(self, stopped: threading.Event) -> None:
+        self._work = turn(stopped)
+        self.is_waiting = False
+
+    def __call__(self) -> None:
+        self.is_waiting = not self._work()
+
+    def is_owed_now(self) -> bool:
+        """Whether the last one was missed; where nobody can say, because the server is down, it waits."""
+        try:
+            return is_owed(_last_done())
+        except psycopg.Error as problem:
+            meant = database.in_plain_words(problem)
+            if not isinstance(meant, database.Unreachable):
+                raise
+            log.warning("%s; the daily run waits for it", redact(str(meant)))
+            self.is_waiting = True
+            return False
+
+    def make_up(self) -> None:
+        """A job: where a daily run waits, and the server answers again, run it if it is still owed."""
+        if not self.is_waiting:
+            return
+        try:
+            with psycopg.connect(database.url(), connect_timeout=database.CONNECT_SECONDS):
+                pass
+            is_missing = is_owed(_last_done())
+        except (psycopg.Error, PostgresError):
+            return
+        log.info("the server answers again")
+        self.is_waiting = False
+        if is_missing:
+            self()
+
+
+def turn(stopped: threading.Event, **options: object) -> Callable[[], bool]:
+    """A job that runs the pipeline; nothing that goes wrong in it ends the scheduler. It says whether the server could be
+    used."""
+
+    def work() -> bool:
         from scripts import run
 
         try:
             run.run(started_by="schedule", is_stopped=stopped.is_set, **options)  # type: ignore[arg-type]
+        except (database.Unreachable, PostgresError) as problem:
+            log.warning("%s; the scheduler waits and goes on", redact(str(problem)))
+            return False
+        except ConfigurationError as problem:
+            log.error("%s; the scheduler goes on", redact(str(problem)))
         except database.LockHeld as held:
             log.warning("left out: %s", held)
         except KeyboardInterrupt:
             log.info("stopped after a step; the next run goes on")
         except Exception:
             log.exception("the run ended unexpectedly; the next one is made all the same")
+        return True
 
     return work
 
@@ -182,5 +235,8 @@ def look_at_alerts() -> None:
     try:
         alerts.evaluate()
         alerts.send()
+    except psycopg.Error as problem:
+        meant = database.in_plain_words(problem) or problem
+        log.warning("the alerts could not be looked at: %s; the next look is in %s", redact(str(meant)), LOOK_AT_ALERTS)
     except Exception:
         log.exception("the alerts could not be looked at; the next look is in %s", LOOK_AT_ALERTS)

@@ -82,12 +82,13 @@
 {% endmacro %}
 
 {# Condition: the row's load is one that `model` has not worked in. Load ids become literals on an incremental run, so
-   that the filter reaches the raw table below a view before any payload is unnested. #}
-{% macro is_new_load(model, load_id) -%}
-    {%- if not execute or starts_anew(model) -%}
+   that the filter reaches the raw table below a view before any payload is unnested. Other loads than those after
+   the model's watermark: `since`. #}
+{% macro is_new_load(model, load_id, since=none) -%}
+    {%- if not execute or since == 0 or starts_anew(model) -%}
     {{ load_id }} in (select known.load_id from {{ ref('int_loads') }} as known)
     {%- else -%}
-    {%- set found = run_query("select load_id from " ~ ref('int_loads') ~ " where load_no > " ~ watermark(model)) -%}
+    {%- set found = run_query("select load_id from " ~ ref('int_loads') ~ " where load_no > " ~ (since if since is not none else watermark(model))) -%}
     {{ load_id }} in ('{{ (found.columns[0].values() | list + ['none']) | join("', '") }}')
     {%- endif -%}
 {%- endmacro %}

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from scripts.postgres import binaries
+import pytest
+
+from extract.settings import ConfigurationError
+from scripts import backup, quarantine
 from tests.dbt.test_bars import run_of
 from tests.dbt.test_incremental_equals_full import rows_of
-from tests.warehouse import Database, MakeWarehouse, Warehouse, crypto
+from tests.dbt.test_quarantine import command
+from tests.warehouse import MakeWarehouse, Warehouse, crypto
 
 START = datetime(2025, 3, 3, tzinfo=UTC)
 BARS = run_of(START, 72, "1h")
@@ -31,29 +33,45 @@ def test_a_bad_load_is_taken_out_and_a_dump_is_enough(make_warehouse: MakeWareho
     spoilt = market(warehouse)
     assert spoilt != good
 
-    set_status(warehouse, bad, 9)
-    warehouse.execute(f"delete from intermediate.int_loads where provider = 'binance' and load_id = '{bad}'")
-    warehouse.build(BUILT, full_refresh=True)
+    with command(warehouse, warehouse.now):
+        quarantine.quarantine(bad, "highs doubled")
+    warehouse.build(BUILT)
     assert market(warehouse) == good
 
-    set_status(warehouse, bad, 0)
+    with command(warehouse, warehouse.now):
+        quarantine.lift(bad)
     warehouse.build(BUILT)
-    assert market(warehouse) == spoilt, "taken back, it is news like any other"
+    assert market(warehouse) == spoilt
+    with command(warehouse, warehouse.now):
+        quarantine.quarantine(bad)
+    warehouse.build(BUILT)
     dump = tmp_path / "market.dump"
     first_past = (
         "select * from marts.market_data_as_of((select min(dbt_valid_from) from snapshots.market_data_history))"
     )
     known_first = sorted(map(str, warehouse.query(first_past)))
-    schemas = ("--schema", "raw_*", "--schema", "ops", "--schema", "snapshots")
-    client("pg_dump", warehouse.database, "--format", "custom", *schemas, "--file", str(dump))
-    # The disk is lost: a new, empty database of the same name.
-    restored = Warehouse(warehouse.database, warehouse.project, warehouse.now)
-    restored.database.create()
-    client("pg_restore", restored.database, "--no-owner", "--dbname", restored.database.name, str(dump))
+    with command(warehouse, warehouse.now):
+        assert backup.backup(dump) == dump
+        with pytest.raises(ConfigurationError, match="is there already"):
+            backup.backup(dump)
+        with pytest.raises(ConfigurationError, match="has schemas of a warehouse: name another"):
+            backup.restore(dump)
+        (tmp_path / "no.dump").write_text("not a dump")
+        with pytest.raises(ConfigurationError, match=r"is no dump of `market backup`"):
+            backup.restore(tmp_path / "no.dump", "market new")
+        told = backup.restore(dump, "market new")
+        assert "2 answers are in database market new" in told and 'PGDATABASE="market new" make build' in told
+    restored = Warehouse(replace(warehouse.database, name="market new"), warehouse.project, warehouse.now)
     restored.build(BUILT)
-    assert market(restored) == spoilt, "what the providers have said is all there"
+    assert market(restored) == good, "what the providers have said is all there, and what is out of force"
     assert sorted(map(str, restored.query(first_past))) == known_first, "the past is there as well"
     assert len(known_first) > 60
+    # Loads are numbered anew there: one that comes back has its place in the order of commits all the same.
+    with command(restored, warehouse.now):
+        quarantine.lift(bad)
+    restored.build(BUILT)
+    assert market(restored) == spoilt
+    restored.database.drop()
 
 
 def market(warehouse: Warehouse) -> dict[frozenset[tuple[str, str]], None]:
@@ -62,12 +80,3 @@ def market(warehouse: Warehouse) -> dict[frozenset[tuple[str, str]], None]:
         frozenset(pair for pair in row if pair[0] not in ("revision", "amended_from"))
         for row in rows_of(warehouse, "marts.market_data_v2")
     )
-
-
-def set_status(warehouse: Warehouse, load: str, status: int) -> None:
-    warehouse.execute(f"update raw_binance._dlt_loads set status = {status} where load_id = '{load}'")
-
-
-def client(program: str, database: Database, *arguments: str) -> None:
-    environment = {**os.environ, **database.environment}
-    subprocess.run([str(binaries() / program), *arguments], env=environment, check=True)

@@ -7,9 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 
-from extract import session
+from extract import demo_mark, session
 from scripts import environment
 from scripts import postgres as embedded
 from scripts.postgres import Server
@@ -26,7 +27,17 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: Server) -> P
         if name.startswith("PG"):
             monkeypatch.delenv(name)
     # What the code under test sets goes away with the test.
-    for name in ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGPASSFILE", "PGOPTIONS", "WAREHOUSE_NOW"):
+    for name in (
+        "PGHOST",
+        "PGPORT",
+        "PGUSER",
+        "PGPASSWORD",
+        "PGDATABASE",
+        "PGPASSFILE",
+        "PGOPTIONS",
+        "PGDATESTYLE",
+        "WAREHOUSE_NOW",
+    ):
         monkeypatch.setenv(name, "")
     return tmp_path
 
@@ -36,7 +47,8 @@ def test_the_embedded_server_without_its_password(home: Path, postgres: Server) 
     found = {name: value for name, value in os.environ.items() if name.startswith("PG")}
     assert found == {
         "PGHOST": "127.0.0.1", "PGPORT": str(postgres.port), "PGUSER": "postgres", "PGDATABASE": "market",
-        "PGPASSWORD": "", "PGPASSFILE": str(postgres.passfile), "PGOPTIONS": session.options(),
+        "PGPASSWORD": "", "PGPASSFILE": str(postgres.passfile),
+        "PGOPTIONS": session.options(), "PGDATESTYLE": "ISO, YMD",
     }  # fmt: skip
     assert postgres.password not in " ".join(os.environ.values())
 
@@ -109,3 +121,26 @@ def test_dbt_gets_in_by_the_password_file(home: Path, postgres: Server, tmp_path
     wrong.chmod(0o600)
     os.environ["PGPASSFILE"] = str(wrong)
     assert "password authentication failed" in debug()
+
+
+def test_a_build_in_the_demos_database_keeps_the_demos_clock(
+    home: Path, postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postgres.create_database("demo_clock")
+    monkeypatch.setenv("PGDATABASE", "demo_clock")
+    environment.lead()
+    assert os.environ["WAREHOUSE_NOW"] == "", "no demo was here"
+    with psycopg.connect(postgres.dsn("demo_clock"), autocommit=True) as connection:
+        connection.execute(demo_mark.CREATE)
+        demo_mark.set_clock(connection, "2013-03-02T02:00:00Z")
+    environment.lead()
+    assert os.environ["WAREHOUSE_NOW"] == "2013-03-02T02:00:00Z"
+    monkeypatch.setenv("WAREHOUSE_NOW", "2014-01-01")
+    environment.lead()
+    assert os.environ["WAREHOUSE_NOW"] == "2014-01-01"
+    # A server that is down is dbt's to tell.
+    monkeypatch.setenv("WAREHOUSE_NOW", "")
+    monkeypatch.setenv("PGHOST", "127.0.0.1")
+    monkeypatch.setenv("PGPORT", "1")
+    environment.lead()
+    assert os.environ["WAREHOUSE_NOW"] == ""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -240,3 +242,31 @@ class TestChoice:
 
     def test_an_unknown_action_is_refused(self, checkout: Path) -> None:
         assert run_script(checkout, "restart").returncode == 2
+
+
+def test_a_server_that_was_killed_and_never_reaped_is_no_running_one(new_server: Server) -> None:
+    """Its first process is ours, and we do not reap it: what a container's does that was not made to."""
+    ensure_running(new_server.home)
+    new_server.stop()
+    zombie = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+    (new_server.data / "postmaster.pid").write_text(f"{zombie.pid}\n{new_server.data}\n")
+    ensure_running(new_server.home)
+    assert new_server.is_running() and value(new_server, "select 1") == 1
+    zombie.wait()
+
+
+@only_root
+def test_started_by_root_it_has_no_rights_of_roots_where_it_needs_none() -> None:
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+        Path(directory).chmod(0o755)
+        server = Server(Path(directory) / "postgres")
+        reachable = all(map(postgres._everybody_may_pass, (Path(directory), postgres.binaries())))
+        try:
+            ensure_running(server.home)
+            pid = (server.data / "postmaster.pid").read_text().split()[0]
+            status = Path(f"/proc/{pid}/status").read_text()
+            (effective,) = re.findall(r"^CapEff:\s*(\w+)$", status, re.M)
+            assert (int(effective, 16) == 0) == reachable
+        finally:
+            server.stop()

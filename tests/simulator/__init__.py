@@ -17,6 +17,7 @@ import requests
 
 from tests.simulator.datasets import Dataset, named
 from tests.simulator.faults import instant
+from tests.simulator.replay import Recording
 from tests.simulator.server import ServerThread
 from tests.simulator.world import World
 
@@ -114,6 +115,14 @@ def build_world(
     return World(data, instant(text) if text else None, frozenset({API_KEY}), polygon_per_minute)
 
 
+def replayed(folder: Path, clock: str | None = None) -> World:
+    """A state that serves what `market record` wrote, at the clock of its last answer unless another is given."""
+    recording = Recording(folder)
+    world = build_world(Dataset("replay", recording.clock), clock)
+    world.recording = recording
+    return world
+
+
 @contextlib.contextmanager
 def running(
     dataset: Dataset | str = "demo",
@@ -123,8 +132,9 @@ def running(
     shared: Path | None = None,
     process: bool = False,
     port: int = 0,
+    replay: Path | None = None,
 ) -> Iterator[Simulator]:
-    """A simulator for the length of a block, on a free port unless one is given.
+    """A simulator for the length of a block, on a free port unless one is given; with ``replay``, of recorded answers.
 
     ``dataset`` is a Dataset or a name (demo, shared, synthetic, load; shared reads the folder ``shared``). It runs in
     a thread, or with ``process`` in a process of its own, so that its CPU time is not the caller's.
@@ -135,7 +145,7 @@ def running(
         with _spawned(dataset, clock, polygon_per_minute, shared, port) as simulator:
             yield simulator
         return
-    world = build_world(dataset, clock, polygon_per_minute, shared)
+    world = replayed(replay, clock) if replay else build_world(dataset, clock, polygon_per_minute, shared)
     thread = ServerThread(world, port)
     try:
         fixed = None if world.fixed_clock is None else world.now().isoformat().replace("+00:00", "Z")

@@ -13,7 +13,7 @@ import orjson
 import typer
 from rich.console import Console
 
-from tests.simulator import build_world, environment
+from tests.simulator import build_world, environment, replayed
 from tests.simulator.faults import ANSWER_KINDS, BAR_KINDS, Fault
 from tests.simulator.server import Server
 
@@ -33,6 +33,7 @@ HELP = {
     "clock": "The providers' present, ISO 8601. Default: WAREHOUSE_NOW, else the data set's own "
     "(demo: 2013-03-02T02:00:00Z), else real time.",
     "faults": f"A fault as JSON, repeatable: {EXAMPLE}. --list-faults explains them.",
+    "replay": "Serve what `market record` wrote into this folder, instead of a data set.",
     "env_file": "Also write the settings to this file, one NAME=value a line.",
 }
 
@@ -45,6 +46,7 @@ def main(
     polygon_per_minute: Annotated[int | None, typer.Option(help="Polygon's request limit; unset: none.")] = None,
     shared: Annotated[Path, typer.Option(help="Folder of recorded data, for --data shared.")] = Path("../shared/data"),
     env_file: Annotated[Path | None, typer.Option(help=HELP["env_file"])] = None,
+    replay: Annotated[Path | None, typer.Option(help=HELP["replay"])] = None,
     list_faults: Annotated[bool, typer.Option("--list-faults", help="Explain each kind of fault and stop.")] = False,
 ) -> None:
     """Serve Polygon, Binance, Yahoo and Coin Metrics on the loopback interface, with no network.
@@ -58,7 +60,7 @@ def main(
             out.print(f"[bold]{name:11}[/] {text}", markup=True)
         return
     try:
-        world = build_world(data.value, clock, polygon_per_minute, shared)
+        world = replayed(replay, clock) if replay else build_world(data.value, clock, polygon_per_minute, shared)
         for text in faults or []:
             parsed = orjson.loads(text)
             for item in parsed if isinstance(parsed, list) else [parsed]:
@@ -74,7 +76,8 @@ def main(
         settings = environment(url, fixed)
         if env_file:
             env_file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
-        print(f"# Market data simulator: data set {data.value}, clock {fixed or 'real time'}. Paste these lines:")
+        served = f"answers of {replay}" if replay else f"data set {data.value}"
+        print(f"# Market data simulator: {served}, clock {fixed or 'real time'}. Paste these lines:")
         for name, value in settings.items():
             print(f"export {name}={value}")
         print(f"# What it serves: {url}/_simulator/info . Ctrl-C stops it.", flush=True)

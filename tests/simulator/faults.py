@@ -2,7 +2,8 @@
 
 A fault names a provider and, if it should hit less than all of it, an endpoint, a symbol, a timeframe; ``count`` limits
 it to the next N requests that match. Kinds that spoil the answer: status, html, truncated, timeout, disconnect, schema,
-body, edit, short, headers, drip, large. Kinds that spoil bars: late, missing, amended, duplicated, unfinished, null.
+body, edit, short, headers, drip, large, label. Kinds that spoil bars: late, missing, amended, duplicated,
+unfinished, null.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ ANSWER_KINDS = {
     "headers": "answer with these `headers` besides",
     "drip": "send the body a byte every `seconds`",
     "large": "answer with `size` bytes of blanks, as gzip that unpacks to them where `is_packed`",
+    "label": "samples bear a label `seconds` later (negative: earlier)",
 }
 BAR_KINDS = {
     "late": "bars appear only `seconds` after their close",
@@ -229,6 +231,11 @@ def shorten(body: Any, fault: Fault) -> Any:
         return body[: fault.rows]
     rows = body.get("results", [])[: fault.rows]
     return {**body, "results": rows} | ({"resultsCount": len(rows)} if "resultsCount" in body else {})
+
+
+def relabelled(body: Any, seconds: float) -> Any:
+    """Samples with another `timestamp` (milliseconds)."""
+    return [{**row, "timestamp": row["timestamp"] + int(seconds * 1000)} for row in body]
 
 
 def _spoil_row(row: Any, fault: Fault) -> Any:

@@ -16,7 +16,7 @@ import orjson
 from aiohttp import web
 
 from tests.simulator import archive, binance, coinmetrics, polygon, yahoo
-from tests.simulator.faults import ANSWER_KINDS, BAR_KINDS, Fault, instant, shorten, spoil_rows
+from tests.simulator.faults import ANSWER_KINDS, BAR_KINDS, Fault, instant, relabelled, shorten, spoil_rows
 from tests.simulator.stream import PATHS, Streams
 from tests.simulator.world import Call, Reply, World
 
@@ -137,12 +137,17 @@ class Server:
             reply = provider.admit(self.world, call)
         if reply is None:
             try:
-                reply = handler(self.world, call)
+                recording = self.world.recording
+                reply = recording.answer(call, self.world.clock(), provider.error) if recording else None
+                if reply is None:
+                    reply = handler(self.world, call)
             except ValueError as problem:  # a parameter that is not the number or date it should be
                 reply = provider.error(400, str(problem))
             for fault in faults:
                 if fault.kind == "schema":
                     reply.body = orjson.dumps(spoil_rows(orjson.loads(reply.body), fault))
+                elif fault.kind == "label" and reply.status == 200:
+                    reply.body = orjson.dumps(relabelled(orjson.loads(reply.body), fault.seconds or 0))
                 elif fault.kind == "truncated":
                     reply.body = reply.body[: len(reply.body) // 2]
                 elif fault.kind == "edit":

@@ -7,7 +7,7 @@ import dataclasses
 import datetime as dt
 import time
 from collections.abc import Callable, Hashable, Mapping
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 import orjson
@@ -17,6 +17,9 @@ from tests.simulator.datasets import Dataset
 from tests.simulator.encode import Text
 from tests.simulator.faults import BAR_KINDS, Fault, Faults, spoil_bars
 from tests.simulator.instruments import Grid, Instrument
+
+if TYPE_CHECKING:
+    from tests.simulator.replay import Recording
 
 Encoder = Callable[[Instrument, Bars], Text]
 Value = TypeVar("Value")
@@ -121,6 +124,8 @@ class World:
     polygon_keys: frozenset[str] = frozenset({"simulator"})
     polygon_per_minute: int | None = None
     faults: Faults = dataclasses.field(default_factory=Faults)
+    # Recorded answers that come before the data set's.
+    recording: Recording | None = None
 
     def __post_init__(self) -> None:
         limited = not self.dataset.unlimited

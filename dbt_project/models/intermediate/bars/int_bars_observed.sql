@@ -67,7 +67,10 @@ placed as (
             and clocks.timeframe = series.timeframe
             and clocks.grid = 'clock'
             and clocks.slot_date = {{ day }}
-    where {{ is_new_load(readers, 'bars.load_id') }} or {{ is_of_replaced_series(readers, 'bars') }}
+    where
+        {{ is_new_load(readers, 'bars.load_id') }}
+        or {{ is_of_replaced_series(readers, 'bars') }}
+        or {{ is_of_moved_load('rejected_bars', 'loads.load_no') }}
     {{ compute_once() }}
 ),
 

@@ -1,8 +1,10 @@
+{%- set since = watermark_before_moved_loads('int_action_words', reads_all=true) -%}
 {{
     config(
         materialized='incremental',
         incremental_strategy='append',
         indexes=[{'columns': ['source', 'kind', 'ticker', 'ex_date', 'word_no'], 'unique': true}],
+        pre_hook=['{{ forget_since_moved_loads(reads_all=true) }}'],
         post_hook=["{{ advance_watermark(['int_loads']) }}", '{{ analyze() }}']
     )
 }}
@@ -24,13 +26,13 @@ events as (
         source, 'split' as kind, ticker, ex_date, '' as dividend_type, split_to, split_from,
         cast(null as numeric) as amount, cast(null as text) as currency, timeframe, window_start, fetched_at, load_id
     from {{ ref('stg_' ~ provider ~ '__splits') }}
-    where split_to > 0 and split_from > 0 and {{ is_new_load('int_action_words', 'load_id') }}
+    where split_to > 0 and split_from > 0 and {{ is_new_load('int_action_words', 'load_id', since) }}
     union all
     select distinct
         source, 'dividend', ticker, ex_date, dividend_type, cast(null as numeric), cast(null as numeric),
         amount, currency, timeframe, window_start, fetched_at, load_id
     from {{ ref('stg_' ~ provider ~ '__dividends') }}
-    where amount > 0 and {{ is_new_load('int_action_words', 'load_id') }}
+    where amount > 0 and {{ is_new_load('int_action_words', 'load_id', since) }}
     {% if not loop.last %}union all{% endif %}
     {% endfor %}
 ),
@@ -92,7 +94,7 @@ answers as (
         coalesce(answers.timeframe, '') as timeframe, answers.window_start, answers.fetched_at, loads.load_no
     from {{ ref('stg_' ~ provider ~ '__action_answers') }} as answers
     inner join loads on loads.provider = answers.source and loads.load_id = answers.load_id -- noqa: AL04
-    where {{ is_new_load('int_action_words', 'answers.load_id') }}
+    where {{ is_new_load('int_action_words', 'answers.load_id', since) }}
     {% if not loop.last %}union all{% endif %}
     {% endfor %}
 ),

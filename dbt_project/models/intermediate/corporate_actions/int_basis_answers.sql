@@ -1,8 +1,10 @@
+{%- set since = watermark_before_moved_loads('int_basis_answers') -%}
 {{
     config(
         materialized='incremental',
         incremental_strategy='append',
         indexes=[{'columns': ['is_of_old_bars', 'symbol', 'asset_class', 'timeframe', 'first_row_at']}],
+        pre_hook=['{{ forget_since_moved_loads() }}'],
         post_hook=["{{ advance_watermark(['int_loads']) }}", '{{ analyze() }}']
     )
 }}
@@ -34,7 +36,7 @@ answers as (
         )
         and answers.window_start is not null
         and answers.window_end is not null
-        and {{ is_new_load('int_basis_answers', 'answers.load_id') }}
+        and {{ is_new_load('int_basis_answers', 'answers.load_id', since) }}
 ),
 
 final as (

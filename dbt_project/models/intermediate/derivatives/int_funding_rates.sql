@@ -7,9 +7,11 @@
         unique_key=['symbol', 'asset_class', 'settled_at'],
         incremental_strategy='merge',
         indexes=[{'columns': ['symbol', 'asset_class', 'settled_at'], 'unique': true}],
+        pre_hook=['{{ forget_replaced_assets() }}'],
         post_hook=["{{ advance_watermark(['int_loads']) }}", '{{ analyze() }}']
     )
 }}
+-- depends_on: {{ ref('int_series_rules') }}
 -- One row per settlement with its mid-rank among the last 90, itself included, computed here once per settlement and
 -- never per bar. Rates are compared per hour, since symbols settle every 8, 4 or 1 hours.
 {%- set ranked_settlements = 90 %}
@@ -40,7 +42,9 @@ arrived as (
         ) as told_interval_hours
     from {{ ref('stg_binance__funding_rates') }} as settlements
     inner join {{ ref('int_loads') }} as loads on loads.provider = 'binance' and loads.load_id = settlements.load_id
-    where {{ is_new_load('int_funding_rates', 'settlements.load_id') }}
+    where
+        {{ is_new_load('int_funding_rates', 'settlements.load_id') }}
+        or {{ is_of_replaced_asset('int_funding_rates', 'settlements') }}
 ),
 
 news as (

@@ -4,9 +4,11 @@
         unique_key=['symbol', 'asset_class', 'measure', 'sampled_at'],
         incremental_strategy='merge',
         indexes=[{'columns': ['symbol', 'asset_class', 'measure', 'sampled_at'], 'unique': true}],
+        pre_hook=['{{ forget_replaced_assets() }}'],
         post_hook=["{{ advance_watermark(['int_loads']) }}", '{{ analyze() }}']
     )
 }}
+-- depends_on: {{ ref('int_series_rules') }}
 -- Open interest and the long share of accounts, as sampled by the exchange, each at the moment at which it was taken
 -- (which its label may not be: sample_taken_at). An open interest that is not above 0 is an error of the source: it stays
 -- a sample, without a value. Samples without a period (the point endpoint's) are left out: no backfill can bring them, and
@@ -58,7 +60,9 @@ timed as (
     from samples
     inner join {{ ref('int_loads') }} as loads on loads.provider = 'binance' and loads.load_id = samples.load_id
     inner join {{ ref('timeframes') }} as timeframes on timeframes.timeframe = samples.period
-    where {{ is_new_load('int_futures_samples', 'samples.load_id') }}
+    where
+        {{ is_new_load('int_futures_samples', 'samples.load_id') }}
+        or {{ is_of_replaced_asset('int_futures_samples', 'samples') }}
     {{ compute_once() }}
 ),
 

@@ -3,9 +3,11 @@
         materialized='incremental',
         incremental_strategy='append',
         indexes=[{'columns': ['symbol', 'asset_class', 'traded_at']}],
+        pre_hook=['{{ forget_replaced_assets() }}'],
         post_hook=["{{ advance_watermark(['int_loads']) }}", '{{ analyze() }}']
     )
 }}
+-- depends_on: {{ ref('int_series_rules') }}
 -- Forced orders, each once however often the stream or a reconnect repeated it. The price tells orders apart, no more: one
 -- without a price is still a forced order.
 with
@@ -22,7 +24,7 @@ arrived as (
     from {{ ref('stg_binance__liquidations') }} as liquidations
     inner join {{ ref('int_loads') }} as loads on loads.provider = 'binance' and loads.load_id = liquidations.load_id
     where
-        {{ is_new_load('int_liquidations', 'liquidations.load_id') }}
+        ({{ is_new_load('int_liquidations', 'liquidations.load_id') }} or {{ is_of_replaced_asset('int_liquidations', 'liquidations') }})
         and abs(liquidations.quantity) < 1e20
         and coalesce(abs(liquidations.average_price), 0) < 1e9
     group by

@@ -3,18 +3,25 @@
         materialized='incremental',
         incremental_strategy='append',
         full_refresh=false,
-        post_hook=['{{ analyze() }}']
+        pre_hook=['{{ bring_back_loads() }}'],
+        post_hook=['{{ take_loads_out() }}', '{{ analyze() }}']
     )
 }}
--- Every committed load with a dense number, given in the order in which this model first saw it. A change of the registry
--- (assets, calendars, limits, the settings that judge bars) counts as a load too: it is news for every model. Never
+-- Every committed load in force with its number, given in the order in which this model first saw it. A change of the registry
+-- (assets, calendars, limits, the settings that judge bars) counts as a load too: it is news for every model, and so
+-- does a load that was quarantined or came back; it keeps its number for that day (ops.quarantined_loads). Never
 -- rebuilt: other models keep these numbers as watermarks.
 with
 
 seen as (
     {% if is_incremental() -%}
     select load_no, provider, load_id from {{ this }}
+    union all
+    -- Out of force, with the number that waits for it; without one if no build saw it before.
+    select load_no, source, load_id from {{ source('ops', 'quarantined_loads') }}
+    where load_no is not null and not is_lifted
     {%- else -%}
+    -- Whatever waits was numbered in another list (a dump that was restored holds no list).
     select cast(null as bigint) as load_no, cast(null as text) as provider, cast(null as text) as load_id
     where false
     {%- endif %}
@@ -27,7 +34,7 @@ registry_rows as (
             {%- for seed in ['calendars', 'session_exceptions', 'timeframes'] %}
             {{ all_rows_of(ref(seed)) }},
             {%- endfor %}
-            {{ judging_settings() }}, '{{ var('source_priority') }}'
+            {{ judging_settings() }}, '{{ var('source_priority') }}', {{ quarantined_list() }}
         )) as fingerprint
     from (select {{ all_rows_of(ref('assets')) }} as listed) as assets
     where assets.listed is not null
@@ -49,6 +56,16 @@ arrived as (
     from {{ ref('stg_ops__loads') }} as loads
     left join seen on seen.provider = loads.provider and seen.load_id = loads.load_id
     where seen.load_id is null
+
+    union all
+
+    select
+        quarantined.source,
+        quarantined.load_id,
+        quarantined.committed_at
+    from {{ source('ops', 'quarantined_loads') }} as quarantined
+    left join seen on seen.provider = quarantined.source and seen.load_id = quarantined.load_id
+    where seen.load_id is null and not quarantined.is_lifted
 
     union all
 

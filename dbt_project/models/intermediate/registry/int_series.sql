@@ -166,6 +166,8 @@ series as (
 gridded as (
     select
         *,
+        -- What they told must be nowhere: NULL where there are none.
+        {{ quarantined_list('series.symbol') }} as quarantined_loads,
         -- Of all timeframes: a series is resampled of others, too.
         string_agg(grid, ' ') over (
             partition by symbol, asset_class
@@ -198,11 +200,11 @@ final as (
         first_fetched_at,
         -- What places the rows of an answer (Polygon's days of the whole market name stocks by its symbols): when this
         -- changes, all answers on the series are read again.
-        md5(concat_ws('|', polygon_symbols, listed_spans, calendar_rules)) as placed_by,
+        md5(concat_ws('|', polygon_symbols, listed_spans, calendar_rules, quarantined_loads)) as placed_by,
         -- Whatever else than words of sources its rows hang on: when this changes, the series is made anew from its words on.
         md5(concat_ws(
             '|', all_names, listed_spans, calendar_rules, grids, sources_in_order,
-            coalesce(cast({{ epoch_seconds('first_fetched_at') }} as text), ''), {{ judging_settings() }}
+            coalesce(cast({{ epoch_seconds('first_fetched_at') }} as text), ''), {{ judging_settings() }}, quarantined_loads
         )) as rules
     from gridded
 )

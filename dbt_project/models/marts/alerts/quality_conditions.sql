@@ -65,7 +65,32 @@ final as (
         cast(rules.threshold as numeric(20, 4)),
         'prices and splits contradict each other: ' || max(suspicions.suspicion) || ' on '
         || cast(max(suspicions.session_date) as text)
+        || {{ load_to_blame(only_value('told.load_id')) }}
     from {{ ref('split_suspicions') }} as suspicions
+    -- The load that brought the day's bar as it is.
+    left join lateral (
+        select loads.load_id
+        from {{ ref('market_data', v=2) }} as bars
+        inner join {{ ref('int_series') }} as series
+            on
+                series.symbol = bars.symbol
+                and series.asset_class = bars.asset_class
+                and series.timeframe = bars.timeframe
+        inner join {{ ref('int_bar_revisions') }} as revisions
+            on
+                revisions.series_id = series.series_id
+                and revisions.opened_at = bars.timestamp
+                and revisions.source = bars.source
+        inner join {{ ref('int_loads') }} as loads on loads.load_no = revisions.load_no
+        where
+            bars.symbol = suspicions.symbol
+            and bars.asset_class = suspicions.asset_class
+            and bars.timeframe = '1d'
+            and bars.session_date = suspicions.session_date
+            and revisions.source <> 'manual'
+        order by revisions.revision desc
+        limit 1
+    ) as told on true
     inner join rules
         on
             rules.rule = 'split_suspicion'

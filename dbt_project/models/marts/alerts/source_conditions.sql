@@ -70,6 +70,7 @@ newest as (
         answers.endpoint,
         answers.status,
         answers.error_details,
+        answers.load_no,
         row_number() over (
             partition by answers.source, answers.endpoint, answers.origin, answers.symbol, answers.timeframe
             order by answers.fetch_timestamp desc, answers.id desc
@@ -86,7 +87,8 @@ drifted as (
         source,
         endpoint,
         count(*) as series,
-        max(error_details) as example
+        max(error_details) as example,
+        {{ only_value('load_no') }} as load_no
     from newest
     where place = 1 and status = 'quarantined'
     group by source, endpoint
@@ -96,12 +98,13 @@ rejected as (
     select
         bars.source,
         count(*) as bars,
-        max(bars.reason) as example
+        max(bars.reason) as example,
+        {{ only_value('bars.load_no') }} as load_no
     from (
-        select source, reason, fetched_at
+        select source, reason, fetched_at, load_no
         from {{ ref('rejected_bars') }}
         union all
-        select source, reason, fetched_at
+        select source, reason, fetched_at, load_no
         from {{ ref('rejected_rows') }}
     ) as bars
     inner join rules on rules.rule = 'bars_rejected'
@@ -141,7 +144,9 @@ final as (
         cast(drifted.series as numeric(20, 4)),
         rules.threshold,
         'answers are not what the API documents (quarantined): ' || coalesce(drifted.example, 'no message')
+        || {{ load_to_blame('loads.load_id') }}
     from drifted
+    left join {{ ref('int_loads') }} as loads on loads.load_no = drifted.load_no
     inner join rules on rules.rule = 'schema_drift'
     where drifted.series > rules.threshold
 
@@ -152,8 +157,9 @@ final as (
         cast(rejected.source as text),
         cast(rejected.bars as numeric(20, 4)),
         rules.threshold,
-        'rows that could not become bars, e.g.: ' || rejected.example
+        'rows that could not become bars, e.g.: ' || rejected.example || {{ load_to_blame('loads.load_id') }}
     from rejected
+    left join {{ ref('int_loads') }} as loads on loads.load_no = rejected.load_no
     inner join rules on rules.rule = 'bars_rejected'
     where rejected.bars > rules.threshold
 )

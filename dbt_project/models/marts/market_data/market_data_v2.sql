@@ -33,6 +33,7 @@
         ],
         post_hook=[
             '{{ delete_unlisted_bars() }}',
+            '{{ record_processed_quarantines() }}',
             "{{ advance_watermark(['int_frontier'], stamp=written_at()) }}",
             '{{ forget_computations() }}',
             "{{ analyze_new_table(" ~ sought_by ~ ") }}",

@@ -1,3 +1,4 @@
+{%- set since = watermark_before_moved_loads('enrichment_fetch_log') -%}
 {{
     config(
         materialized='incremental',
@@ -7,6 +8,7 @@
             {'columns': ['symbol', 'asset_class', 'timeframe', 'fetch_timestamp']},
             {'columns': ['source', 'fetch_timestamp']},
         ],
+        pre_hook=['{{ forget_since_moved_loads() }}'],
         post_hook=["{{ advance_watermark(['int_bar_revisions']) }}", '{{ analyze_new_table() }}']
     )
 }}
@@ -16,7 +18,7 @@ with
 loads as (
     select load_no, provider, load_id, registered_at
     from {{ ref('int_loads') }}
-    where load_no > {{ watermark('enrichment_fetch_log') }} and load_no <= {{ worked_in_by(['int_bar_revisions']) }}
+    where load_no > {{ since }} and load_no <= {{ worked_in_by(['int_bar_revisions']) }}
 ),
 
 answers as (
@@ -32,13 +34,13 @@ answers as (
         ) as id
     from {{ ref('stg_ops__answers') }} as answers
     inner join loads on loads.provider = answers.source and loads.load_id = answers.load_id
-    where {{ is_new_load('enrichment_fetch_log', 'answers.load_id') }}
+    where {{ is_new_load('enrichment_fetch_log', 'answers.load_id', since) }}
 ),
 
 revisions as (
     select series_id, opened_at, source, load_no, fetched_at, revision
     from {{ ref('int_bar_revisions') }}
-    where load_no > {{ watermark('enrichment_fetch_log') }}
+    where load_no > {{ since }}
 ),
 
 -- A revision does not say which answer brought it, only when that arrived: of the answers for a series at one moment

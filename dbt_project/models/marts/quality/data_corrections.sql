@@ -61,7 +61,9 @@ reasoned as (
     select
         versions.*,
         rebuilds.features as rebuilt_features,
+        quarantines.changed_by as quarantined_by,
         case
+            when quarantines.changed_by is not null then 'manual_correction'
             when versions.source like '%manual%' or versions.earlier_source like '%manual%' then 'manual_correction'
             -- The source said nothing else: the bar is made by other rules.
             when rebuilds.written_at is not null and versions.revision = versions.earlier_revision then 'bug_fix'
@@ -93,6 +95,13 @@ reasoned as (
         limit 1
     ) as {{ parts }} on true
     {% endfor -%}
+    left join lateral (
+        select max(moved.changed_by) as changed_by
+        from {{ source('ops', 'processed_quarantines') }} as moved
+        where
+            moved.written_at = versions.dbt_valid_from
+            and (moved.symbols is null or {{ place_in_list('versions.symbol', 'moved.symbols') }} is not null)
+    ) as quarantines on true
     where versions.earlier_id is not null
 ),
 
@@ -108,14 +117,14 @@ fields as (
         {{ field }} as new_value,
         {% if field in samples -%}
         -- The newest sample before the close was another one when the bar was first made.
-        'late_data' as reason,
+        case when quarantined_by is not null then reason else 'late_data' end as reason,
         {%- elif field == 'split_factor' -%}
-        'source_updated' as reason,
+        case when quarantined_by is not null then reason else 'source_updated' end as reason,
         {%- else -%}
         -- What was not known before came late, if nobody else says it.
         case when reason = 'source_updated' and earlier_{{ field }} is null then 'late_data' else reason end as reason,
         {%- endif %}
-        cast(null as text) as corrected_by
+        quarantined_by as corrected_by
     from reasoned
     where {{ field }} is distinct from earlier_{{ field }}{% if field in samples %} and earlier_{{ field }} is not null{% endif %}
 

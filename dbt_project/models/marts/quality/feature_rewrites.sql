@@ -255,6 +255,18 @@ explained as (
                         and samples.registered_at <= rewrites.rewritten_at
                 )
                 then 'sample came late'
+            when
+                exists (
+                    select 1
+                    from {{ source('ops', 'processed_quarantines') }} as moved
+                    where
+                        moved.written_at = rewrites.rewritten_at
+                        and (
+                            moved.symbols is null
+                            or {{ place_in_list('rewrites.symbol', 'moved.symbols') }} is not null
+                        )
+                )
+                then 'load quarantined'
         end as explained_by
     from rewrites
     inner join {{ ref('timeframes') }} as timeframes on timeframes.timeframe = rewrites.timeframe

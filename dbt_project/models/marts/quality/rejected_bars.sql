@@ -7,6 +7,7 @@
             "{{ require_whole('int_bars_observed') }}",
             '{{ delete_rows_of_former_version() }}',
             "{{ forget_replaced_series(by='name') }}",
+            '{{ forget_moved_loads() }}',
         ],
         post_hook=["{{ advance_watermark(['int_bars_observed']) }}"]
     )
@@ -20,7 +21,11 @@ observed as (
     select * from {{ ref('int_bars_observed') }}
     where
         reject_reason is not null
-        and (load_no > {{ watermark('rejected_bars') }} or {{ is_of_replaced_series('rejected_bars') }})
+        and (
+            load_no > {{ watermark('rejected_bars') }}
+            or {{ is_of_replaced_series('rejected_bars') }}
+            or {{ is_of_moved_load('rejected_bars', 'load_no') }}
+        )
 ),
 
 final as (

@@ -1,8 +1,10 @@
+{%- set since = watermark_before_moved_loads('rejected_rows') -%}
 {{
     config(
         materialized='incremental',
         incremental_strategy='append',
         indexes=[{'columns': ['symbol', 'asset_class', 'kind']}],
+        pre_hook=['{{ forget_since_moved_loads() }}'],
         post_hook=["{{ advance_watermark(['int_loads']) }}"]
     )
 }}
@@ -37,7 +39,7 @@ rejected as (
         fetched_at,
         load_id
     from ({{ rows }}) as {{ kind }}_rows
-    where reject_reason is not null and {{ is_new_load('rejected_rows', 'load_id') }}
+    where reject_reason is not null and {{ is_new_load('rejected_rows', 'load_id', since) }}
 
     union all
 
@@ -55,7 +57,7 @@ rejected as (
         fetched_at,
         load_id
     from ({{ inflow_rows() }}) as inflow_rows
-    where reject_reason is not null and {{ is_new_load('rejected_rows', 'load_id') }}
+    where reject_reason is not null and {{ is_new_load('rejected_rows', 'load_id', since) }}
 
     {% for provider in ['polygon', 'yahoo'] -%}
     {% for kind, rows in {'split': split_rows(provider), 'dividend': dividend_rows(provider)}.items() -%}
@@ -87,7 +89,7 @@ rejected as (
     where
         event_rows.reject_reason is not null
         and coalesce(event_rows.symbol, listings.symbol) is not null
-        and {{ is_new_load('rejected_rows', 'event_rows.load_id') }}
+        and {{ is_new_load('rejected_rows', 'event_rows.load_id', since) }}
 
     {% endfor -%}
     {% endfor %}

@@ -1,0 +1,87 @@
+"""The admin's settings change no result: time zone west of UTC, German dates, Turkish letters, another interval style.
+
+Data flow: one simulator -> extract and build in a plain database, and in one with these settings -> equal.
+"""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg import sql
+
+from extract import database, migrations, settings
+from scripts.postgres import Server
+from tests.dbt.test_incremental_equals_full import rows_of
+from tests.end_to_end.test_record_and_replay import ASSETS, shell
+from tests.simulator import running
+from tests.warehouse import Database, MakeProject, Warehouse
+
+CLOCK = "2013-03-01T02:00:00Z"
+ODD = {
+    "timezone": "America/Los_Angeles",
+    "datestyle": "German, DMY",
+    "intervalstyle": "sql_standard",
+    "bytea_output": "escape",
+    "extra_float_digits": "0",
+    "lc_numeric": "C",
+}
+COMPARED = (
+    "marts.market_data_v2", "marts.rejected_bars", "marts.corporate_actions", "intermediate.int_bar_revisions",
+    "intermediate.int_funding_rates", "intermediate.int_futures_samples", "marts.bar_gaps",
+)  # fmt: skip
+BUILT = "+market_data_v2 +rejected_bars +corporate_actions +bar_gaps +alerts +enrichment_status"
+
+
+def make(postgres: Server, projects: MakeProject, name: str, is_odd: bool) -> Warehouse:
+    warehouse = Warehouse(Database(postgres, name), projects("warehouse"))
+    warehouse.database.drop()
+    with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as connection:
+        database = sql.Identifier(name)
+        if not is_odd:
+            connection.execute(sql.SQL("create database {}").format(database))
+        else:
+            # The one alphabet in which lower('I') is another letter than i; the embedded server knows no alphabets.
+            has_alphabets = connection.execute("select 1 from pg_collation where collprovider = 'i'").fetchone()
+            turkish = "template template0 locale_provider icu icu_locale 'tr-TR' locale 'C'" if has_alphabets else ""
+            connection.execute(sql.SQL("create database {} {}").format(database, sql.SQL(turkish)))
+            for setting, value in ODD.items():
+                connection.execute(
+                    sql.SQL("alter database {} set {} = {}").format(
+                        database, sql.Identifier(setting), sql.Literal(value)
+                    )
+                )
+    return warehouse
+
+
+def test_no_setting_of_the_server_changes_a_result(postgres: Server, projects: MakeProject) -> None:
+    held = []
+    for name, is_odd in (("plain", False), ("odd", True)):
+        warehouse = make(postgres, projects, name, is_odd)
+        warehouse.assets(ASSETS)
+        with running("demo", CLOCK) as simulator, shell(warehouse, simulator) as market:
+            market.run("extract", "--start", "2013-01-01", "--end", "2013-02-28")
+            market.run("extract")
+            database.speak_iso()
+            warehouse.now = settings.load().warehouse_now or warehouse.now
+            warehouse.build(BUILT)
+            # What a driver shows of a value depends on the session: each relation is read as the same text.
+            warehouse.execute(f'alter database "{name}" reset all')
+            held.append({relation: rows_of(warehouse, relation) for relation in COMPARED})
+            status = market.run("status", "--json")
+            assert '"BTC"' in status and "2013-03-01T" in status
+    for relation in COMPARED:
+        assert held[0][relation] == held[1][relation], relation
+    assert sum(held[0]["marts.market_data_v2"].values()) > 1000
+    for name in ("plain", "odd"):
+        Database(postgres, name).drop()
+
+
+def test_unit_tests_hold_under_them(postgres: Server, projects: MakeProject) -> None:
+    database.speak_iso()
+    warehouse = make(postgres, projects, "odd_units", is_odd=True)
+    with psycopg.connect(warehouse.database.dsn) as connection:
+        migrations.migrate(connection)
+    warehouse.assets(ASSETS)
+    warehouse.build(
+        "+int_slots +int_bars_observed +int_funding_rates +int_futures_samples +int_action_words", tests=True
+    )
+    warehouse.database.drop()

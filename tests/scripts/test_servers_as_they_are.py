@@ -1,0 +1,141 @@
+"""A server that is down, refuses, is read-only or speaks another language: one line with the fix and the right exit code."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from typer.testing import CliRunner
+
+from extract import database as warehouse
+from extract.settings import ConfigurationError
+from scripts import alerts, run, schedule
+from scripts.cli import app
+from tests.extract.conftest import forget
+from tests.receiver import receiving
+from tests.warehouse import Database
+
+NOBODY_LISTENS = "1"
+
+
+@pytest.fixture
+def shell(database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[pytest.MonkeyPatch]:
+    """A shell that leads to an empty database, in a directory of its own."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in database.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(alerts, "_is_down_told", False)
+    forget()
+    yield monkeypatch
+    forget()
+
+
+def market(*words: str) -> tuple[int, str]:
+    """The exit code of a command, and the lines it printed that are no log lines."""
+    result = CliRunner().invoke(app, list(words))
+    return result.exit_code, result.output
+
+
+@pytest.mark.parametrize("command", [["extract"], ["run"], ["status"], ["alerts", "--send"], ["backfill-status"]])
+def test_a_server_that_is_down_is_one_line_and_exit_1(shell: pytest.MonkeyPatch, command: list[str]) -> None:
+    shell.setenv("PGPORT", NOBODY_LISTENS)
+    forget()
+    code, output = market(*command)
+    assert code == 1 and "Traceback" not in output
+    assert output.count("\n") == 1 and "does not answer" in output and "PGHOST and PGPORT" in output
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [({"PGPASSWORD": "canary-4711"}, "PGPASSWORD"), ({"PGDATABASE": "no such one"}, "createdb 'no such one'")],
+)
+@pytest.mark.parametrize("command", [["extract"], ["run"], ["status"]])
+def test_a_server_that_refuses_us_is_a_bad_setting(
+    shell: pytest.MonkeyPatch, command: list[str], wrong: dict[str, str], told: str
+) -> None:
+    for name, value in wrong.items():
+        shell.setenv(name, value)
+    forget()
+    code, output = market(*command)
+    assert code == 78 and "Traceback" not in output and "canary" not in output
+    assert told in output and "refuses user postgres" in output
+
+
+def test_a_server_that_lets_nobody_write_is_a_bad_setting(shell: pytest.MonkeyPatch, database: Database) -> None:
+    statement = sql.SQL("alter database {} set default_transaction_read_only = on")
+    with psycopg.connect(database.server.dsn("postgres"), autocommit=True) as connection:
+        connection.execute(statement.format(sql.Identifier(database.name)))
+    forget()
+    for command in (["extract"], ["run"]):
+        code, output = market(*command)
+        assert code == 78 and "Traceback" not in output
+        assert "lets nobody write" in output and "point PGHOST at the primary" in output
+
+
+@pytest.mark.parametrize(
+    ("message", "is_setting"),
+    [
+        ("connection failed: FATAL:  Passwort-Authentifizierung für Benutzer »postgres« fehlgeschlagen", True),
+        ("connection failed: FATAL:  the database system is starting up", False),
+        ("connection failed: FATAL:  sorry, too many clients already", False),
+        ("connection failed: Connection refused", False),
+        ("could not translate host name", False),
+    ],
+)
+def test_what_a_refused_connection_means(shell: pytest.MonkeyPatch, message: str, is_setting: bool) -> None:
+    meant = warehouse.in_plain_words(psycopg.OperationalError(message))
+    assert isinstance(meant, ConfigurationError if is_setting else warehouse.Unreachable)
+    assert warehouse.in_plain_words(ValueError("no matter of the server")) is None
+    wrapped = RuntimeError("a pipeline step failed")
+    wrapped.__cause__ = psycopg.errors.AdminShutdown("terminating connection due to administrator command")
+    assert isinstance(warehouse.in_plain_words(wrapped), warehouse.Unreachable)
+
+
+def test_the_dead_mans_switch_and_people_are_told_once(shell: pytest.MonkeyPatch) -> None:
+    with receiving() as receiver:
+        shell.setenv("HEALTHCHECK_URL", receiver.url(path="/check"))
+        shell.setenv("ALERT_URLS", receiver.url("json", "/alert"))
+        shell.setenv("PGPORT", NOBODY_LISTENS)
+        forget()
+        for _ in range(2):
+            with pytest.raises(warehouse.Unreachable, match="does not answer"):
+                run.run()
+        assert receiver.asked == ["/check/fail"] * 2
+        (told,) = receiver.take()
+        assert "run_failed" in told["message"] and "does not answer" in told["message"]
+
+
+def test_the_scheduler_waits_for_the_server_and_makes_up_for_the_run(
+    shell: pytest.MonkeyPatch, database: Database
+) -> None:
+    done: list[str] = []
+    port = database.environment["PGPORT"]
+    shell.setenv("PGPORT", NOBODY_LISTENS)
+    forget()
+    scheduler = schedule.make(None, threading.Event())
+    job = scheduler.get_job("daily")
+    daily = job.func
+    assert isinstance(daily, schedule.DailyTurn) and daily.is_waiting
+    daily()
+    daily.make_up()
+    assert daily.is_waiting
+    shell.setenv("PGPORT", port)
+    forget()
+    shell.setattr(run, "run", lambda **_: done.append("run"))
+    daily.make_up()
+    assert done == ["run"] and not daily.is_waiting
+    daily.make_up()
+    assert done == ["run"]
+
+
+def test_the_pool_gets_over_a_server_that_closed_its_connections(shell: pytest.MonkeyPatch, database: Database) -> None:
+    with warehouse.pool().connection() as connection:
+        (own,) = connection.execute("select pg_backend_pid()").fetchone() or (0,)
+    with psycopg.connect(database.dsn, autocommit=True) as other:
+        other.execute("select pg_terminate_backend(%s)", (own,))
+    with warehouse.pool().connection() as connection:
+        assert connection.execute("select 1").fetchone() == (1,)
