@@ -11,7 +11,8 @@ final as (
     select
         symbol,
         asset_class,
-        {{ local_instant("coalesce(active_from, date '0001-01-01')", "'00:00'", "'UTC'") }} as named_from,
+        -- Not the year 1: west of UTC its first moment is read as the year before, which Python does not have.
+        {{ local_instant("coalesce(active_from, date '0002-01-01')", "'00:00'", "'UTC'") }} as named_from,
         {{ local_instant("coalesce(active_to, date '9998-12-31') + 1", "'00:00'", "'UTC'") }} as named_until,
         {{ contract_multiplier('binance', 'binance_futures') }} as multiplier
     from assets
