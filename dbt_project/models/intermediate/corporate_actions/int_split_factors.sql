@@ -29,7 +29,7 @@ factors as (
         ex_date as first_session,
         -- Serial diluters come to 3e-15, no asset near these bounds; without them a few absurd splits of one would make a
         -- factor of 0, or one that its type cannot hold, and stop the build of all.
-        cast(least(greatest(new_shares / greatest(old_shares, 0.000001), 1e-18), 1e13) as numeric(38, 24)) as split_factor
+        cast(least(greatest(new_shares / greatest(old_shares, 0.000001), 1e-16), 1e9) as numeric(38, 24)) as split_factor
     from products
 ),
 

@@ -515,7 +515,7 @@ current_bases as (
         spans.next_first_session,
         -- Bounded as there.
         cast(
-            least(greatest(spans.new_shares / greatest(spans.old_shares, 0.000001), 1e-18), 1e13) as numeric(38, 24)
+            least(greatest(spans.new_shares / greatest(spans.old_shares, 0.000001), 1e-16), 1e9) as numeric(38, 24)
         ) as adjustment,
         spans.is_adjusted_next,
         case
