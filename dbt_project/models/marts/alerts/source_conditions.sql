@@ -18,8 +18,16 @@ outages as (
             from {{ ref('enrichment_fetch_log') }} as answers
             where
                 answers.source = health.source
+                -- Binance's files are on another host: while they come the API may be down, and the other way round.
+                and answers.origin is distinct from 'archive'
                 and answers.fetch_timestamp > coalesce(
-                    health.last_success_at, cast('0001-01-01 00:00:00+00' as timestamp with time zone)
+                    (
+                        select max(good.fetch_timestamp)
+                        from {{ ref('enrichment_fetch_log') }} as good
+                        where good.source = health.source and good.success and good.origin is distinct from 'archive'
+                    ),
+                    health.last_success_at,
+                    cast('0001-01-01 00:00:00+00' as timestamp with time zone)
                 )
                 and answers.status = 'failed'
                 and (
