@@ -250,7 +250,7 @@ def test_sessions_that_are_terminated_cost_one_run(built: Warehouse, here: pytes
     build.build(without_tests=True)
     stopped.set()
     killer.join()
-    assert len(victims) >= 2
+    assert victims
     assert not build.build(without_tests=True).failures
     bars = built.query(f"select * from marts.market_data_v2 where timestamp = '{HOURS[40].timestamp}'")
     assert [bar["close"] for bar in bars] == [HOURS[40].close + Decimal("0.01")], bars
