@@ -22,25 +22,16 @@ CONNECT_SECONDS = 10
 
 # What a server that will take us in a moment says when it refuses a connection; all else it says then is about us.
 _SOON = re.compile(
-    r"starting up|shutting down|recovery|too many (clients|connections)|connection slots|not yet accepting|not accepting",
+    r"starting up|shutting down|recovery|too many clients|connection slots|not yet accepting|not accepting",
     re.IGNORECASE,
 )
-_FULL = re.compile(r"too many (clients|connections)|connection slots", re.IGNORECASE)
-# SQLSTATEs: the transaction may not write; a lock was not had in time; the server is going down or full, has no room or no
-# connection left.
+# SQLSTATEs: the transaction may not write; the server is going down or full, has no room or no connection left.
 _READ_ONLY = "25006"
-_LOCK_NOT_HAD = "55P03"
 _PASSING = re.compile(r"57P0[1-5]|53\d{3}|08\d{3}")
 
 
 class Unreachable(Exception):
     """The warehouse's server cannot be used at the moment (exit code 1); the message says why and what to do."""
-
-
-def speak_iso() -> None:
-    """Let every connection of this process have dates as its drivers read them (dlt's and dbt's read no other), whatever
-    DateStyle the server's admin likes. libpq takes it from the environment."""
-    os.environ["PGDATESTYLE"] = "ISO, YMD"
 
 
 @lru_cache(maxsize=1)
@@ -52,7 +43,6 @@ def url() -> str:
 
 def _address() -> str:
     chosen = settings.load()
-    speak_iso()
     if chosen.pghost is None:
         from scripts import postgres
 
@@ -84,7 +74,7 @@ def pool() -> ConnectionPool:
         min_size=1,
         max_size=8,
         open=True,
-        # A session that was terminated, or whose server was restarted, while it waited in the pool is replaced.
+        # A session that was terminated while it waited in the pool is replaced, not handed out.
         check=ConnectionPool.check_connection,
         kwargs={
             "options": session.options(search_path="ops,public", timezone="UTC"),
@@ -93,7 +83,7 @@ def pool() -> ConnectionPool:
     )
 
 
-def in_plain_words(error: BaseException) -> Unreachable | settings.ConfigurationError | None:
+def meaning_of(error: BaseException) -> Unreachable | settings.ConfigurationError | None:
     """What an error, or the one that it came of, means where it is the server's: Unreachable where it passes by itself,
     ConfigurationError where somebody has to change a setting; None where it is none of these."""
     seen: set[int] = set()
@@ -107,19 +97,6 @@ def in_plain_words(error: BaseException) -> Unreachable | settings.Configuration
                 "the server lets nobody write (a standby, or default_transaction_read_only is on): point PGHOST at the"
                 " primary, or switch that off for this user"
             )
-        if state == _LOCK_NOT_HAD:
-            return Unreachable(f"a lock was not to be had in time ({_one_line(cause)}): {blocking_sessions()}")
-        if _FULL.search(_one_line(cause)):
-            return Unreachable(
-                f"the database has no free connection ({_one_line(cause)}): close sessions, or raise max_connections,"
-                " and try again"
-            )
-        if isinstance(cause, PoolTimeout):
-            # The pool keeps to itself why it could not connect.
-            try:
-                psycopg.connect(url(), connect_timeout=CONNECT_SECONDS).close()
-            except psycopg.OperationalError as reason:
-                return in_plain_words(reason)
         if isinstance(cause, PoolTimeout) or (state and _PASSING.fullmatch(state)):
             return Unreachable(f"the warehouse does not answer: {_one_line(cause)} (`market doctor` looks at it)")
         if type(cause).__name__ == "OperationalError" and not state:
@@ -190,3 +167,21 @@ def blocking_sessions() -> str:
             "select description from ops.blocking_sessions order by xact_start nulls last, pid limit 5"
         ).fetchall()
     return "; ".join(row[0] for row in found) or "the session that held it has ended meanwhile: try again"
+
+
+def in_plain_words(error: psycopg.OperationalError) -> str:
+    """What it means that the server did not answer, or not in time, and what to do."""
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if isinstance(error, psycopg.errors.LockNotAvailable):
+        return f"a lock was not to be had in time ({reason}): {blocking_sessions()}"
+    if isinstance(error, PoolTimeout):
+        # The pool keeps to itself why it could not connect.
+        try:
+            psycopg.connect(url(), connect_timeout=10).close()
+        except psycopg.OperationalError as cause:
+            return in_plain_words(cause)
+    if "too many clients" in reason or "connection slots" in reason or "too many connections" in reason:
+        return (
+            f"the database has no free connection ({reason}): close sessions, or raise max_connections, and try again"
+        )
+    return f"the warehouse does not answer: {reason} (`market doctor` looks at the connection)"

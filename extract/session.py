@@ -14,6 +14,8 @@ SETTINGS = {
     # The session that holds the run lock says nothing for hours.
     "idle_session_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
+    # Drivers read no dates but these, whatever the server's admin likes.
+    "datestyle": "ISO",
 }
 
 

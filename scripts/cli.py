@@ -558,7 +558,7 @@ def _finish(report: Report) -> int:
 def _reporting() -> Iterator[None]:
     """Set up the log, and turn the errors that have an exit code of their own into one line and that code."""
     from extract import logs
-    from extract.database import LockHeld, Unreachable, in_plain_words
+    from extract.database import LockHeld, Unreachable, meaning_of
     from extract.redaction import redact
     from extract.settings import ConfigurationError
     from scripts.backup import BackupFailed
@@ -586,7 +586,7 @@ def _reporting() -> Iterator[None]:
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None
     except Exception as error:
-        if (meant := in_plain_words(error)) is not None:
+        if (meant := meaning_of(error)) is not None:
             typer.echo(redact(str(meant)), err=True)
             is_setting = isinstance(meant, ConfigurationError)
             raise typer.Exit(EXIT_CONFIGURATION if is_setting else EXIT_FAILED) from None

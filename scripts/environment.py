@@ -29,8 +29,6 @@ def hook_file() -> Path:
 def lead() -> None:
     """Complete the environment of this process."""
     read_settings_file()
-    # As extract.database.speak_iso(): drivers read no dates but ISO's, whatever the server's DateStyle.
-    os.environ["PGDATESTYLE"] = "ISO, YMD"
     lead_to_embedded_server()
     # dbt has no setting for it: libpq reads what a session asks for from here.
     os.environ["PGOPTIONS"] = session.options()

@@ -216,7 +216,7 @@ class Server:
     def _run(self, program: str, *arguments: str | Path, check: bool = False) -> subprocess.CompletedProcess[str]:
         command = [str((self.programs or binaries()) / program), *map(str, arguments)]
         if os.geteuid() == 0:
-            prefix = ["setpriv", f"--reuid={UNPRIVILEGED_USER}", "--clear-groups", "--inh-caps=-all"]
+            prefix = ["setpriv", f"--reuid={UNPRIVILEGED_USER}", "--clear-groups"]
             if not all(map(_everybody_may_pass, (self.home, binaries()))):
                 # The capability lets that user pass through parents it may not read (/root, a 0700 temp directory)
                 # without our changing their permissions. It is a right to read every file, which the server keeps: so

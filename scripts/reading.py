@@ -91,7 +91,7 @@ def plain_errors() -> Iterator[None]:
         message = in_plain_words(error)
         if message is None:
             raise
-        raise Unreadable(message, isinstance(database.in_plain_words(error), settings.ConfigurationError)) from None
+        raise Unreadable(message, isinstance(database.meaning_of(error), settings.ConfigurationError)) from None
 
 
 def in_plain_words(error: psycopg.Error) -> str | None:
@@ -106,8 +106,10 @@ def in_plain_words(error: psycopg.Error) -> str | None:
         return "the warehouse took too long to answer: ask for less, or again later"
     if isinstance(error, errors.InsufficientPrivilege):
         return f"{_first_line(error)}: an administrator grants the right to read by `market roles`"
-    if (meant := database.in_plain_words(error)) is not None:
+    if (meant := database.meaning_of(error)) is not None:
         return str(meant)
+    if isinstance(error, psycopg.OperationalError):
+        return database.in_plain_words(error)
     return None
 
 

@@ -70,7 +70,7 @@ class Record:
         except StepFailed as problem:
             code, detail = FAILED, str(problem)
         except psycopg.OperationalError as problem:
-            code, detail = FAILED, str(database.in_plain_words(problem) or problem)
+            code, detail = FAILED, database.in_plain_words(problem)
         except KeyboardInterrupt:
             self._close_step(name, INTERRUPTED, "interrupted")
             raise
@@ -132,7 +132,7 @@ def run(
     try:
         return _run(run_id, started_by, symbols, shorter_than, is_stopped)
     except psycopg.Error as problem:
-        meant = database.in_plain_words(problem)
+        meant = database.meaning_of(problem)
         if meant is None:
             raise
         # The warehouse keeps the record of alerts, so this one goes past it.

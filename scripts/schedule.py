@@ -136,7 +136,7 @@ class DailyTurn:
         try:
             return is_owed(_last_done())
         except psycopg.Error as problem:
-            meant = database.in_plain_words(problem)
+            meant = database.meaning_of(problem)
             if not isinstance(meant, database.Unreachable):
                 raise
             log.warning("%s; the daily run waits for it", redact(str(meant)))
@@ -236,7 +236,7 @@ def look_at_alerts() -> None:
         alerts.evaluate()
         alerts.send()
     except psycopg.Error as problem:
-        meant = database.in_plain_words(problem) or problem
+        meant = database.meaning_of(problem) or problem
         log.warning("the alerts could not be looked at: %s; the next look is in %s", redact(str(meant)), LOOK_AT_ALERTS)
     except Exception:
         log.exception("the alerts could not be looked at; the next look is in %s", LOOK_AT_ALERTS)

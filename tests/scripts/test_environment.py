@@ -27,17 +27,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: Server) -> P
         if name.startswith("PG"):
             monkeypatch.delenv(name)
     # What the code under test sets goes away with the test.
-    for name in (
-        "PGHOST",
-        "PGPORT",
-        "PGUSER",
-        "PGPASSWORD",
-        "PGDATABASE",
-        "PGPASSFILE",
-        "PGOPTIONS",
-        "PGDATESTYLE",
-        "WAREHOUSE_NOW",
-    ):
+    for name in ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGPASSFILE", "PGOPTIONS", "WAREHOUSE_NOW"):
         monkeypatch.setenv(name, "")
     return tmp_path
 
@@ -47,8 +37,7 @@ def test_the_embedded_server_without_its_password(home: Path, postgres: Server) 
     found = {name: value for name, value in os.environ.items() if name.startswith("PG")}
     assert found == {
         "PGHOST": "127.0.0.1", "PGPORT": str(postgres.port), "PGUSER": "postgres", "PGDATABASE": "market",
-        "PGPASSWORD": "", "PGPASSFILE": str(postgres.passfile),
-        "PGOPTIONS": session.options(), "PGDATESTYLE": "ISO, YMD",
+        "PGPASSWORD": "", "PGPASSFILE": str(postgres.passfile), "PGOPTIONS": session.options(),
     }  # fmt: skip
     assert postgres.password not in " ".join(os.environ.values())
 

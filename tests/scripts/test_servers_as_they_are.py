@@ -87,12 +87,12 @@ def test_a_server_that_lets_nobody_write_is_a_bad_setting(shell: pytest.MonkeyPa
     ],
 )
 def test_what_a_refused_connection_means(shell: pytest.MonkeyPatch, message: str, is_setting: bool) -> None:
-    meant = warehouse.in_plain_words(psycopg.OperationalError(message))
+    meant = warehouse.meaning_of(psycopg.OperationalError(message))
     assert isinstance(meant, ConfigurationError if is_setting else warehouse.Unreachable)
-    assert warehouse.in_plain_words(ValueError("no matter of the server")) is None
+    assert warehouse.meaning_of(ValueError("no matter of the server")) is None
     wrapped = RuntimeError("a pipeline step failed")
     wrapped.__cause__ = psycopg.errors.AdminShutdown("terminating connection due to administrator command")
-    assert isinstance(warehouse.in_plain_words(wrapped), warehouse.Unreachable)
+    assert isinstance(warehouse.meaning_of(wrapped), warehouse.Unreachable)
 
 
 def test_the_dead_mans_switch_and_people_are_told_once(shell: pytest.MonkeyPatch) -> None:
