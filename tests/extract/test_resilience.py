@@ -301,7 +301,7 @@ def test_yahoo_without_an_answer_is_a_failure_and_no_progress(
     market.assets({**AAPL, "source_priority": "yahoo"})
     number = market.simulator.add_fault(provider="yahoo", endpoint="bars", **fault)
     output = market.run("extract", expect=3)
-    (row,) = market.rows("yahoo")
+    (row,) = market.rows("yahoo", "endpoint = 'bars'")
     assert row["status"] == "failed" and reason in row["error"] and reason in output
     market.simulator.clear_faults(number)
     market.execute("update ops.source_budget set blocked_until = now()")
@@ -326,7 +326,7 @@ def test_a_revision_of_a_past_range_is_seen_by_the_same_process(market: Market) 
         kind="amended", provider="yahoo", start="2013-01-10T00:00:00Z", end="2013-01-11T00:00:00Z"
     )
     market.run("extract", *window)
-    assert [row["status"] for row in market.rows("yahoo")] == ["ok", "ok"]
+    assert [row["status"] for row in market.rows("yahoo", "endpoint = 'bars'")] == ["ok", "ok"]
 
 
 def test_polygons_budget_is_shared_by_runs(market: Market) -> None:
