@@ -161,7 +161,9 @@ def test_readers_with_open_transactions_stop_no_build_and_see_none_of_it(built: 
         messages = built.build()
         assert any("INSERT" in messages[seed] for seed in ("assets", "timeframes"))
         assert reader.execute(counted.encode()).fetchall() == before, "a reader sees what it saw"
-    close = built.query(f"select close from marts.market_data_v2 where timestamp = '{HOURS[50].timestamp}'")
+    close = built.query(
+        f"select close from marts.market_data_v2 where timeframe = '1h' and timestamp = '{HOURS[50].timestamp}'"
+    )
     assert close == [{"close": HOURS[50].close + Decimal("0.01")}]
 
 
@@ -252,7 +254,9 @@ def test_sessions_that_are_terminated_cost_one_run(built: Warehouse, here: pytes
     killer.join()
     assert victims
     assert not build.build(without_tests=True).failures
-    bars = built.query(f"select * from marts.market_data_v2 where timestamp = '{HOURS[40].timestamp}'")
+    bars = built.query(
+        f"select * from marts.market_data_v2 where timeframe = '1h' and timestamp = '{HOURS[40].timestamp}'"
+    )
     assert [bar["close"] for bar in bars] == [HOURS[40].close + Decimal("0.01")], bars
 
 
