@@ -109,5 +109,5 @@ def test_a_backfill_asks_for_the_splits_after_its_window(market: Market, tmp_pat
     found = {row["timestamp"]: row for row in market.query("select * from marts.market_data_v2 where timeframe = '1d'")}
     assert [found[bar.timestamp]["close"] for bar in asked] == [bar.close for bar in asked]
     assert all(found[bar.timestamp]["is_validated"] for bar in asked)
-    (events,) = market.rows("yahoo", "endpoint = 'events' and status = 'ok'")
+    events = market.rows("yahoo", "endpoint = 'events' and status = 'ok'")[-1]
     assert (events["symbol"], events["timeframe"], events["row_count"]) == ("YHOLE", None, 1)
