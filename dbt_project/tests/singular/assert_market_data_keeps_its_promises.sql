@@ -1,5 +1,6 @@
 -- One scan of market_data_v2 for everything its column descriptions promise; a row that breaks a promise comes back
--- with the names of all it breaks. Provider facts are no promises: those are in validation_notes.
+-- with the names of all it breaks. Provider facts are no promises: those are in validation_notes. A value that its column
+-- cannot hold is NULL (a volume 1e11 standard deviations off is an anomaly without a score) and breaks none.
 {%- set universal = [
     'return_1h', 'return_1d', 'log_return', 'volatility_20', 'volatility_50', 'true_range', 'atr', 'hlc3', 'sma_20',
     'sma_50', 'vwap_20', 'trend_direction', 'market_structure', 'rolling_volume_20', 'volume_spike_score'
@@ -37,7 +38,7 @@
     'buy and sell make the volume': "taker_buy_volume + taker_sell_volume <> volume",
     'delta is buy less sell': "delta <> taker_buy_volume - taker_sell_volume",
     'liquidations of both sides are watched together': "(liquidations_long is null) <> (liquidations_short is null)",
-    'an anomaly is a spike': "volume_anomaly <> coalesce(abs(volume_spike_score) > 5, false)",
+    'an anomaly is a spike': "volume_anomaly and abs(volume_spike_score) < 5 or not volume_anomaly and abs(volume_spike_score) > 5",
     'weeks have no daily return, days no hourly': "timeframe = '1w' and return_1d is not null or timeframe in ('4h', '1d', '1w') and return_1h is not null",
     'revisions count from 1': "revision < 1 or (revision > 1) <> (amended_from is not null)",
     'split factors are positive': "split_factor <= 0",
