@@ -10,7 +10,7 @@
 {% macro quarantined_list(symbol=none) -%}
     (
         select string_agg(out_of_force.source || ' ' || out_of_force.load_id, ' ' order by out_of_force.load_id, out_of_force.source)
-        from {{ source('ops', 'quarantined_loads') }} as out_of_force
+        from {{ ref('stg_ops__quarantined_loads') }} as out_of_force
         where
             not out_of_force.is_lifted
             {%- if symbol %}
@@ -28,7 +28,7 @@
     {%- if is_incremental() %}
     insert into {{ this }} (load_no, provider, load_id, committed_at, registered_at)
     select lifted.load_no, lifted.source, lifted.load_id, lifted.committed_at, lifted.registered_at
-    from {{ source('ops', 'quarantined_loads') }} as lifted
+    from ops.quarantined_loads as lifted
     where
         lifted.is_lifted
         and lifted.load_no is not null
@@ -43,18 +43,18 @@
 {# Post-hook of int_loads, in its transaction: loads out of force leave the list, and the change is given the number by
    which the other models find it. #}
 {% macro take_loads_out() %}
-    update {{ source('ops', 'quarantined_loads') }} as quarantined
+    update ops.quarantined_loads as quarantined
     set load_no = known.load_no, registered_at = known.registered_at
     from {{ this }} as known
     where known.provider = quarantined.source and known.load_id = quarantined.load_id;
 
-    update {{ source('ops', 'quarantined_loads') }}
+    update ops.quarantined_loads
     set changed_in_load = (select max(loads.load_no) from {{ this }} as loads)
     -- A later number is of the list before this one.
     where coalesce(changed_in_load > (select max(loads.load_no) from {{ this }} as loads), true);
 
     delete from {{ this }} as known
-    using {{ source('ops', 'quarantined_loads') }} as quarantined
+    using ops.quarantined_loads as quarantined
     where
         quarantined.source = known.provider
         and quarantined.load_id = known.load_id
@@ -121,9 +121,9 @@
    history can tell them from what sources changed. #}
 {% macro record_processed_quarantines() %}
     {%- if is_incremental() and moved_loads('market_data_v2') %}
-    insert into {{ source('ops', 'processed_quarantines') }} (written_at, source, load_id, symbols, is_lifted, changed_by)
+    insert into ops.processed_quarantines (written_at, source, load_id, symbols, is_lifted, changed_by)
     select {{ written_at() }}, moved.source, moved.load_id, moved.symbols, moved.is_lifted, moved.changed_by
-    from {{ source('ops', 'quarantined_loads') }} as moved
+    from ops.quarantined_loads as moved
     where moved.changed_in_load > {{ watermark('market_data_v2') }}
     {%- endif %}
 {% endmacro %}

@@ -18,7 +18,7 @@ seen as (
     select load_no, provider, load_id from {{ this }}
     union all
     -- Out of force, with the number that waits for it; without one if no build saw it before.
-    select load_no, source, load_id from {{ source('ops', 'quarantined_loads') }}
+    select load_no, source, load_id from {{ ref('stg_ops__quarantined_loads') }}
     where load_no is not null and not is_lifted
     {%- else -%}
     -- Whatever waits was numbered in another list (a dump that was restored holds no list).
@@ -63,7 +63,7 @@ arrived as (
         quarantined.source,
         quarantined.load_id,
         quarantined.committed_at
-    from {{ source('ops', 'quarantined_loads') }} as quarantined
+    from {{ ref('stg_ops__quarantined_loads') }} as quarantined
     left join seen on seen.provider = quarantined.source and seen.load_id = quarantined.load_id
     where seen.load_id is null and not quarantined.is_lifted
 

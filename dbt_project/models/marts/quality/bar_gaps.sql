@@ -7,10 +7,11 @@
         materialized='incremental',
         unique_key='id',
         incremental_strategy='merge',
-        on_schema_change='append_new_columns',
+        on_schema_change='fail',
         indexes=[
             {'columns': ['symbol', 'asset_class', 'timeframe', 'gap_from'], 'unique': true},
         ],
+        pre_hook=['{{ add_new_columns() }}'],
         post_hook=["delete from {{ this }} where repair_state = 'gone'"]
     )
 }}

@@ -97,7 +97,7 @@ reasoned as (
     {% endfor -%}
     left join lateral (
         select max(moved.changed_by) as changed_by
-        from {{ source('ops', 'processed_quarantines') }} as moved
+        from {{ ref('stg_ops__processed_quarantines') }} as moved
         where
             moved.written_at = versions.dbt_valid_from
             and (moved.symbols is null or {{ place_in_list('versions.symbol', 'moved.symbols') }} is not null)

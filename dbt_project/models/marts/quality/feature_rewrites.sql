@@ -258,7 +258,7 @@ explained as (
             when
                 exists (
                     select 1
-                    from {{ source('ops', 'processed_quarantines') }} as moved
+                    from {{ ref('stg_ops__processed_quarantines') }} as moved
                     where
                         moved.written_at = rewrites.rewritten_at
                         and (
