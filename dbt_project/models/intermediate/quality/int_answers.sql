@@ -1,3 +1,4 @@
+{%- set since = watermark_before_moved_loads('int_answers') -%}
 {{
     config(
         materialized='incremental',
@@ -7,6 +8,7 @@
             {'columns': ['is_long', 'symbol', 'asset_class', 'timeframe', 'asked_from']},
             {'columns': ['load_no'], 'type': 'brin'},
         ],
+        pre_hook=['{{ forget_since_moved_loads() }}'],
         post_hook=["{{ advance_watermark(['int_loads']) }}", '{{ analyze_new_table() }}']
     )
 }}
@@ -17,7 +19,7 @@ with
 loads as (
     select load_no, provider, load_id
     from {{ ref('int_loads') }}
-    where load_no > {{ watermark('int_answers') }}
+    where load_no > {{ since }}
 ),
 
 answers as (
@@ -26,7 +28,7 @@ answers as (
         loads.load_no
     from {{ ref('stg_ops__answers') }} as answers
     inner join loads on loads.provider = answers.source and loads.load_id = answers.load_id
-    where answers.endpoint in ('bars', 'grouped_daily') and {{ is_new_load('int_answers', 'answers.load_id') }}
+    where answers.endpoint in ('bars', 'grouped_daily') and {{ is_new_load('int_answers', 'answers.load_id', since) }}
 ),
 
 final as (
