@@ -4,7 +4,7 @@
 -#}
 
 {# A view: left alone when its definition is unchanged, replaced in place when its columns are. One with other columns
-   (an upgrade) is dropped with all that hang on it, which the same build makes again. #}
+   (an upgrade) is set aside: its readers read it until the same build replaces them. #}
 {% materialization view, adapter='postgres' %}
     {%- set existing = load_cached_relation(this) -%}
     {%- if existing is none or not existing.is_view -%}
@@ -20,7 +20,7 @@
         {{ get_create_view_as_sql(fresh, sql) }}
     {%- endcall %}
     {%- if not has_same_columns(fresh, target) %}
-        {% do adapter.drop_relation(existing) %}
+        {% do set_aside(existing) %}
         {% do adapter.rename_relation(fresh, target) %}
     {%- else %}
         {%- if not has_same_definition(fresh, target) %}
@@ -46,7 +46,7 @@
    old ones until the new ones are there, and nobody waits. #}
 {% materialization table_in_place, adapter='postgres' %}
     {%- set existing = load_cached_relation(this) -%}
-    {%- if existing is none or not existing.is_table or should_full_refresh() -%}
+    {%- if existing is none or not existing.is_table -%}
         {{ return(materialization_table_default()) }}
     {%- endif -%}
     {%- set target = this.incorporate(type='table') -%}
@@ -59,7 +59,7 @@
         {{ get_create_table_as_sql(True, fresh, sql) }}
     {%- endcall %}
     {%- if not has_same_columns(fresh, target) %}
-        {% do adapter.drop_relation(existing) %}
+        {% do set_aside(existing) %}
         {% call statement('make') -%}
             create table {{ target }} (like {{ fresh }})
         {%- endcall %}

@@ -48,31 +48,53 @@
     {%- endif %}
 {% endmacro %}
 
-{# On-run-end: what a former version derived is dropped once no view reads it. One that is still read, or that a reader
-   holds, stays until a later build. #}
-{% macro drop_what_a_former_version_derived() %}{{ return(adapter.dispatch('drop_what_a_former_version_derived', 'market_warehouse')()) }}{% endmacro %}
-{% macro postgres__drop_what_a_former_version_derived() %}
+{# A view whose columns change, or a table that is kept in place, makes room for a new one under its name: it is moved with
+   its readers still reading it. Dropping it would drop them, and a build that breaks off after that left six marts away. #}
+{% macro set_aside(relation) %}
+    {%- set aside = api.Relation.create(
+        database=relation.database,
+        schema='former_version',
+        identifier=relation.identifier[:40] ~ '_' ~ local_md5(relation.schema ~ invocation_id)[:8],
+        type=relation.type,
+    ) %}
+    {% call statement('set_aside') -%}
+        create schema if not exists former_version;
+        alter {{ relation.type }} {{ relation }} rename to {{ aside.identifier }};
+        alter {{ relation.type }} {{ relation.incorporate(path={'identifier': aside.identifier}) }} set schema former_version
+    {%- endcall %}
+    {% do adapter.cache_renamed(relation, aside) %}
+{% endmacro %}
+
+{# On-run-end: what a former version left in schemas former_version... is dropped once no view reads it. What is still read,
+   or held by a reader, stays until a later build. #}
+{% macro drop_what_a_former_version_left() %}{{ return(adapter.dispatch('drop_what_a_former_version_left', 'market_warehouse')()) }}{% endmacro %}
+{% macro postgres__drop_what_a_former_version_left() %}
     {%- if execute and flags.WHICH in ['build', 'run'] %}
     do $$
+    declare
+        former text;
     begin
-        if
-            to_regnamespace('intermediate_previous') is not null
-            and not exists (
-                select 1
-                from pg_depend as dependencies
-                inner join pg_rewrite as rules on rules.oid = dependencies.objid
-                inner join pg_class as readers on readers.oid = rules.ev_class
-                inner join pg_class as sources on sources.oid = dependencies.refobjid
-                where
-                    sources.relnamespace = to_regnamespace('intermediate_previous')
-                    and readers.relnamespace <> to_regnamespace('intermediate_previous')
-            )
-        then
-            set local lock_timeout = '2s';
-            drop schema intermediate_previous cascade;
-        end if;
+        set local lock_timeout = '2s';
+        for former in
+            select schemas.nspname
+            from pg_namespace as schemas
+            where
+                schemas.nspname like 'former\_version%'
+                and not exists (
+                    select 1
+                    from pg_depend as dependencies
+                    inner join pg_rewrite as rules on rules.oid = dependencies.objid
+                    inner join pg_class as readers on readers.oid = rules.ev_class
+                    inner join pg_namespace as reading on reading.oid = readers.relnamespace
+                    inner join pg_class as sources on sources.oid = dependencies.refobjid
+                    where sources.relnamespace = schemas.oid and reading.nspname not like 'former\_version%'
+                )
+            order by schemas.nspname
+        loop
+            execute format('drop schema %I cascade', former);
+        end loop;
     exception when lock_not_available then
-        raise notice 'schema intermediate_previous is still being read; the next build drops it';
+        raise notice 'what the former version left is still being read; the next build drops it';
     end $$
     {%- endif %}
 {% endmacro %}

@@ -5,10 +5,9 @@
 do $$
 begin
     if to_regclass('intermediate.int_loads') is not null then
-        drop schema if exists intermediate_previous cascade;
-        alter schema intermediate rename to intermediate_previous;
+        alter schema intermediate rename to former_version_0090;
         create schema intermediate;
-        alter table intermediate_previous.int_loads set schema intermediate;
+        alter table former_version_0090.int_loads set schema intermediate;
     end if;
 end $$;
 -- What reads it works in everything again. The mart keeps its rows and is compared with all that is derived: what differs

@@ -111,7 +111,7 @@ def test_no_feature_looks_ahead(upgraded: Upgraded, monkeypatch: pytest.MonkeyPa
 
 
 def test_nothing_of_the_former_version_is_left(upgraded: Upgraded) -> None:
-    left = upgraded.warehouse.query("select 1 from pg_namespace where nspname = 'intermediate_previous'")
+    left = upgraded.warehouse.query("select 1 from pg_namespace where nspname like 'former%'")
     assert left == []
 
 
