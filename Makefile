@@ -202,7 +202,7 @@ test: $(EVERYTHING) ## set-up and the whole test suite [PG=15: on Debian's Postg
 	@$(BIN)/python -m pytest -n 2
 
 # What looks like a secret and is none: the tests' canaries and the simulator's keys, and one path.
-FAKE_SECRETS := ^(simulator|secret-key|wrong-key|.*-(1234|4711)|canary-.*|\{CANARY\}.*|a b\#c|spot/daily/.*)$$
+FAKE_SECRETS := ^(simulator|secret-key|password1|wrong-key|.*-(1234|4711)|canary-.*|\{CANARY\}.*|a b\#c|spot/daily/.*)$$
 
 .PHONY: secrets
 secrets: $(EVERYTHING) ## look for secrets in all files that git knows, and for packages that do not fit together
