@@ -139,7 +139,7 @@ fields as (
         case when earlier_is_validated then 1.0 else 0.0 end,
         case when is_validated then 1.0 else 0.0 end,
         reason,
-        null
+        quarantined_by
     from reasoned
     where
         is_validated <> earlier_is_validated
@@ -158,7 +158,7 @@ fields as (
         null,
         null,
         reason,
-        null
+        quarantined_by
     from reasoned
     where
         source <> earlier_source
