@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -83,10 +84,10 @@ class Market:
         self.set(WAREHOUSE_NOW=clock)
 
     def run(self, *arguments: str, expect: int = 0) -> str:
-        """Run a command and return what it printed."""
+        """Run a command and return what it printed, without the run's id in each line of the log."""
         result = CliRunner().invoke(app, list(arguments))
         assert result.exit_code == expect, result.output
-        return result.output
+        return re.sub(r"^(\S+ \S+ [A-Z]+) \[[0-9a-f]{8}\] ", r"\1 ", result.output, flags=re.MULTILINE)
 
     def query(self, statement: str) -> list[dict[str, Any]]:
         with psycopg.connect(self.database.dsn, row_factory=dict_row) as connection:

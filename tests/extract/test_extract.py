@@ -200,7 +200,9 @@ def test_usd_m_bars_where_there_is_no_spot_symbol(market: Market) -> None:
 def test_yahoo_answers_are_kept_as_chart_json_with_their_events(market: Market) -> None:
     market.assets({**AAPL, "source_priority": "yahoo"})
     market.run("extract", "--start", "2005-02-01", "--end", "2005-03-31")
-    (row,) = market.rows("yahoo")
+    row, later = market.rows("yahoo")
+    assert (row["endpoint"], later["endpoint"]) == ("bars", "events")
+    assert later["window_start"] == row["window_end"], "prices are divided by the splits up to now"
     result = row["payload"]["chart"]["result"][0]
     assert row["origin"] == "chart" and row["row_count"] == len(result["timestamp"])
     assert [split["splitRatio"] for split in result["events"]["splits"].values()] == ["2:1"]
