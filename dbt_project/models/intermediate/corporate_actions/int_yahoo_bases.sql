@@ -162,7 +162,7 @@ seen as (
         from (
             select ln(known.close / own.close) as log_off
             from {{ ref('int_bar_revisions') }} as known
-            cross join lateral (
+            inner join lateral (
                 select bars.close
                 from {{ ref('int_bar_revisions') }} as bars
                 where
@@ -176,7 +176,7 @@ seen as (
                     )
                 order by bars.revision desc
                 limit 1
-            ) as own
+            ) as own on true
             where
                 known.series_id = spanned.series_id
                 and known.opened_at >= greatest(spanned.starts_at, spanned.before_until - interval '20 days')

@@ -24,7 +24,10 @@ arrived as (
     from {{ ref('stg_binance__liquidations') }} as liquidations
     inner join {{ ref('int_loads') }} as loads on loads.provider = 'binance' and loads.load_id = liquidations.load_id
     where
-        ({{ is_new_load('int_liquidations', 'liquidations.load_id') }} or {{ is_of_replaced_asset('int_liquidations', 'liquidations') }})
+        (
+            {{ is_new_load('int_liquidations', 'liquidations.load_id') }}
+            or {{ is_of_replaced_asset('int_liquidations', 'liquidations') }}
+        )
         and abs(liquidations.quantity) < 1e20
         and coalesce(abs(liquidations.average_price), 0) < 1e9
     group by
