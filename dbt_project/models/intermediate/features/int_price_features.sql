@@ -201,7 +201,8 @@ final as (
         case when bar_number >= 20 then {{ in_own_basis('closes_20 * 0.05') }} end as sma_20,
         case when bar_number >= 50 then {{ in_own_basis('closes_50 * 0.02') }} end as sma_50,
         case
-            when bar_number >= 20 and bars_with_volume >= 20 and volumes_20 > 0 then {{ in_own_basis('hlc_volumes_20 / (3 * volumes_20)') }}
+            when bar_number >= 20 and bars_with_volume >= 20 and volumes_20 > 0
+                then {{ in_own_basis('hlc_volumes_20 / (3 * volumes_20)') }}
         end as vwap_20,
         case
             when bar_number < 50 then null
@@ -216,7 +217,8 @@ final as (
             else 'range'
         end as market_structure,
         case
-            when bar_number >= 20 and bars_with_volume >= 20 then case when split_factor = 1 then volumes_20 else volumes_20 * split_factor end
+            when bar_number >= 20 and bars_with_volume >= 20
+                then case when split_factor = 1 then volumes_20 else volumes_20 * split_factor end
         end as rolling_volume_20,
         -- (V - S / 20) / sqrt((20 SS - S^2) / 380), with S and SS the exact sums over the previous 20 volumes.
         case
