@@ -157,7 +157,9 @@ typed as (
                 {%- endfor %}
                 case when volume = 0 then 'no volume' end,
                 case when volume is null and failed_checks is null then 'volume not told in coins' end,
-                case when own_completeness < {{ var('min_data_completeness') }} and failed_checks is null then 'fields missing' end,
+                case
+                    when own_completeness < {{ var('min_data_completeness') }} and failed_checks is null then 'fields missing'
+                end,
                 {% for sample, told in samples_of_bars().items() -%}
                 case when is_{{ sample }}_expected and {{ told.column }} is null then '{{ told.name }} missing' end,
                 {% endfor -%}

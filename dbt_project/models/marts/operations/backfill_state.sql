@@ -1,6 +1,7 @@
 {{ config(materialized='view') }}
 -- One row per series of every backfill: how far it is. The wish is kept in schema ops; how far it has come is read off
--- what came (int_answers), as `market backfill-status` does (extract/backfill_jobs.py), so that the state cannot lie about the data.
+-- what came (int_answers), as `market backfill-status` does (extract/backfill_jobs.py), so that the state cannot lie about
+-- the data.
 with
 
 wanted as (
