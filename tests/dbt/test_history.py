@@ -89,6 +89,13 @@ class Told:
         self.history.bars[series][self.corrected_bar] = replace(bar, volume=bar.volume + 1)
         self.warehouse.load_bars(*series, [self.history.bars[series][self.corrected_bar]])
 
+    def amend_a_run(self, opens: list[datetime]) -> None:
+        """The source says another volume of many bars of ETH, whatever the seed: their coarser bars are revised, too."""
+        bars = self.history.bars["binance", "ETH", "1h"]
+        for opened in opens:
+            bars[opened] = replace(bars[opened], volume=bars[opened].volume + 1)
+        self.warehouse.load_bars("binance", "ETH", "1h", [bars[opened] for opened in opens])
+
     def stamp(self) -> datetime:
         row = self.warehouse.query("select written_at from ops.watermarks where model = 'market_data_v2'")[0]
         return row["written_at"]
@@ -133,6 +140,7 @@ def told(make_warehouse: MakeWarehouse) -> Told:
     told.corrected_bar = in_both[len(in_both) * 2 // 3]
     # The clock stands still; only the order of the runs tells them apart.
     history.amend()
+    told.amend_a_run(in_both[:25])
     with told.command():
         manual_corrections.correct(
             "ETH", "1h", told.corrected_bar.isoformat(), ["high=1000", "close=999.5"], "typo", "ann"
