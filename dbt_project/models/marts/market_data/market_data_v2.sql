@@ -58,14 +58,14 @@ scored as (
         bars.*,
         {{ row_checks_failed() }} as row_checks_failed,
         coalesce(abs(bars.volume_spike_score) > 5, false) as volume_anomaly,
-        {% for sample in samples_of_bars() -%}
-        case when bars.is_{{ sample }}_expected then 1 else 0 end
-        {{- ' + ' if not loop.last else ' as samples_expected,' }}
-        {%- endfor %}
-        {% for sample, told in samples_of_bars().items() -%}
-        case when bars.is_{{ sample }}_expected and bars.{{ told.column }} is not null then 1 else 0 end
-        {{- ' + ' if not loop.last else ' as samples_present,' }}
-        {%- endfor %}
+        0
+        {%- for sample in samples_of_bars() %}
+        + case when bars.is_{{ sample }}_expected then 1 else 0 end
+        {%- endfor %} as samples_expected,
+        0
+        {%- for sample, told in samples_of_bars().items() %}
+        + case when bars.is_{{ sample }}_expected and bars.{{ told.column }} is not null then 1 else 0 end
+        {%- endfor %} as samples_present,
         {{ score_terms('bars') }}
     from bars
     inner join {{ ref('freshness_sla') }} as sla on sla.asset_class = bars.asset_class
