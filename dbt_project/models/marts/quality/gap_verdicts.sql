@@ -14,13 +14,13 @@ series as (
         (
             select count(distinct names.source)
             from {{ ref('assets') }} as assets
-            cross join lateral (
+            inner join lateral (
                 select 'polygon' as source where assets.polygon is not null
                 union all
                 select 'binance' where coalesce(assets.binance, assets.binance_futures) is not null
                 union all
                 select 'yahoo' where assets.yahoo is not null and series.timeframe <> '4h'
-            ) as names
+            ) as names on true
             where
                 assets.symbol = series.symbol
                 and assets.asset_class = series.asset_class
