@@ -53,12 +53,12 @@ usable as (
 -- took a hundred times as long).
 ranked as (
     select
+        {% for place in [1, 2] -%}
+        {% for field in ['source', 'open', 'high', 'low', 'close'] -%}
+        lag({{ field }}, {{ place }}) over better_first as {{ field }}_{{ place }},
+        {% endfor -%}
+        {% endfor -%}
         *
-        {%- for place in [1, 2] %}
-        {%- for field in ['source', 'open', 'high', 'low', 'close'] %},
-        lag({{ field }}, {{ place }}) over better_first as {{ field }}_{{ place }}
-        {%- endfor %}
-        {%- endfor %}
     from usable
     window better_first as (partition by series_id, opened_at order by source_place)
 ),
