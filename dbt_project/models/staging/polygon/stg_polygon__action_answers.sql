@@ -24,7 +24,7 @@ final as (
         answers.fetched_at,
         answers._dlt_load_id as load_id
     from answers
-    cross join lateral (
+    inner join lateral (
         select
             max(rows.ex_date) as last_ex_date,
             max(
@@ -52,7 +52,7 @@ final as (
             from {{ json_items(json_member('answers.payload', 'results')) }} as items (item, position)
         ) as rows
         left join {{ ref('assets') }} as listings on listings.polygon = rows.ticker
-    ) as events
+    ) as events on true
     where coalesce(events.unreadable_events, 0) = 0
 )
 
