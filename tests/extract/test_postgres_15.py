@@ -14,8 +14,8 @@ from scripts import leakage
 from scripts.postgres import Server
 from tests.dbt.histories import crypto_history
 from tests.dbt.test_incremental_equals_full import SEED, row_versions, run
-from tests.extract.conftest import AAPL, BTC, CLOCK, Market
-from tests.warehouse import Database, MakeProject, Warehouse
+from tests.extract.conftest import CLOCK, Market
+from tests.warehouse import Database, MakeProject, Warehouse, crypto, stock
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def database(postgres_15: Server) -> Iterator[Database]:
 
 
 def test_from_the_providers_to_the_marts(market: Market, projects: MakeProject) -> None:
-    assets = [BTC | {"timeframes": "1h 1d"}, AAPL]
+    assets = [crypto("BTC", "1h 1d", binance_futures="", coinmetrics=""), stock("AAPL", "1d")]
     market.assets(*assets)
     market.run("extract")
     assert market.query("select current_setting('server_version_num')::int / 10000 as version") == [{"version": 15}]
