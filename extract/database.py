@@ -25,8 +25,11 @@ _SOON = re.compile(
     r"starting up|shutting down|recovery|too many clients|connection slots|not yet accepting|not accepting",
     re.IGNORECASE,
 )
-# SQLSTATEs: the transaction may not write; the server is going down or full, has no room or no connection left.
+_FULL = re.compile(r"too many clients|connection slots|too many connections", re.IGNORECASE)
+# SQLSTATEs: the transaction may not write; a lock was not had within lock_timeout; the server is going down or full, has no
+# room or no connection left.
 _READ_ONLY = "25006"
+_LOCK_NOT_AVAILABLE = "55P03"
 _PASSING = re.compile(r"57P0[1-5]|53\d{3}|08\d{3}")
 
 
@@ -97,12 +100,34 @@ def meaning_of(error: BaseException) -> Unreachable | settings.ConfigurationErro
                 "the server lets nobody write (a standby, or default_transaction_read_only is on): point PGHOST at the"
                 " primary, or switch that off for this user"
             )
-        if isinstance(cause, PoolTimeout) or (state and _PASSING.fullmatch(state)):
-            return Unreachable(f"the warehouse does not answer: {_one_line(cause)} (`market doctor` looks at it)")
-        if type(cause).__name__ == "OperationalError" and not state:
+        if state == _LOCK_NOT_AVAILABLE:
+            return Unreachable(f"a lock was not to be had in time ({_one_line(cause)}): {blocking_sessions()}")
+        if isinstance(cause, PoolTimeout):
+            return _of_the_pool(cause)
+        if state and _PASSING.fullmatch(state):
+            return _passing(_one_line(cause))
+        # A connection that was refused or not had in time (a subclass) has no state.
+        if not state and any(kind.__name__ == "OperationalError" for kind in type(cause).__mro__):
             return _of_connecting(_one_line(cause))
         cause = cause.__cause__ or cause.__context__
     return None
+
+
+def _of_the_pool(error: PoolTimeout) -> Unreachable | settings.ConfigurationError:
+    """The pool keeps to itself why it could not connect: another connection says it."""
+    try:
+        psycopg.connect(url(), connect_timeout=CONNECT_SECONDS).close()
+    except psycopg.OperationalError as cause:
+        return _of_connecting(_one_line(cause))
+    return _passing(_one_line(error))
+
+
+def _passing(text: str) -> Unreachable:
+    if _FULL.search(text):
+        return Unreachable(
+            f"the warehouse has no free connection ({text}): close sessions, or raise max_connections, and try again"
+        )
+    return Unreachable(f"the warehouse does not answer: {text} (`market doctor` looks at it)")
 
 
 def _of_connecting(text: str) -> Unreachable | settings.ConfigurationError:
@@ -115,6 +140,8 @@ def _of_connecting(text: str) -> Unreachable | settings.ConfigurationError:
             "  correct PGUSER, PGPASSWORD and PGDATABASE, or create that database: createdb "
             f"{shlex.quote(chosen.pgdatabase)}"
         )
+    if _FULL.search(text):
+        return _passing(text)
     return Unreachable(
         f"the warehouse at {where} does not answer: {text} (is it running? PGHOST and PGPORT say where it is)"
     )
@@ -167,21 +194,3 @@ def blocking_sessions() -> str:
             "select description from ops.blocking_sessions order by xact_start nulls last, pid limit 5"
         ).fetchall()
     return "; ".join(row[0] for row in found) or "the session that held it has ended meanwhile: try again"
-
-
-def in_plain_words(error: psycopg.OperationalError) -> str:
-    """What it means that the server did not answer, or not in time, and what to do."""
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    if isinstance(error, psycopg.errors.LockNotAvailable):
-        return f"a lock was not to be had in time ({reason}): {blocking_sessions()}"
-    if isinstance(error, PoolTimeout):
-        # The pool keeps to itself why it could not connect.
-        try:
-            psycopg.connect(url(), connect_timeout=10).close()
-        except psycopg.OperationalError as cause:
-            return in_plain_words(cause)
-    if "too many clients" in reason or "connection slots" in reason or "too many connections" in reason:
-        return (
-            f"the database has no free connection ({reason}): close sessions, or raise max_connections, and try again"
-        )
-    return f"the warehouse does not answer: {reason} (`market doctor` looks at the connection)"

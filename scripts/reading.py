@@ -109,7 +109,7 @@ def in_plain_words(error: psycopg.Error) -> str | None:
     if (meant := database.meaning_of(error)) is not None:
         return str(meant)
     if isinstance(error, psycopg.OperationalError):
-        return database.in_plain_words(error)
+        return f"the warehouse does not answer: {_first_line(error)} (`market doctor` looks at it)"
     return None
 
 

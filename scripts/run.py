@@ -70,7 +70,7 @@ class Record:
         except StepFailed as problem:
             code, detail = FAILED, str(problem)
         except psycopg.OperationalError as problem:
-            code, detail = FAILED, database.in_plain_words(problem)
+            code, detail = FAILED, str(database.meaning_of(problem) or problem)
         except KeyboardInterrupt:
             self._close_step(name, INTERRUPTED, "interrupted")
             raise

@@ -89,6 +89,8 @@ def test_a_server_that_lets_nobody_write_is_a_bad_setting(shell: pytest.MonkeyPa
 def test_what_a_refused_connection_means(shell: pytest.MonkeyPatch, message: str, is_setting: bool) -> None:
     meant = warehouse.meaning_of(psycopg.OperationalError(message))
     assert isinstance(meant, ConfigurationError if is_setting else warehouse.Unreachable)
+    late = psycopg.errors.ConnectionTimeout("connection timeout expired")
+    assert isinstance(warehouse.meaning_of(late), warehouse.Unreachable)
     assert warehouse.meaning_of(ValueError("no matter of the server")) is None
     wrapped = RuntimeError("a pipeline step failed")
     wrapped.__cause__ = psycopg.errors.AdminShutdown("terminating connection due to administrator command")
