@@ -301,7 +301,10 @@ def _print_totals(new_bars: int, seconds: float) -> None:
         select
             avg(case when is_validated then 1.0 else 0.0 end) as valid,
             avg(quality_score) as score,
-            (select count(*) from marts.bar_gaps where verdict in ('provider hole', 'not fetched')) as gaps,
+            (
+                select count(*) from marts.bar_gaps
+                where verdict in ('provider hole', 'not fetched') and place <> 'before'
+            ) as gaps,
             (select count(*) from marts.rejected_bars) as rejected
         from marts.market_data_v2
         """

@@ -42,6 +42,8 @@ def test_from_nothing_to_the_summary(database: Database) -> None:
         assert name in result.stdout
     assert "MISSING" not in result.stdout
     assert "source_updated" in result.stdout
+    # What no source has before the first bar is no gap in the bars.
+    assert "\n0 gaps in them" in result.stdout
 
     with connect(database) as connection:
         corrected = connection.execute(
