@@ -150,7 +150,7 @@ def next_page(link: object, kind: str, ticker: str | None = None) -> str | None:
     The host of next_url is ignored: the key must not follow a link elsewhere. Raises BadPayload where it is no URL, or
     one of something else than was asked for.
     """
-    if not link:
+    if link is None or link == "":
         return None
     try:
         parts = urlsplit(link if isinstance(link, str) else "")
