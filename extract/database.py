@@ -37,11 +37,16 @@ class Unreachable(Exception):
     """The warehouse's server cannot be used at the moment (exit code 1); the message says why and what to do."""
 
 
+def session_options(**more: str) -> str:
+    """libpq options of a session of ours: what each asks for, then `more`, then PGOPTIONS, which win."""
+    return session.options(settings.load().pgoptions, **more)
+
+
 @lru_cache(maxsize=1)
 def url() -> str:
     """The warehouse as a URL, what our sessions ask for included: the server PGHOST names, or else the embedded one,
     started if needed."""
-    return f"{_address()}?options={quote(session.options())}"
+    return f"{_address()}?options={quote(session_options())}"
 
 
 def _address() -> str:
@@ -80,7 +85,7 @@ def pool() -> ConnectionPool:
         # A session that was terminated while it waited in the pool is replaced, not handed out.
         check=ConnectionPool.check_connection,
         kwargs={
-            "options": session.options(search_path="ops,public", timezone="UTC"),
+            "options": session_options(search_path="ops,public", timezone="UTC"),
             "connect_timeout": CONNECT_SECONDS,
         },
     )

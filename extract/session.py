@@ -5,8 +5,6 @@ Without it an analyst's open transaction stops a build for ever, and a time limi
 
 from __future__ import annotations
 
-import os
-
 SETTINGS = {
     # A lock that is not had by then is held by a session that is left open; the message names it.
     "lock_timeout": "60s",
@@ -19,8 +17,7 @@ SETTINGS = {
 }
 
 
-def options(**more: str) -> str:
-    """libpq options of a session of ours: SETTINGS, then `more`, then the user's own PGOPTIONS, which win."""
+def options(users: str = "", **more: str) -> str:
+    """libpq options of a session of ours: SETTINGS, then `more`, then the user's own (PGOPTIONS), which win."""
     ours = " ".join(f"-c {name}={value}" for name, value in {**SETTINGS, **more}.items())
-    users = os.environ.get("PGOPTIONS", "")
     return users if ours in users else f"{ours} {users}".strip()

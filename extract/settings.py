@@ -37,6 +37,7 @@ class Settings(BaseSettings):
     pguser: str = "postgres"
     pgpassword: SecretStr | None = None
     pgdatabase: str = "market"
+    pgoptions: str = ""
 
     polygon_api_key: SecretStr | None = None
     polygon_required: bool = False

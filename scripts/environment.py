@@ -31,7 +31,7 @@ def lead() -> None:
     read_settings_file()
     lead_to_embedded_server()
     # dbt has no setting for it: libpq reads what a session asks for from here.
-    os.environ["PGOPTIONS"] = session.options()
+    os.environ["PGOPTIONS"] = session.options(os.environ.get("PGOPTIONS", ""))
     keep_the_clock_of_the_demo()
 
 

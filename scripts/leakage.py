@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from extract import database, session
+from extract import database
 from extract.settings import ConfigurationError
 
 EXAMPLES = 10
@@ -64,7 +64,7 @@ def check(dsn: str | None = None) -> Certificate:
     Raises ConfigurationError when the warehouse has no history yet.
     """
     with psycopg.connect(
-        dsn or database.url(), row_factory=dict_row, options=session.options(timezone="UTC")
+        dsn or database.url(), row_factory=dict_row, options=database.session_options(timezone="UTC")
     ) as connection:
         try:
             stored = _one(

@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from extract import clock, database, session
+from extract import clock, database
 from extract.settings import ConfigurationError
 
 SCALES = {"open": 10, "high": 10, "low": 10, "close": 10, "volume": 8, "taker_buy_volume": 8}
@@ -137,7 +137,7 @@ def _require_reason(reason: str) -> None:
 
 
 def _connect() -> psycopg.Connection[Bar]:
-    return psycopg.connect(database.url(), row_factory=dict_row, options=session.options(timezone="UTC"))
+    return psycopg.connect(database.url(), row_factory=dict_row, options=database.session_options(timezone="UTC"))
 
 
 def _find(
