@@ -12,19 +12,22 @@ series as (
         series.series_id,
         series.base_series_id,
         (
-            select count(distinct names.source)
+            select count(distinct listed.source)
             from {{ ref('assets') }} as assets
             inner join lateral (
-                select 'polygon' as source where assets.polygon is not null
+                select 'polygon' as source
+                where assets.polygon is not null
                 union all
-                select 'binance' where coalesce(assets.binance, assets.binance_futures) is not null
+                select 'binance'
+                where coalesce(assets.binance, assets.binance_futures) is not null
                 union all
-                select 'yahoo' where assets.yahoo is not null and series.timeframe <> '4h'
-            ) as names on true
+                select 'yahoo'
+                where assets.yahoo is not null and series.timeframe <> '4h'
+            ) as listed on true
             where
                 assets.symbol = series.symbol
                 and assets.asset_class = series.asset_class
-                and {{ place_in_list('names.source', 'series.sources_in_order') }} is not null
+                and {{ place_in_list('listed.source', 'series.sources_in_order') }} is not null
         ) as sources
     from {{ ref('int_series') }} as series
     {{ compute_once() }}
@@ -219,9 +222,12 @@ with_previous as (
     select
         settled.*,
         lag(settled.last_slot_no) over in_order as previous_slot_no,
-        concat_ws('|', place, verdict, answering, failure, rejected_for, repair_state) as judgement,
-        lag(concat_ws('|', place, verdict, answering, failure, rejected_for, repair_state)) over in_order
-            as previous_judgement
+        concat_ws(
+            '|', settled.place, settled.verdict, settled.answering, settled.failure, settled.rejected_for, settled.repair_state
+        ) as judgement,
+        lag(concat_ws(
+            '|', settled.place, settled.verdict, settled.answering, settled.failure, settled.rejected_for, settled.repair_state
+        )) over in_order as previous_judgement
     from settled
     left join empty_sessions
         on
@@ -313,7 +319,8 @@ worded as (
         *,
         case
             when looks > 1
-                then '; ' || looks || ' looks from ' || {{ local_date('first_look_at', "'UTC'") }} || ' to '
+                then
+                    '; ' || looks || ' looks from ' || {{ local_date('first_look_at', "'UTC'") }} || ' to '
                     || {{ local_date('last_look_at', "'UTC'") }}
             when looks = 1 then '; one look, on ' || {{ local_date('first_look_at', "'UTC'") }}
             else ''
