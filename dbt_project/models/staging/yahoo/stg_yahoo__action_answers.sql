@@ -8,12 +8,12 @@ answers as (
         responses.*,
         charts.time_zone
     from {{ source('raw_yahoo', 'responses') }} as responses
-    cross join lateral (
+    inner join lateral (
         select
             {{ known_time_zone(json_text(json_member('responses.payload', 'chart.result.0.meta'), 'exchangeTimezoneName')) }}
                 as time_zone
         {{ compute_once() }}
-    ) as charts
+    ) as charts on true
     where
         responses.status = 'ok'
         and (responses.endpoint = 'events' or (responses.endpoint = 'bars' and responses.timeframe = '1d'))

@@ -73,7 +73,7 @@ bars as (
         rows.position as payload_position
     from answers
     cross join lateral {{ json_items('answers.stamps') }} as rows (item, position)
-    cross join lateral (
+    inner join lateral (
         select
             {{ integer_from_text(json_own_text('rows.item')) }} as stamp,
             {{ json_decimal('answers.opens', place) }} as open,
@@ -82,8 +82,8 @@ bars as (
             {{ json_decimal('answers.closes', place) }} as close,
             {{ json_decimal('answers.volumes', place) }} as volume
         {{ compute_once('answers.payload_sha') }}
-    ) as numbers
-    cross join lateral (
+    ) as numbers on true
+    inner join lateral (
         select
             dates.stamped_on,
             dates.last_stamped_on,
@@ -101,7 +101,7 @@ bars as (
                 end as last_stamped_on
         ) as dates
         {{ compute_once('answers.payload_sha') }}
-    ) as places
+    ) as places on true
     -- Yahoo fills a moment without data with nulls: no bar, not a bad one.
     where
         coalesce(numbers.open, numbers.high, numbers.low, numbers.close) is not null
