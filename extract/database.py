@@ -148,7 +148,8 @@ def _of_connecting(text: str) -> Unreachable | settings.ConfigurationError:
     if _FULL.search(text):
         return _passing(text)
     return Unreachable(
-        f"the warehouse at {where} does not answer: {text} (is it running? PGHOST and PGPORT say where it is)"
+        f"the warehouse does not answer at {where}: {text} (is it running? PGHOST and PGPORT say where it is; `market doctor`"
+        " looks at it)"
     )
 
 
