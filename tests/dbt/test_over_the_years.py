@@ -35,7 +35,7 @@ JUMP, CRASH = DAYS[100], DAYS[60]
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
 SELECTED = (
     "+market_data_v2 market_data.v1 +market_data_adjusted +corporate_actions +split_suspicions +rejected_bars"
-    " +unfinished_bars +data_corrections"
+    " +rejected_rows +unfinished_bars +data_corrections"
 )
 COMPARED = (
     "marts.market_data_v2", "marts.rejected_bars", "marts.unfinished_bars", "marts.corporate_actions",
