@@ -216,6 +216,7 @@ lint: $(EVERYTHING) secrets ## ruff, mypy, sqlfluff, secrets
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m scripts.postgres up
+	@$(BIN)/market migrate
 	@$(BIN)/sqlfluff lint --disable-progress-bar dbt_project
 
 .PHONY: check
