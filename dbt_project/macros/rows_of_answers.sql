@@ -340,3 +340,25 @@
         and answers.status = 'ok'
         and ({{ json_text('rows.item', 'time') }} is null or {{ json_text('rows.item', 'FlowInExNtv') }} is not null)
 {%- endmacro %}
+
+{# Splits and dividends of a provider's answers that cannot be read, with the reason. #}
+{% macro rejected_event_rows(provider) -%}
+{% for kind, rows in {'split': split_rows(provider), 'dividend': dividend_rows(provider)}.items() -%}
+select
+    source,
+    '{{ kind }}' as kind,
+    symbol,
+    asset_class,
+    ticker,
+    timeframe,
+    {{ local_instant('ex_date', "'00:00'", "'UTC'") }} as timestamp,
+    reject_reason,
+    payload_row,
+    window_start,
+    fetched_at,
+    load_id
+from ({{ rows }}) as {{ kind }}_rows
+where reject_reason is not null
+{% if not loop.last %}union all{% endif %}
+{% endfor %}
+{%- endmacro %}
