@@ -42,8 +42,9 @@ help: ## this list
 
 ##### Set-up
 
-# Stamps: what the commands need to run, all that development needs, and this project itself.
+# Stamps: what production needs, what the demo and the docs need on top, all that development needs, and this project.
 RUNTIME := $(VENV)/.requirements $(VENV)/.project
+WITH_EXTRAS := $(VENV)/.requirements-demo $(VENV)/.project
 EVERYTHING := $(VENV)/.requirements-dev $(VENV)/.project
 
 .PHONY: setup
@@ -53,9 +54,13 @@ $(VENV)/.requirements: requirements.lock
 	$(call install,requirements.lock)
 	@touch $@
 
+$(VENV)/.requirements-demo: requirements-demo.lock
+	$(call install,requirements-demo.lock)
+	@touch $(VENV)/.requirements $@
+
 $(VENV)/.requirements-dev: requirements-dev.lock
 	$(call install,requirements-dev.lock)
-	@touch $(VENV)/.requirements $@
+	@touch $(VENV)/.requirements $(VENV)/.requirements-demo $@
 
 # No isolated build: the one thing that one would need, setuptools, is in the lock.
 $(VENV)/.project: pyproject.toml scripts/environment.py $(VENV)/.requirements
@@ -109,7 +114,7 @@ psql: $(RUNTIME) ## a prompt on the warehouse, a query from stdin, or: make psql
 	@$(BIN)/python -m scripts.postgres psql $(if $(SQL),--command "$$SQL")
 
 .PHONY: demo
-demo: $(RUNTIME) $(CHARTS) ## the whole pipeline on real and synthetic data, without key, server or network
+demo: $(WITH_EXTRAS) $(CHARTS) ## the whole pipeline on real and synthetic data, without key, server or network
 	@$(BIN)/market demo
 
 .PHONY: extract
@@ -180,12 +185,12 @@ roles: $(RUNTIME) ## least-privilege roles for extract, dbt and readers in the d
 	@$(BIN)/market roles
 
 .PHONY: docs
-docs: $(RUNTIME) ## dbt docs, column lineage, and the feature dictionary checked on your own bars, in site/
+docs: $(WITH_EXTRAS) ## dbt docs, column lineage, and the feature dictionary checked on your own bars, in site/
 	@$(BIN)/python -m scripts.postgres up
 	@$(BIN)/market docs
 
 .PHONY: site
-site: $(RUNTIME) $(CHARTS) ## the dashboard, the charts and the docs, in site/: open site/index.html
+site: $(WITH_EXTRAS) $(CHARTS) ## the dashboard, the charts and the docs, in site/: open site/index.html
 	@$(BIN)/python -m scripts.postgres up
 	@$(BIN)/market docs
 	@$(BIN)/market site
@@ -233,10 +238,11 @@ bench: $(EVERYTHING) ## the benchmarks, as ratios of one run (takes most of an h
 RESOLVE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes
 
 .PHONY: lock
-lock: ## resolve pyproject.toml into both lock files, what is pinned staying as far as it may (needs uv)
+lock: ## resolve pyproject.toml into the three lock files, what is pinned staying as far as it may (needs uv)
 	@$(if $(strip $(UV)),,echo 'uv is needed: pip install uv' >&2; exit 1)
 	@$(RESOLVE) --all-extras pyproject.toml -o requirements-dev.lock
-	@$(RESOLVE) --extra demo --constraint requirements-dev.lock pyproject.toml -o requirements.lock
+	@$(RESOLVE) --extra demo --extra docs --constraint requirements-dev.lock pyproject.toml -o requirements-demo.lock
+	@$(RESOLVE) --constraint requirements-dev.lock pyproject.toml -o requirements.lock
 
 .PHONY: clean
 clean: ## stop the embedded Postgres and remove everything generated, its data and .venv included

@@ -85,8 +85,13 @@ def write_docs(target: Path, project: Path, variables: Mapping[str, str]) -> Non
 
 
 def _run(where: Path, variables: Mapping[str, str], program: str, *arguments: str) -> None:
+    executable = Path(sys.executable).parent / program
+    if not executable.exists():
+        raise DocumentsFailed(
+            f"{program} is not installed: `make docs` installs it, or pip install 'market-warehouse[docs]'"
+        )
     done = subprocess.run(
-        [str(Path(sys.executable).parent / program), *arguments],
+        [str(executable), *arguments],
         cwd=where,
         env=dict(variables),
         stdin=subprocess.DEVNULL,
