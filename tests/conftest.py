@@ -6,6 +6,7 @@ import itertools
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,28 +46,37 @@ SHARING = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    def place(item: pytest.Item) -> int:
-        file = item.path.relative_to(ROOT / "tests").as_posix()
-        return DEAR.index(file) if file in DEAR else len(DEAR)
+    """Which tests build, which belong to one worker (pytest-xdist, --dist loadgroup), and what comes first."""
 
-    items.sort(key=place)
+    def file(item: pytest.Item) -> str:
+        return item.path.relative_to(ROOT / "tests").as_posix()
 
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """A worker takes a file at a time, or all files that share a warehouse, in the order of collection."""
-    from xdist.scheduler import LoadScopeScheduling
-
-    config.option.loadscopereorder = False
-    scheduler = LoadScopeScheduling(config, log)
-    scheduler._split_scope = _unit_of_work
-    return scheduler
+    for item in items:
+        # Whoever has a copy of the dbt project builds it. Others say so themselves: `pytestmark = pytest.mark.builds`.
+        if "projects" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.builds)
+        group = next((name for name, files in SHARING.items() if file(item) in files), file(item))
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: DEAR.index(file(item)) if file(item) in DEAR else len(DEAR))
 
 
-def _unit_of_work(nodeid: str) -> str:
-    file = nodeid.partition("::")[0].removeprefix("tests/")
-    return next((name for name, files in SHARING.items() if file in files), file)
+@pytest.fixture(autouse=True)
+def builds_are_marked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make test-fast` leaves out what builds: a test that builds without the mark fails, so it stays fast."""
+    if "dbt.cli.main" not in sys.modules or request.node.get_closest_marker("builds"):
+        return
+    from dbt.cli.main import dbtRunner
+
+    invoke = dbtRunner.invoke
+
+    def only_reads(self: Any, args: list[str], **options: Any) -> Any:
+        if {"build", "run", "retry", "seed", "snapshot", "test", "run-operation"} & set(args):
+            pytest.fail(f"it runs dbt {args[0]}: mark it with pytest.mark.builds")
+        return invoke(self, args, **options)
+
+    monkeypatch.setattr(dbtRunner, "invoke", only_reads)
 
 
 @pytest.fixture(scope="session", autouse=True)

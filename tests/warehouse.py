@@ -8,12 +8,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 import re
 import shutil
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -26,9 +23,8 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from extract import migrations
-from scripts.build import without_collector
 from scripts.postgres import Server
-from tests import payloads
+from tests import dbt_process, payloads
 from tests.oracle.bars import Bar
 from tests.oracle.features import STEP
 
@@ -45,8 +41,6 @@ RAW_COLUMNS = (
     "first_row_at", "last_row_at",
 )  # fmt: skip
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-# Results are values here. A level of its own, not --quiet: that still words every message (a tenth of a build's CPU).
-QUIET = ("--log-level", "none", "--log-level-file", "none")
 
 
 @dataclass(frozen=True)
@@ -291,14 +285,17 @@ class Warehouse:
         full_refresh: bool = False,
         empty: bool = False,
         tests: bool = False,
+        unit_tests: bool = True,
         without_staging: bool = False,
         time_zone: str | None = None,
         command: str = "build",
         variables: Mapping[str, object] | None = None,
     ) -> dict[str, str]:
-        """`dbt build` in this process; returns each relation's message (e.g. 'MERGE 5'). BuildFailed if any node failed.
+        """`dbt build`; returns each relation's message (e.g. 'MERGE 5'). BuildFailed if any node failed.
 
-        tests: run data tests and unit tests too. time_zone: TZ of the process and of its database sessions.
+        tests: run data tests and unit tests, too. unit_tests=False: only data tests; the others test the SQL whatever the
+        data, and run in a first build and in a warehouse in use already (test_postgres_15.py, test_hostile_payloads.py).
+        time_zone: TZ of the process and of its database sessions.
         without_staging: leave out seeds and staging views, which an earlier build made and which have not changed
         since; halves the cost of a build. A plain build of a selection that was built before does so by itself.
         variables: for --vars; other ones than last time cost a full parse.
@@ -306,59 +303,46 @@ class Warehouse:
         is_plain = not (tests or full_refresh or empty or time_zone)
         without_seeds = without_staging or (is_plain and select in self._seeded)
         without_staging = without_staging or (is_plain and select in self._staged)
-        from dbt.artifacts.schemas.run import RunExecutionResult
-        from dbt.cli.main import dbtRunner
-
-        arguments = [command, "--no-write-json", *QUIET]
-        directory = str(self.project.directory)
-        arguments += ["--project-dir", directory, "--profiles-dir", directory]
-        arguments += ["--target-path", f"{directory}/target", "--log-path", f"{directory}/logs"]
-        if select:
-            arguments += ["--select", *select.split()]
+        arguments = ["--select", *select.split()] if select else []
         if full_refresh:
             arguments.append("--full-refresh")
         if empty:
             arguments.append("--empty")
-        if variables:
-            arguments += ["--vars", json.dumps(dict(variables))]
-        excluded = ([] if tests else ["test", "unit_test"]) + (["seed"] if without_seeds else [])
+        excluded = [] if tests else ["test"]
+        excluded += [] if tests and unit_tests else ["unit_test"]
+        excluded += ["seed"] if without_seeds else []
         if excluded:
             arguments += ["--exclude-resource-type", *excluded]
         if without_staging:
             arguments += ["--exclude", "market_warehouse.staging"]
-        environment = {**self.database.environment, **self.environment, **self._clock()}
-        with _process_environment(environment, time_zone), without_collector():
-            outcome = dbtRunner().invoke(arguments)
-        if outcome.exception is not None:
-            raise BuildFailed(str(outcome.exception))
-        assert isinstance(outcome.result, RunExecutionResult)
-        results = list(outcome.result.results)
-        failed = [f"{r.node.name}: {r.message}" for r in results if r.status in ("error", "fail", "runtime error")]
-        # Both versions of market_data have its name; their relations differ.
-        relations = [(getattr(result.node, "alias", result.node.name), result) for result in results]
-        self.seconds = {relation: result.execution_time for relation, result in relations}
+        outcome = dbt_process.invoke(
+            self.project.directory,
+            command,
+            arguments,
+            self.build_environment(),
+            variables=json.dumps(dict(variables)) if variables else None,
+            time_zone=time_zone,
+        )
+        if outcome.problem is not None:
+            raise BuildFailed(outcome.problem)
+        failed = [f"{n.name}: {n.message}" for n in outcome.nodes if n.status in ("error", "fail", "runtime error")]
+        self.seconds = {node.relation: node.seconds for node in outcome.nodes}
         if failed or not outcome.success:
             raise BuildFailed("\n".join(failed))
         if command == "build" and not empty:
             self._staged.add(select)
             self._seeded.add(select)
-        return {relation: str(result.message) for relation, result in relations}
+        return {node.relation: node.message for node in outcome.nodes}
 
     def operate(self, macro: str) -> None:
-        """`dbt run-operation` in this process. BuildFailed if it failed."""
-        from dbt.cli.main import dbtRunner
-
-        directory = str(self.project.directory)
-        arguments = ["run-operation", macro, *QUIET, "--project-dir", directory, "--profiles-dir", directory]
-        arguments += ["--target-path", f"{directory}/target", "--log-path", f"{directory}/logs"]
-        variables = {**self.database.environment, **self.environment, **self._clock()}
-        with _process_environment(variables, None), without_collector():
-            outcome = dbtRunner().invoke(arguments)
+        """`dbt run-operation`. BuildFailed if it failed."""
+        outcome = dbt_process.invoke(self.project.directory, "run-operation", [macro], self.build_environment())
         if not outcome.success:
-            raise BuildFailed(str(outcome.exception or outcome.result))
+            raise BuildFailed(outcome.problem or str(outcome.nodes))
 
-    def _clock(self) -> dict[str, str]:
-        return {"WAREHOUSE_NOW": self.now.isoformat()}
+    def build_environment(self) -> dict[str, str]:
+        """What dbt's environment has beyond this process's: the database, the settings, the clock."""
+        return {**self.database.environment, **self.environment, "WAREHOUSE_NOW": self.now.isoformat()}
 
     # ------------------------------------------------------------ answers
 
@@ -418,21 +402,6 @@ def stock(symbol: str = "AAPL", timeframes: str = "5m 1h 1d", **cells: str) -> d
         "calendar": "XNYS", "enabled": "true",
     }  # fmt: skip
     return row | cells
-
-
-@contextmanager
-def _process_environment(values: Mapping[str, str], time_zone: str | None) -> Iterator[None]:
-    if time_zone:
-        values = {**values, "TZ": time_zone, "PGTZ": time_zone}
-    before = dict(os.environ)
-    os.environ.update(values)
-    time.tzset()
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-        time.tzset()
 
 
 class MakeProject(Protocol):

@@ -24,7 +24,8 @@ import psycopg
 
 from scripts.postgres import Server, temporary_postgres
 from tests.benchmarks.results import BENCH, record
-from tests.warehouse import QUIET, Database, Project, Warehouse, _process_environment, crypto, stock
+from tests.dbt_process import QUIET, process_environment
+from tests.warehouse import Database, Project, Warehouse, crypto, stock
 
 ROOT = Path(__file__).resolve().parents[2]
 DEBIAN = Path("/usr/lib/postgresql")
@@ -160,7 +161,7 @@ def build(warehouse: Warehouse, running: Server) -> dict[str, float]:
     places = ["--project-dir", directory, "--profiles-dir", directory]
     places += ["--target-path", f"{directory}/target", "--log-path", f"{directory}/logs"]
     options = f"-c statement_timeout={GIVE_UP_SECONDS}s"
-    with _process_environment({**warehouse.database.environment, **warehouse._clock(), "PGOPTIONS": options}, None):
+    with process_environment({**warehouse.build_environment(), "PGOPTIONS": options}):
         arguments = ["build", "--threads", "1", "--exclude-resource-type", "unit_test", *QUIET, *places]
         outcome = dbtRunner(callbacks=[note]).invoke(arguments)
     results: Any = outcome.result

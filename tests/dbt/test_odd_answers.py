@@ -40,7 +40,7 @@ def case(*assets: dict[str, str]) -> Callable[[Callable[..., Play]], Callable[..
 @pytest.fixture(scope="module")
 def outcomes(make_warehouse: MakeWarehouse) -> dict[str, Exception | None]:
     """All cases played together, on a server whose clock is west of UTC: the error that ended each, or None."""
-    warehouse = make_warehouse("odd")
+    warehouse = make_warehouse("warehouse")
     warehouse.environment["PGOPTIONS"] = "-c timezone=America/Los_Angeles -c datestyle=German"
     warehouse.assets([asset for assets, _ in CASES.values() for asset in assets])
     playing = {name: play(warehouse) for name, (_, play) in CASES.items()}

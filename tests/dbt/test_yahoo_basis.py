@@ -158,7 +158,7 @@ def story(timeframes: str = "1d", **cells: str) -> Callable[..., Callable[[Wareh
 @pytest.fixture(scope="module")
 def outcomes(make_warehouse: MakeWarehouse) -> dict[str, Exception | None]:
     """All stories told together: the error that ended each, or None."""
-    warehouse = make_warehouse("basis")
+    warehouse = make_warehouse("warehouse")
     warehouse.now = at(date(2026, 7, 1))
     warehouse.assets([asset for asset, _ in STORIES.values()])
     playing = {name: play(warehouse, asset["symbol"]) for name, (asset, play) in STORIES.items()}

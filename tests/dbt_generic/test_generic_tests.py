@@ -19,6 +19,8 @@ from scripts.postgres import Server
 from tests.conftest import ROOT
 from tests.warehouse import Database
 
+pytestmark = pytest.mark.builds
+
 GENERIC = ROOT / "dbt_project" / "tests" / "generic"
 
 

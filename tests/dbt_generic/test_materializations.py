@@ -18,6 +18,8 @@ from scripts.postgres import Server
 from tests.conftest import ROOT
 from tests.warehouse import Database
 
+pytestmark = pytest.mark.builds
+
 MODELS = {
     "series": (
         "{{ config(materialized='table_in_place', indexes=[{'columns': ['series_id'], 'unique': true}]) }}"

@@ -19,6 +19,8 @@ from scripts.postgres import Server
 from tests.conftest import ROOT
 from tests.warehouse import Database
 
+pytestmark = pytest.mark.builds
+
 PAGE = ROOT / "dbt_project" / "docs" / "dbt_overrides.md"
 ROWS = 5000
 MODELS = {

@@ -112,7 +112,7 @@ def replayed(make_warehouse: MakeWarehouse) -> Iterator[Warehouse]:
     Providers.klines, Providers.asked = {}, []
     server = ThreadingHTTPServer(("127.0.0.1", 0), Providers)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    warehouse = make_warehouse("cases")
+    warehouse = make_warehouse("warehouse")
     yahoo = {"polygon": "", "active_from": "2020-01-01"}
     polygon = {"yahoo": "", "active_from": "2020-01-01"}
     coin = {"polygon": "", "yahoo": "", "binance_futures": "", "coinmetrics": "", "active_from": "2026-11-01"}
@@ -175,13 +175,13 @@ def replayed(make_warehouse: MakeWarehouse) -> Iterator[Warehouse]:
             "YINT": case("yahoo_intraday_never_adjusted", "body.json"),
         }
         run(JUNE_15, "extract", "--symbols", "YLATE2 YLATE0 YINT")
-        warehouse.build(tests=True)
+        warehouse.build(tests=True, unit_tests=False)
         Providers.klines |= {
             "VOLDUSDT": json.loads(case("volume_above_1e15", "row.json")),
             "TINYUSDT": json.loads(case("price_below_1e-9", "row.json")),
         }
         run(NOVEMBER, "extract", "--symbols", "VOLD TINY")
-        warehouse.build(tests=True)
+        warehouse.build(tests=True, unit_tests=False)
         yield warehouse
         forget()
     server.shutdown()

@@ -49,7 +49,7 @@ def shell(warehouse: Warehouse, simulator: Simulator) -> Iterator[Market]:
 
 
 def made(postgres: Server, projects: MakeProject, name: str) -> Warehouse:
-    warehouse = Warehouse(Database(postgres, name), projects("warehouse"))
+    warehouse = Warehouse(Database(postgres, name), projects(name))
     warehouse.reset()
     warehouse.assets(ASSETS)
     return warehouse
@@ -57,7 +57,7 @@ def made(postgres: Server, projects: MakeProject, name: str) -> Warehouse:
 
 def test_a_recorded_warehouse_is_made_again(postgres: Server, projects: MakeProject, tmp_path: Path) -> None:
     folder = tmp_path / "case"
-    ours = made(postgres, projects, "recorded")
+    ours = made(postgres, projects, "warehouse")
     with running("demo", FIRST) as simulator, shell(ours, simulator) as market:
         market.run("extract", "--start", "2013-02-01", "--end", "2013-02-20")
         market.run("extract")
@@ -92,7 +92,7 @@ def test_a_recorded_warehouse_is_made_again(postgres: Server, projects: MakeProj
     assert hours[0]["request"].startswith("BINANCE_SPOT_BASE_URL/api/v3/klines?symbol=BTCUSDT&startTime=")
 
     # Run by run, at the clocks of then: the same to the last column, revisions included.
-    theirs = made(postgres, projects, "replayed")
+    theirs = made(postgres, projects, "full")
     with running(replay=folder, clock=FIRST) as simulator, shell(theirs, simulator) as market:
         market.run("extract", "--start", "2013-02-01", "--end", "2013-02-20")
         market.run("extract")

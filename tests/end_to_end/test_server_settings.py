@@ -15,6 +15,7 @@ from tests.end_to_end.test_record_and_replay import ASSETS, shell
 from tests.simulator import running
 from tests.warehouse import Database, MakeProject, Warehouse
 
+NAME = "warehouse"
 CLOCK = "2013-03-01T02:00:00Z"
 ODD = {
     "timezone": "America/Los_Angeles",
@@ -31,11 +32,12 @@ COMPARED = (
 BUILT = "+market_data_v2 +rejected_bars +corporate_actions +bar_gaps +alerts +enrichment_status"
 
 
-def make(postgres: Server, projects: MakeProject, name: str, is_odd: bool) -> Warehouse:
-    warehouse = Warehouse(Database(postgres, name), projects("warehouse"))
+def make(postgres: Server, projects: MakeProject, is_odd: bool) -> Warehouse:
+    """One after the other under one name, which the parsed project holds."""
+    warehouse = Warehouse(Database(postgres, NAME), projects(NAME))
     warehouse.database.drop()
     with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as connection:
-        database = sql.Identifier(name)
+        database = sql.Identifier(NAME)
         if not is_odd:
             connection.execute(sql.SQL("create database {}").format(database))
         else:
@@ -56,8 +58,8 @@ def make(postgres: Server, projects: MakeProject, name: str, is_odd: bool) -> Wa
 
 def test_no_setting_of_the_server_changes_a_result(postgres: Server, projects: MakeProject) -> None:
     held = []
-    for name, is_odd in (("plain", False), ("odd", True)):
-        warehouse = make(postgres, projects, name, is_odd)
+    for is_odd in (False, True):
+        warehouse = make(postgres, projects, is_odd)
         warehouse.assets(ASSETS)
         with running("demo", CLOCK) as simulator, shell(warehouse, simulator) as market:
             market.run("extract", "--start", "2013-01-01", "--end", "2013-02-28")
@@ -66,19 +68,18 @@ def test_no_setting_of_the_server_changes_a_result(postgres: Server, projects: M
             warehouse.now = settings.load().warehouse_now or warehouse.now
             warehouse.build(BUILT)
             # What a driver shows of a value depends on the session: each relation is read as the same text.
-            warehouse.execute(f'alter database "{name}" reset all')
+            warehouse.execute(f'alter database {NAME} reset all')
             held.append({relation: rows_of(warehouse, relation) for relation in COMPARED})
             status = market.run("status", "--json")
             assert '"BTC"' in status and "2013-03-01T" in status
     for relation in COMPARED:
         assert held[0][relation] == held[1][relation], relation
     assert sum(held[0]["marts.market_data_v2"].values()) > 1000
-    for name in ("plain", "odd"):
-        Database(postgres, name).drop()
+    Database(postgres, NAME).drop()
 
 
 def test_unit_tests_hold_under_them(postgres: Server, projects: MakeProject) -> None:
-    warehouse = make(postgres, projects, "odd_units", is_odd=True)
+    warehouse = make(postgres, projects, is_odd=True)
     warehouse.environment["PGOPTIONS"] = session.options()
     with psycopg.connect(warehouse.database.dsn) as connection:
         migrations.migrate(connection)

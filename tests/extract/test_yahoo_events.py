@@ -9,14 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from tests import payloads
 from tests.dbt.test_yahoo_basis import adjusted, traded
 from tests.extract.conftest import Market
 from tests.oracle.bars import Bar
-from tests.warehouse import ROOT, Project, Warehouse, stock
+from tests.warehouse import MakeProject, Warehouse, stock
 
 SPLIT = {date(2023, 9, 1): (4, 1)}
 HOLE = {
@@ -71,7 +70,7 @@ def serving(yahoo: Yahoo) -> Iterator[str]:
         server.server_close()
 
 
-def test_a_backfill_asks_for_the_splits_after_its_window(market: Market, tmp_path: Path) -> None:
+def test_a_backfill_asks_for_the_splits_after_its_window(market: Market, projects: MakeProject) -> None:
     """Refused at first: the bars are held back. The next run asks again, for the events only, and they are right."""
     days = traded(date(2021, 12, 1), date(2024, 1, 3), SPLIT)
     asked = [bar for bar in days if datetime(2023, 1, 3, tzinfo=UTC) < bar.timestamp < datetime(2023, 3, 1, tzinfo=UTC)]
@@ -86,7 +85,7 @@ def test_a_backfill_asks_for_the_splits_after_its_window(market: Market, tmp_pat
         # From the New York day that holds 00:00 UTC on.
         assert yahoo.asked[0] == (date(2023, 1, 2), date(2023, 3, 1))
         assert set(yahoo.asked[1:]) == {(date(2023, 3, 2), date(2024, 1, 3))}
-        warehouse = Warehouse(market.database, Project.copy(ROOT, tmp_path / "project", described=False))
+        warehouse = Warehouse(market.database, projects("collector"))
         warehouse.now = datetime(2024, 1, 3, 21, 30, tzinfo=UTC)
         warehouse.assets(
             [stock("YHOLE", "1d", **{name: HOLE[name] for name in ("yahoo", "source_priority")}, polygon="")]

@@ -32,6 +32,7 @@ def connect(database: Database) -> psycopg.Connection:
     return psycopg.connect(database.server.dsn(database.name), autocommit=True)
 
 
+@pytest.mark.builds
 def test_from_nothing_to_the_summary(database: Database) -> None:
     result = market(database, "demo")
     assert result.returncode == 0, result.stdout + result.stderr

@@ -36,7 +36,7 @@ VIEW = "dbt_project/models/marts/operations/pipeline_runs.sql"
 
 @pytest.fixture(scope="module")
 def built(make_warehouse: MakeWarehouse) -> Warehouse:
-    warehouse = make_warehouse("locks")
+    warehouse = make_warehouse("warehouse")
     warehouse.assets([crypto("BTC", "1h", binance_futures="")])
     warehouse.now = HOURS[-1].timestamp + timedelta(hours=1)
     warehouse.load_bars("binance", "BTC", "1h", HOURS)

@@ -43,7 +43,7 @@ class Upgraded:
 def restore(server: Server, project: Any, release: str) -> Warehouse:
     """The recorded warehouse in a database of its own, migrated, with its registry and its clock."""
     facts = json.loads((WAREHOUSES / f"{release}.json").read_text())
-    warehouse = Warehouse(Database(server, f"upgrade_{release}"), project)
+    warehouse = Warehouse(Database(server, "warehouse"), project)
     warehouse.database.create()
     subprocess.run(
         [binaries() / "psql", "--quiet", "--set", "ON_ERROR_STOP=1", "--dbname", warehouse.database.dsn],
@@ -76,7 +76,7 @@ def day_of_news(warehouse: Warehouse) -> None:
 
 @pytest.fixture(scope="module", params=RELEASES)
 def upgraded(request: pytest.FixtureRequest, postgres: Server, projects: MakeProject) -> Iterator[Upgraded]:
-    warehouse = restore(postgres, projects("upgrade"), request.param)
+    warehouse = restore(postgres, projects("warehouse"), request.param)
     released_at = warehouse.query("select written_at from ops.watermarks where model = 'market_data_v2'")[0][
         "written_at"
     ]
@@ -88,7 +88,7 @@ def upgraded(request: pytest.FixtureRequest, postgres: Server, projects: MakePro
     with psycopg.connect(warehouse.database.dsn) as connection:
         migrations.migrate(connection)
     day_of_news(warehouse)
-    warehouse.build(tests=True)
+    warehouse.build(tests=True, unit_tests=False)
     yield Upgraded(warehouse, released_at, before)
     warehouse.database.drop()
 
