@@ -206,6 +206,29 @@ doctor: $(RUNTIME) ## check configuration, keys, database, clock, symbols, lock,
 test: $(EVERYTHING) ## set-up and the whole test suite [PG=15: on Debian's PostgreSQL 15]
 	@$(BIN)/python -m pytest -n 2
 
+.PHONY: test-fast
+test-fast: $(EVERYTHING) ## for while you write: ruff, mypy, sqlfluff on what changed, and every test that builds nothing
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(MAKE) lint-sql
+	@$(BIN)/python -m pytest -n 2 -q -m 'not builds and not long'
+
+# The SQL files that differ from the last commit; `make lint` looks at all of them, which takes minutes.
+.PHONY: lint-sql
+lint-sql: $(EVERYTHING)
+	@set -e; changed=$$(git ls-files --modified --others --exclude-standard -- 'dbt_project/*.sql'; \
+		git diff --cached --name-only --diff-filter=d -- 'dbt_project/*.sql'); \
+	if [ -n "$$changed" ]; then \
+		$(BIN)/python -m scripts.postgres up; \
+		$(BIN)/market migrate; \
+		$(BIN)/sqlfluff lint --disable-progress-bar $$(printf '%s\n' $$changed | sort -u | xargs -r ls -d 2>/dev/null); \
+	fi
+
+.PHONY: hooks
+hooks: $(EVERYTHING) ## let git run ruff, mypy, sqlfluff and the look for secrets before each commit
+	@$(BIN)/pre-commit install
+
 # What looks like a secret and is none: the tests' canaries and the simulator's keys, and one path.
 FAKE_SECRETS := ^(simulator|secret-key|password1|wrong-key|.*-(1234|4711)|canary-.*|\{CANARY\}.*|a b\#c|spot/daily/.*)$$
 

@@ -151,7 +151,9 @@ def _run(command: str, simulated: dict[str, str], *arguments: str) -> None:
 
 
 def _build(simulated: dict[str, str]) -> None:
-    _execute([str(Path(sys.executable).parent / "dbt"), "--no-use-colors", "build"], simulated)
+    # Unit tests test the SQL, not the data: `market run` leaves them out as well.
+    options = ["--no-use-colors", "build", "--exclude-resource-type", "unit_test"]
+    _execute([str(Path(sys.executable).parent / "dbt"), *options], simulated)
 
 
 def _execute(command: list[str], simulated: dict[str, str]) -> None:
