@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from extract import session
 from scripts import leakage
 from scripts.postgres import Server
 from tests.dbt.histories import crypto_history
@@ -21,7 +22,8 @@ from tests.warehouse import Database, MakeProject, Warehouse, crypto, stock
 @pytest.fixture
 def database(postgres_15: Server) -> Iterator[Database]:
     """An empty database on that server, where the other tests of this folder have one on the embedded one."""
-    made = Database(postgres_15, "oldest")
+    # Later tests build in one of this name: the parsed project holds it.
+    made = Database(postgres_15, "oldest_incremental")
     made.create()
     yield made
     made.drop()
@@ -32,8 +34,10 @@ def test_from_the_providers_to_the_marts(market: Market, projects: MakeProject) 
     market.assets(*assets)
     market.run("extract")
     assert market.query("select current_setting('server_version_num')::int / 10000 as version") == [{"version": 15}]
-    warehouse = Warehouse(market.database, projects("oldest"), now=datetime.fromisoformat(CLOCK))
+    warehouse = Warehouse(market.database, projects("oldest_incremental"), now=datetime.fromisoformat(CLOCK))
     warehouse.assets(assets)
+    # As dbt asks for, whoever starts it (scripts/environment.py).
+    warehouse.environment["PGOPTIONS"] = session.options()
     warehouse.build(tests=True)
     found = warehouse.query(
         "select symbol, timeframe, count(*) as bars, count(sma_20) as averages, bool_or(is_validated) as is_valid"
@@ -62,6 +66,7 @@ def test_incremental_equals_full(postgres_15: Server, projects: MakeProject) -> 
     )
     for warehouse in (incremental, full):
         warehouse.reset()
+        warehouse.environment["PGOPTIONS"] = session.options()
     run(crypto_history(SEED, [incremental, full]), incremental, full, steps=2)
     for warehouse in (incremental, full):
         warehouse.database.drop()
