@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -89,6 +90,8 @@ class Project:
             )
             assert found, "dbt_project.yml says otherwise what is described"
             file.write_text(text)
+            # All such copies are of one age, as their other files are: what one of them is parsed to serves all.
+            os.utime(file, ns=(0, 0))
         return cls(directory)
 
     def write_assets(self, rows: Sequence[Mapping[str, str]]) -> None:

@@ -68,7 +68,7 @@ def test_no_setting_of_the_server_changes_a_result(postgres: Server, projects: M
             warehouse.now = settings.load().warehouse_now or warehouse.now
             warehouse.build(BUILT)
             # What a driver shows of a value depends on the session: each relation is read as the same text.
-            warehouse.execute(f'alter database {NAME} reset all')
+            warehouse.execute(f"alter database {NAME} reset all")
             held.append({relation: rows_of(warehouse, relation) for relation in COMPARED})
             status = market.run("status", "--json")
             assert '"BTC"' in status and "2013-03-01T" in status
