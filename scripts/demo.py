@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,8 @@ make psql SQL="
   order by timestamp desc limit 5\""""
 
 LOG = ROOT / ".warehouse" / "demo.log"
+# What the extra `demo` brings.
+NEEDED = ("aiohttp", "bokeh_sampledata", "exchange_calendars")
 console = Console(highlight=False)
 
 
@@ -74,6 +77,10 @@ class StepFailed(Exception):
 
 def main() -> int:
     """Run the demo; the exit code is 0 only if every step went well."""
+    if missing := [name for name in NEEDED if find_spec(name) is None]:
+        raise ConfigurationError(
+            f"the demo needs {', '.join(missing)}: `make demo` installs that, or pip install 'market-warehouse[demo]'"
+        )
     from tests.simulator import running
 
     started = time.monotonic()

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from extract import demo_mark
+from extract.settings import ConfigurationError
 from scripts import demo
 from scripts.postgres import Server
 from tests.warehouse import Database
@@ -70,6 +71,12 @@ def test_from_nothing_to_the_summary(database: Database) -> None:
     refused = market(database, "extract")
     assert refused.returncode == 78
     assert "make clean" in refused.stderr
+
+
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "NEEDED", ("sys", "no_such_package"))
+    with pytest.raises(ConfigurationError, match=r"needs no_such_package: .*make demo"):
+        demo.main()
 
 
 def test_real_providers_are_not_asked_for_a_demo_database(database: Database) -> None:
