@@ -23,6 +23,7 @@ SOURCE ?=
 SELECT ?=
 OLDER_THAN ?=
 DRY_RUN ?=
+PART ?=
 FILE ?=
 DATABASE ?=
 # Not from the environment: shells set HOST, and a server that listens to everybody must be asked for.
@@ -251,12 +252,8 @@ lint: $(EVERYTHING) secrets ## ruff, mypy, sqlfluff, secrets
 check: lint test ## lint and test
 
 .PHONY: bench
-bench: $(EVERYTHING) ## the benchmarks, as ratios of one run (takes most of an hour)
-	@$(BIN)/python -m tests.extract.benchmark
-	@$(BIN)/python -m tests.benchmarks.transform
-	@$(BIN)/python -m tests.benchmarks.api
-	@$(BIN)/python -m tests.benchmarks.site
-	@$(BIN)/python -m tests.benchmarks.servers
+bench: $(EVERYTHING) ## the benchmarks, as ratios of one run (hours) [PART="extract transform api site servers"]
+	@$(BIN)/python -m tests.benchmarks $(if $(PART),--part $(PART))
 
 RESOLVE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes
 

