@@ -1,8 +1,8 @@
 """What every model and data test costs on PostgreSQL 15 to 18, as ratios of one run. `python -m tests.benchmarks.servers`
 
-Coins with 5m bars, and stocks with daily ones, each from two sources, in two sizes; into the larger one then a day of
-news. Every server but the embedded 18 has its stock settings. Per node the CPU of the server (its processes, from /proc:
-a busy machine changes nothing), so that
+Coins with 5m bars, and stocks with daily ones, each from two sources, with holes, refused rows and answers that overlap,
+in two sizes; into the larger one then a day of news, which amends a few old bars. Every server but the embedded 18 has
+its stock settings. Per node the CPU of the server (its processes, from /proc: a busy machine changes nothing), so that
 
 - `<version>`: the build against the embedded 18's (goal <= 1.5), the same of the day, and the worst nodes of a second and
   more, and
@@ -26,6 +26,7 @@ from typing import Any
 
 import psycopg
 
+from extract import session
 from scripts.postgres import Server, temporary_postgres
 from tests.benchmarks.results import BENCH, record
 from tests.dbt_process import QUIET, process_environment
@@ -47,7 +48,8 @@ TICKS = os.sysconf("SC_CLK_TCK")
 # A node that takes longer is as good as one that never ends.
 GIVE_UP_SECONDS = 300
 
-# Bars from a formula, the same in every warehouse: a wave, and noise by the number of the bar and its symbol.
+# Bars from a formula, the same in every warehouse: a wave, and noise by the number of the bar and its symbol. 3 of 200
+# are nowhere, and one in 500 no source can mean.
 _BARS = """
 with numbers as (
     select
@@ -55,12 +57,14 @@ with numbers as (
         round(cast(100 + 10 * sin(n / 50.0) + (n * 7919 + symbol * 104729) %% 97 / 100.0 as numeric), 2) as opens,
         round(cast(100 + 10 * sin((n + 1) / 50.0) + (n * 7919 + 7919 + symbol * 104729) %% 97 / 100.0 as numeric), 2) as closes
     from generate_series(0, %(symbols)s - 1) as symbols (symbol)
-    cross join generate_series(cast(%(first)s as bigint), %(last)s) as bars (n)
+    cross join generate_series(cast(%(first)s as bigint), %(last)s, %(step)s) as bars (n)
+    where n %% 200 not between 100 and 102
 ),
 bars as (
-    select *, n / 1000 as answer, greatest(opens, closes) + 0.05 as high, least(opens, closes) - 0.05 as low,
-        10 + n %% 50 as volume, {opened} as opened
+    select *, greatest(opens, closes) + case when n %% 500 = 7 then 2e9 else 0.05 end as high,
+        least(opens, closes) - 0.05 as low, 10 + n %% 50 + {amended} as volume, {opened} as opened
     from numbers
+    cross join lateral (select n / {size} as answer union select (n + {overlap}) / {size}) as answers
 )
 """
 _ROWS = """
@@ -120,21 +124,28 @@ def fill(warehouse: Warehouse, bars: int, *, news: bool = False) -> None:
     warehouse.now = END + timedelta(days=1) if news else END
     minutes = f"timestamptz '{END - bars * STEP}' + n * interval '5 minutes'"
     session = _SESSION.format(monday=monday, shift=shift)
-    coin = {"prefix": "C", "asset_class": "crypto", "timeframe": "5m", "step": "5 minutes", "origin": "rest"}
-    share = {"prefix": "S", "asset_class": "stock", "timeframe": "1d", "step": "1 day", "origin": "rest"}
-    of_coins = (bars, bars + DAY - 1) if news else (0, bars - 1)
-    of_stocks = (sessions, sessions) if news else (0, sessions - 1)
-    loads: list[tuple[str, str, str, dict[str, str], int, tuple[int, int]]] = [
-        ("binance", minutes, _BINANCE.format(milliseconds=300_000), coin, COINS, of_coins),
-        ("polygon", minutes, _POLYGON.format(noise="0.01"), coin, COINS, of_coins),
-        ("polygon", session, _POLYGON.format(noise="0"), share, STOCKS, of_stocks),
-        ("yahoo", session, _YAHOO, {**share, "origin": "chart"}, STOCKS, of_stocks),
+    coin = {"prefix": "C", "asset_class": "crypto", "timeframe": "5m", "step": "5 minutes", "opened": minutes}
+    coin |= {"origin": "rest", "size": "1000", "overlap": "1", "amended": "0"}
+    share = {"prefix": "S", "asset_class": "stock", "timeframe": "1d", "step": "1 day", "opened": session}
+    share |= {"origin": "rest", "size": "1000", "overlap": "1", "amended": "0"}
+    klines = _BINANCE.format(milliseconds=300_000)
+    of_coins = (bars, bars + DAY - 1, 1) if news else (0, bars - 1, 1)
+    of_stocks = (sessions, sessions, 1) if news else (0, sessions - 1, 1)
+    loads: list[tuple[str, str, dict[str, str], int, tuple[int, int, int]]] = [
+        ("binance", klines, coin, COINS, of_coins),
+        ("polygon", _POLYGON.format(noise="0.01"), {**coin, "size": "250", "overlap": "12"}, COINS, of_coins),
+        ("polygon", _POLYGON.format(noise="0"), share, STOCKS, of_stocks),
+        ("yahoo", _YAHOO, {**share, "origin": "chart"}, STOCKS, of_stocks),
     ]
+    if news:
+        loads.append(
+            ("binance", klines, {**coin, "size": "1", "overlap": "0", "amended": "1"}, COINS, (17, bars - 1, 500))
+        )
     with psycopg.connect(warehouse.database.dsn) as connection:
-        for number, (provider, opened, payload, what, symbols, (first, last)) in enumerate(loads, 5 if news else 1):
+        for number, (provider, payload, what, symbols, (first, last, step)) in enumerate(loads, 5 if news else 1):
             load = f"1700000000.{number:06d}"
-            text = _ROWS.format(provider=provider, bars=_BARS.format(opened=opened), payload=payload, load=load, **what)
-            values = {"symbols": symbols, "first": first, "last": last, "now": warehouse.now}
+            text = _ROWS.format(provider=provider, bars=_BARS.format(**what), payload=payload, load=load, **what)
+            values = {"symbols": symbols, "first": first, "last": last, "step": step, "now": warehouse.now}
             connection.execute(text.encode(), values)
             if provider == "yahoo":
                 connection.execute(_NO_EVENTS.format(load=load).encode(), values)
@@ -142,8 +153,8 @@ def fill(warehouse: Warehouse, bars: int, *, news: bool = False) -> None:
                 f"insert into raw_{provider}._dlt_loads (load_id, schema_name, status, inserted_at)"
                 f" values ('{load}', '{provider}', 0, timestamptz '2000-01-01 00:00:00+00' + {number} * interval '1 second')"
             )
-    with psycopg.connect(warehouse.database.dsn, autocommit=True) as connection:
-        connection.execute("vacuum analyze")
+    if not news:
+        warehouse.execute("vacuum analyze")
 
 
 def cpu_seconds(running: Server) -> float:
@@ -182,7 +193,7 @@ def build(warehouse: Warehouse, running: Server) -> dict[str, float]:
     directory = str(warehouse.project.directory)
     places = ["--project-dir", directory, "--profiles-dir", directory]
     places += ["--target-path", f"{directory}/target", "--log-path", f"{directory}/logs"]
-    options = f"-c statement_timeout={GIVE_UP_SECONDS}s"
+    options = session.options(f"-c statement_timeout={GIVE_UP_SECONDS}s")
     with process_environment({**warehouse.build_environment(), "PGOPTIONS": options}):
         arguments = ["build", "--threads", "1", "--exclude-resource-type", "unit_test", *QUIET, *places]
         outcome = dbtRunner(callbacks=[note]).invoke(arguments)

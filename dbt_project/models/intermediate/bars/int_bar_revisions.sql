@@ -77,12 +77,16 @@ known_keys as (
         answers.fetched_at,
         answers.window_start
     from answers
-    inner join {{ this }} as known
-        on
-            known.series_id = answers.series_id
-            and known.source = answers.source
-            and known.opened_at > answers.first_opened_at
-            and known.opened_at < answers.last_opened_at
+    inner join lateral (
+        select held.opened_at
+        from {{ this }} as held
+        where
+            held.series_id = answers.series_id
+            and held.opened_at > answers.first_opened_at
+            and held.opened_at < answers.last_opened_at
+            and held.source = answers.source
+        {{ compute_once(for_each='answers.load_no') }}
+    ) as known on true
     where answers.first_opened_at < answers.last_opened_at
 ),
 {%- else -%}
@@ -94,21 +98,35 @@ known_keys as (
 ),
 {%- endif %}
 
+-- The other answers of this run: those that overlap another one, with each day that they cover. Joined by their ranges
+-- alone, each answer met all bars of its series (a series that is asked every hour has 9,000 answers a year).
+neighbours as (
+    select
+        *,
+        max(last_opened_at) over (
+            partition by series_id, source
+            order by first_opened_at asc, last_opened_at asc
+            rows between unbounded preceding and 1 preceding
+        ) as reached_before,
+        lead(first_opened_at) over (
+            partition by series_id, source order by first_opened_at asc, last_opened_at asc
+        ) as next_opened_at
+    from answers
+),
+
 rereading_answers as (
-    select later.*
-    from answers as later
+    select
+        neighbours.*,
+        days.day
+    from neighbours
+    cross join lateral {{ dates(
+        local_date('neighbours.first_opened_at', "'UTC'"), local_date('neighbours.last_opened_at', "'UTC'")
+    ) }} as days
     where
-        later.first_opened_at < later.last_opened_at
-        and exists (
-            select 1
-            from answers as earlier
-            where
-                earlier.series_id = later.series_id
-                and earlier.source = later.source
-                and (earlier.load_no, earlier.known_until, earlier.fetched_at, earlier.window_start)
-                < (later.load_no, later.known_until, later.fetched_at, later.window_start)
-                and earlier.first_opened_at < later.last_opened_at
-                and earlier.last_opened_at > later.first_opened_at
+        neighbours.first_opened_at < neighbours.last_opened_at
+        and (
+            neighbours.reached_before > neighbours.first_opened_at
+            or neighbours.next_opened_at < neighbours.last_opened_at
         )
 ),
 
@@ -129,6 +147,7 @@ expected_keys as (
         on
             earlier.series_id = later.series_id
             and earlier.source = later.source
+            and {{ local_date('earlier.opened_at', "'UTC'") }} = later.day
             and earlier.opened_at > later.first_opened_at
             and earlier.opened_at < later.last_opened_at
             and (earlier.load_no, earlier.known_until, earlier.fetched_at, earlier.window_start)

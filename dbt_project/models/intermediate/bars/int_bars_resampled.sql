@@ -67,22 +67,33 @@ parts as (
         bars.first_seen_at,
         bars.fetched_at
     from slots
-    inner join (
-        select
-            series_id, opened_at, closed_at, is_valid, is_withdrawn, false as has_no_trades, source, source_place, open, high,
-            low, close, volume, taker_buy_volume, split_factor, revision, first_load_no, load_no, first_seen_at, fetched_at
-        from {{ ref('int_bars_selected') }}
-        where is_listed
-        union all
-        select
-            series_id, opened_at, null, false, false, true, null, null, null, null, null, null, null, null, null, null,
-            known_in_load, known_in_load, null, null
-        from {{ ref('int_bars_without_trades') }}
-    ) as bars
-        on
-            bars.series_id = slots.base_series_id
-            and bars.opened_at >= slots.reads_from
-            and bars.opened_at < slots.reads_to
+    -- Day by day, by index. As a plain join, stock Postgres 15 held the bars of all time of a series against each of its days:
+    -- three times the bars took nine times as long.
+    inner join lateral (
+        select both_kinds.*
+        from (
+            select
+                held.opened_at, held.closed_at, held.is_valid, held.is_withdrawn, false as has_no_trades, held.source,
+                held.source_place, held.open, held.high, held.low, held.close, held.volume, held.taker_buy_volume,
+                held.split_factor, held.revision, held.first_load_no, held.load_no, held.first_seen_at, held.fetched_at
+            from {{ ref('int_bars_selected') }} as held
+            where
+                held.series_id = slots.base_series_id
+                and held.opened_at >= slots.reads_from
+                and held.opened_at < slots.reads_to
+                and held.is_listed
+            union all
+            select
+                quiet.opened_at, null, false, false, true, null, null, null, null, null, null, null, null, null, null,
+                quiet.known_in_load, quiet.known_in_load, null, null
+            from {{ ref('int_bars_without_trades') }} as quiet
+            where
+                quiet.series_id = slots.base_series_id
+                and quiet.opened_at >= slots.reads_from
+                and quiet.opened_at < slots.reads_to
+        ) as both_kinds
+        {{ compute_once(for_each='slots.series_id') }}
+    ) as bars on true
 ),
 
 {{ aggregate_parts(

@@ -35,13 +35,21 @@ touched_days as (
         slots.closes_at
     from {{ ref('int_frontier') }} as frontier
     inner join {{ ref('int_series') }} as series on series.series_id = frontier.series_id
-    inner join {{ ref('int_slots') }} as slots
-        on
-            slots.calendar = series.calendar
-            and slots.timeframe = series.timeframe
-            and slots.grid = series.grid
-            and slots.first_slot_at <= frontier.write_to
-            and slots.closes_at > frontier.write_from
+    -- By the index, span by span, here and below: as plain joins each span was held against every day of its calendar, and on
+    -- stock Postgres 15 each day against all bars of its series. A week is filed under its Monday.
+    inner join lateral (
+        select held.slot_date, held.first_slot_at, held.closes_at
+        from {{ ref('int_slots') }} as held
+        where
+            held.calendar = series.calendar
+            and held.timeframe = series.timeframe
+            and held.grid = series.grid
+            and held.slot_date >= {{ local_date('frontier.write_from', "'UTC'") }} - 8
+            and held.slot_date <= {{ local_date('frontier.write_to', "'UTC'") }} + 1
+            and held.first_slot_at <= frontier.write_to
+            and held.closes_at > frontier.write_from
+        {{ compute_once() }}
+    ) as slots on true
 ),
 
 bars as (
@@ -49,13 +57,19 @@ bars as (
         touched_days.series_id,
         bars.*
     from touched_days
-    inner join {{ ref('market_data', v=2) }} as bars
-        on
-            bars.symbol = touched_days.symbol
-            and bars.asset_class = touched_days.asset_class
-            and bars.timeframe = touched_days.timeframe
-            and bars.timestamp >= touched_days.first_slot_at
-            and bars.timestamp < touched_days.closes_at
+    inner join lateral (
+        select
+            held.session_date, held.is_validated, held.gap_detected, held.volume_anomaly, held.quality_score,
+            held.data_completeness, held.timestamp
+        from {{ ref('market_data', v=2) }} as held
+        where
+            held.symbol = touched_days.symbol
+            and held.asset_class = touched_days.asset_class
+            and held.timeframe = touched_days.timeframe
+            and held.timestamp >= touched_days.first_slot_at
+            and held.timestamp < touched_days.closes_at
+        {{ compute_once(for_each='touched_days.series_id') }}
+    ) as bars on true
 ),
 {%- else -%}
 bars as (

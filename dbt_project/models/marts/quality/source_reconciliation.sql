@@ -42,10 +42,11 @@ words as (
     where words.source <> 'manual'
 ),
 
+-- A case, because Postgres expects an equation to hold once in 200 rows, and joins what it takes for a few rows in loops.
 usable as (
     select *
     from words
-    where newest = 1 and not is_unusable
+    where case when newest = 1 and not is_unusable then true end
 ),
 
 -- Beside each word those of better sources. By windows, not by a join of the words with themselves: Postgres expects one
@@ -113,12 +114,27 @@ paired as (
     where native.is_resampled and resampled.is_listed and resampled.is_valid
 ),
 
-listed as (
+-- By series and source: joined by the source first, as stock Postgres 15 did, each pair met every asset that its sources
+-- have (200 symbols: 200 rows a pair).
+quoted as (
     select
-        paired.*,
+        series.series_id,
         series.symbol,
         series.asset_class,
         series.timeframe,
+        quotes.source,
+        quotes.currency
+    from {{ ref('int_series') }} as series
+    inner join {{ ref('int_quote_currencies') }} as quotes
+        on quotes.symbol = series.symbol and quotes.asset_class = series.asset_class
+),
+
+listed as (
+    select
+        paired.*,
+        quotes.symbol,
+        quotes.asset_class,
+        quotes.timeframe,
         quotes.currency,
         other_quotes.currency as other_currency,
         case
@@ -127,14 +143,9 @@ listed as (
             else 'other currency'
         end as comparison
     from paired
-    inner join {{ ref('int_series') }} as series on series.series_id = paired.series_id
-    inner join {{ ref('int_quote_currencies') }} as quotes
-        on quotes.symbol = series.symbol and quotes.asset_class = series.asset_class and quotes.source = paired.source
-    inner join {{ ref('int_quote_currencies') }} as other_quotes
-        on
-            other_quotes.symbol = series.symbol
-            and other_quotes.asset_class = series.asset_class
-            and other_quotes.source = paired.other_source
+    inner join quoted as quotes on quotes.series_id = paired.series_id and quotes.source = paired.source
+    inner join quoted as other_quotes
+        on other_quotes.series_id = paired.series_id and other_quotes.source = paired.other_source
 ),
 
 fields as (
