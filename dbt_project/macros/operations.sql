@@ -32,8 +32,21 @@
 {% macro forget_reconciled_bars() %}
     {%- if is_incremental() %}
     delete from {{ this }} as reconciled
-    using {{ ref('int_bars_to_reconcile') }} as changed
-    where changed.series_id = reconciled.series_id and changed.opened_at = reconciled.timestamp
+    using (
+        select
+            series.symbol,
+            series.asset_class,
+            series.timeframe,
+            bars.opened_at
+        from {{ ref('int_bars_to_reconcile') }} as bars
+        inner join {{ ref('int_series') }} as series on series.series_id = bars.series_id
+    ) as changed
+    -- By the key, which has the index: else each run would read all that was ever compared.
+    where
+        reconciled.symbol = changed.symbol
+        and reconciled.asset_class = changed.asset_class
+        and reconciled.timeframe = changed.timeframe
+        and reconciled.timestamp = changed.opened_at
     ;
     delete from {{ this }} as reconciled
     using {{ ref('int_series_rules') }} as rules

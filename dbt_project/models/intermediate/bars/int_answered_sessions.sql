@@ -121,11 +121,18 @@ covered as (
         sessions.opens_at as covered_from,
         sessions.closes_at as covered_to
     from wholes
-    inner join sessions
-        on
-            sessions.calendar = wholes.calendar
-            and sessions.slot_date > wholes.first_day
-            and sessions.slot_date < wholes.last_day
+    -- By index, range by range: else each met all sessions of its calendar.
+    inner join lateral (
+        select held.slot_date, held.opens_at, held.closes_at
+        from {{ ref('int_slots') }} as held
+        where
+            held.calendar = wholes.calendar
+            and held.timeframe = '1d'
+            and held.grid = 'open'
+            and held.slot_date > wholes.first_day
+            and held.slot_date < wholes.last_day
+        {{ compute_once() }}
+    ) as sessions on true
 
     union all
 
