@@ -85,7 +85,7 @@ known_keys as (
             and held.opened_at > answers.first_opened_at
             and held.opened_at < answers.last_opened_at
             and held.source = answers.source
-        {{ compute_once(for_each='answers.load_no') }}
+        {{ compute_once() }}
     ) as known on true
     where answers.first_opened_at < answers.last_opened_at
 ),
@@ -128,6 +128,7 @@ rereading_answers as (
             neighbours.reached_before > neighbours.first_opened_at
             or neighbours.next_opened_at < neighbours.last_opened_at
         )
+    {{ compute_once() }}
 ),
 
 -- Bars that were known before the answer, and lie between its first and its last.

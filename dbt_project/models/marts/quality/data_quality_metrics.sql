@@ -30,11 +30,29 @@ changed_days as (
     where days.changed_in_load > {{ watermark('data_quality_metrics') }}
 ),
 
+-- Put together before it is counted: stock Postgres 15 otherwise held each day of each series against all series.
+days_of_symbols as (
+    select
+        series.symbol,
+        series.asset_class,
+        days.session_date,
+        days.bars,
+        days.validated_bars,
+        days.gaps,
+        days.anomalies,
+        days.quality_score_sum,
+        days.completeness_sum
+    from {{ ref('series_quality_by_day') }} as days
+    inner join {{ ref('int_series_rules') }} as series on series.series_id = days.series_id
+    where days.session_date in (select changed_days.session_date from changed_days)
+    {{ compute_once() }}
+),
+
 counted as (
     select
-        changed_days.symbol,
-        changed_days.asset_class,
-        changed_days.session_date as metric_date,
+        days.symbol,
+        days.asset_class,
+        days.session_date as metric_date,
         sum(days.bars) as bars,
         sum(days.validated_bars) as validated_bars,
         sum(days.gaps) as gaps,
@@ -42,11 +60,12 @@ counted as (
         sum(days.quality_score_sum) as quality_score_sum,
         sum(days.completeness_sum) as completeness_sum
     from changed_days
-    inner join {{ ref('int_series_rules') }} as series
-        on series.symbol = changed_days.symbol and series.asset_class = changed_days.asset_class
-    inner join {{ ref('series_quality_by_day') }} as days
-        on days.series_id = series.series_id and days.session_date = changed_days.session_date
-    group by changed_days.symbol, changed_days.asset_class, changed_days.session_date
+    inner join days_of_symbols as days
+        on
+            days.symbol = changed_days.symbol
+            and days.asset_class = changed_days.asset_class
+            and days.session_date = changed_days.session_date
+    group by days.symbol, days.asset_class, days.session_date
 ),
 
 typed as (

@@ -68,7 +68,7 @@ bars as (
             and held.timeframe = touched_days.timeframe
             and held.timestamp >= touched_days.first_slot_at
             and held.timestamp < touched_days.closes_at
-        {{ compute_once(for_each='touched_days.series_id') }}
+        {{ compute_once() }}
     ) as bars on true
 ),
 {%- else -%}

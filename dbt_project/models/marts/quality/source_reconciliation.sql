@@ -114,38 +114,61 @@ paired as (
     where native.is_resampled and resampled.is_listed and resampled.is_valid
 ),
 
--- By series and source: joined by the source first, as stock Postgres 15 did, each pair met every asset that its sources
--- have (200 symbols: 200 rows a pair).
-quoted as (
+-- What each source quotes an asset in, in one row per series. Joined source by source, stock Postgres 15 expected one row of
+-- it, and held every pair against all of them, or met with every pair each asset that its sources have.
+series as (
     select
         series.series_id,
         series.symbol,
         series.asset_class,
         series.timeframe,
-        quotes.source,
-        quotes.currency
+        quotes.of_polygon,
+        quotes.of_binance,
+        quotes.of_yahoo
     from {{ ref('int_series') }} as series
-    inner join {{ ref('int_quote_currencies') }} as quotes
+    left join (
+        select
+            symbol,
+            asset_class,
+            max(case when source = 'polygon' then currency end) as of_polygon,
+            max(case when source = 'binance' then currency end) as of_binance,
+            max(case when source = 'yahoo' then currency end) as of_yahoo
+        from {{ ref('int_quote_currencies') }}
+        group by symbol, asset_class
+    ) as quotes
         on quotes.symbol = series.symbol and quotes.asset_class = series.asset_class
+),
+
+quoted as (
+    select
+        paired.*,
+        series.symbol,
+        series.asset_class,
+        series.timeframe,
+        case paired.source
+            when 'polygon' then series.of_polygon
+            when 'binance' then series.of_binance
+            when 'yahoo' then series.of_yahoo
+        end as currency,
+        case paired.other_source
+            when 'polygon' then series.of_polygon
+            when 'binance' then series.of_binance
+            when 'yahoo' then series.of_yahoo
+        end as other_currency
+    from paired
+    inner join series on series.series_id = paired.series_id
 ),
 
 listed as (
     select
-        paired.*,
-        quotes.symbol,
-        quotes.asset_class,
-        quotes.timeframe,
-        quotes.currency,
-        other_quotes.currency as other_currency,
+        *,
         case
-            when paired.resampled_from is not null then 'resampled'
-            when quotes.currency = other_quotes.currency then 'same currency'
+            when resampled_from is not null then 'resampled'
+            when currency = other_currency then 'same currency'
             else 'other currency'
         end as comparison
-    from paired
-    inner join quoted as quotes on quotes.series_id = paired.series_id and quotes.source = paired.source
-    inner join quoted as other_quotes
-        on other_quotes.series_id = paired.series_id and other_quotes.source = paired.other_source
+    from quoted
+    where currency is not null and other_currency is not null
 ),
 
 fields as (
