@@ -49,7 +49,9 @@ placed as (
         end as session_closes_at,
         sessions.slot_date is not null as is_session_day
     from {{ ref('int_bars_unioned') }} as bars
-    inner join loads on loads.provider = bars.source and loads.load_id = bars.load_id
+    -- A case, because Postgres expects each of two equations to hold once in 200 rows: it then took all rows for five, and
+    -- looked through all series for each.
+    inner join loads on loads.load_id = bars.load_id and case when loads.provider = bars.source then true end
     left join {{ ref('int_series') }} as series
         on
             series.symbol = bars.symbol
