@@ -55,7 +55,9 @@ base_bars as (
         dated.over_in_load,
         bars.*
     from slots
-    inner join dated
+    -- An outer join and a case, because Postgres expects one row of an inner one: it then held the moments of all bars
+    -- against the states of all.
+    left join dated
         on
             dated.series_id = slots.series_id
             and dated.base_series_id = slots.base_series_id
@@ -70,7 +72,7 @@ base_bars as (
             and base.is_listed
         {{ compute_once() }}
     ) as bars on true
-    where dated.over_in_load is not null
+    where case when dated.over_in_load is not null then true end
 ),
 
 -- Each base bar as it was from one load to the next.
