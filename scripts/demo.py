@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from rich.table import Table
 
 from extract import database, demo_mark, settings
 from extract.settings import ConfigurationError
+from scripts.features import registered
 from scripts.postgres import ROOT
 
 # The world as it stood after the New York session of 2013-02-28, and a day later.
@@ -51,12 +53,6 @@ AMENDED = (
 SCHEMAS = (
     "raw_polygon", "raw_binance", "raw_yahoo", "raw_coinmetrics", "ops",
     "seeds", "staging", "intermediate", "marts", "snapshots",
-)  # fmt: skip
-FEATURES = (
-    "return_1h", "return_1d", "log_return", "volatility_20", "volatility_50", "true_range", "atr", "hlc3", "sma_20",
-    "sma_50", "vwap_20", "trend_direction", "market_structure", "rolling_volume_20", "delta", "buy_sell_ratio",
-    "liquidation_intensity", "volume_spike_score", "long_short_ratio", "funding_rate_percentile", "exchange_inflow",
-    "open_interest_change",
 )  # fmt: skip
 TIMEFRAMES = ("5m", "15m", "30m", "1h", "4h", "1d", "1w")
 EXAMPLE = """\
@@ -235,12 +231,14 @@ def _symbols() -> Table:
 
 
 def _features() -> Table:
-    shares = ", ".join(f"count({name})::float / count(*) as {name}" for name in FEATURES)
+    with psycopg.connect(database.url()) as connection:
+        names = [feature.name for feature in registered(connection)]
+    shares = ", ".join(f"count({name})::float / count(*) as {name}" for name in names)
     rows = _query(f"select asset_class, {shares} from marts.market_data_v2 group by asset_class")
     filled = {row["asset_class"]: row for row in rows}
-    table = _table("The 22 features: share of bars with a value")
+    table = _table(f"The {len(names)} features: share of bars with a value")
     table.caption = "-: not defined for it. Less than all: too little history, or no feed then."
-    half = len(FEATURES) // 2
+    half = (len(names) + 1) // 2
     for _ in range(2):
         table.add_column("feature")
         table.add_column("stocks", justify="right")
@@ -253,8 +251,8 @@ def _features() -> Table:
             f"{filled['crypto'][name]:.1%}" if filled["crypto"][name] else "[dim]no feed[/]",
         ]
 
-    for left, right in zip(FEATURES[:half], FEATURES[half:], strict=True):
-        table.add_row(*cells(left), *cells(right))
+    for left, right in zip_longest(names[:half], names[half:]):
+        table.add_row(*cells(left), *(cells(right) if right else ()))
     return table
 
 

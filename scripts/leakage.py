@@ -16,7 +16,6 @@ from extract import database
 from extract.settings import ConfigurationError
 
 EXAMPLES = 10
-FEATURES = 22
 
 
 @dataclass
@@ -70,7 +69,8 @@ def check(dsn: str | None = None) -> Certificate:
             stored = _one(
                 connection,
                 "select count(distinct id) as bars, count(*) as versions,"
-                f" count(*) * {FEATURES} as values from snapshots.market_data_history",
+                " count(*) * (select count(*) from marts.feature_registry) as values"
+                " from snapshots.market_data_history",
             )
             # Once for both questions: the view reads the whole history.
             connection.execute("create temporary table rewrites on commit drop as select * from marts.feature_rewrites")

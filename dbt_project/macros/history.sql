@@ -98,7 +98,7 @@
 {% macro record_rebuild() %}
     {%- set rebuilt = rebuilt_features() %}
     {%- if is_incremental() and is_rebuilt_in_place('market_data_v2') %}
-        {%- set rebuilt = new_columns('market_data_v2') | list or all_features() %}
+        {%- set rebuilt = new_columns('market_data_v2') | list or features() | list %}
     {%- endif %}
     {%- if rebuilt %}
     insert into ops.rebuilds (written_at, features)
@@ -139,7 +139,7 @@
             on snapshotted_data.id = source_data.id and snapshotted_data.dbt_valid_to is null
         where
             source_data.updated_at > {{ since }}
-            and (snapshotted_data.id is null or {{ strategy.row_changed }})
+            and {{ differs('source_data', 'snapshotted_data', 'id', compared_columns()) }}
     ),
 
     deleted as (
@@ -263,6 +263,17 @@
     comment on function marts.market_data_as_of(timestamp with time zone) is
         'market_data_v2 as it was known at that instant, features included. Name symbol and timeframe: it then reads an index.'
     {%- endif %}
+{% endmacro %}
+
+{# Post-hook of the history: its features have the descriptions that the contract of the mart gives them. #}
+{% macro describe_features_of_history() %}
+    {%- if execute and config.persist_column_docs() -%}
+        {%- set described = {} -%}
+        {%- for feature in features() -%}
+            {%- do described.update({feature: columns_of_the_mart()[feature]}) -%}
+        {%- endfor -%}
+        {{ alter_column_comment(this, described) }}
+    {%- endif -%}
 {% endmacro %}
 
 {# Post-hook of the history: statistics of the new table, which the same run reads; autovacuum keeps them up to date. #}

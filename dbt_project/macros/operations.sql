@@ -56,30 +56,6 @@
     {%- endif %}
 {% endmacro %}
 
-{# The features that a series can have, by name, each with the condition under which a row lacks it. #}
-{% macro lacking_features(bars) -%}
-    {%- set universal = [
-        'return_1h', 'return_1d', 'log_return', 'volatility_20', 'volatility_50', 'true_range', 'atr', 'hlc3', 'sma_20',
-        'sma_50', 'vwap_20', 'trend_direction', 'market_structure', 'rolling_volume_20', 'volume_spike_score'
-    ] -%}
-    {%- set crypto = [
-        'delta', 'buy_sell_ratio', 'liquidation_intensity', 'long_short_ratio', 'funding_rate_percentile',
-        'exchange_inflow', 'open_interest_change'
-    ] -%}
-    {%- set applies = {
-        'return_1h': bars ~ ".timeframe not in ('4h', '1d', '1w') and ",
-        'return_1d': bars ~ ".timeframe <> '1w' and ",
-    } -%}
-    {%- set lacking = {} -%}
-    {%- for feature in universal %}
-        {%- do lacking.update({feature: applies.get(feature, '') ~ bars ~ '.' ~ feature ~ ' is null'}) %}
-    {%- endfor -%}
-    {%- for feature in crypto %}
-        {%- do lacking.update({feature: bars ~ ".asset_class = 'crypto' and " ~ bars ~ '.' ~ feature ~ ' is null'}) %}
-    {%- endfor -%}
-    {{ return(lacking) }}
-{%- endmacro %}
-
 {# Condition: the notes of a row name a row check that it fails. #}
 {% macro notes_a_failed_row_check(notes) -%}
     (

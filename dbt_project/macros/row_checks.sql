@@ -1,16 +1,17 @@
 {#- The checks of an enriched row beyond those of its bar (the plan's 6.2, corrected by FEATURES.md): name -> the
     condition that fails it. A NULL passes: what is missing counts in the completeness, not here. -#}
 {% macro row_checks() -%}
-    {{ return({
+    {%- set checks = {
         'open interest negative': 'open_interest < 0',
         'funding rate outside -1..1': 'abs(funding_rate) > 1',
         'liquidations negative': 'liquidations_long < 0 or liquidations_short < 0',
-        'return outside -500%..500%': 'abs(return_1h) > 5 or abs(return_1d) > 5 or abs(log_return) > 5',
-        'volatility negative': 'volatility_20 < 0 or volatility_50 < 0',
-        'range negative': 'true_range < 0 or atr < 0',
-        'ratio outside 0..1': 'buy_sell_ratio < 0 or buy_sell_ratio > 1 or long_short_ratio < 0 or long_short_ratio > 1',
-        'funding percentile outside 0..100': 'funding_rate_percentile < 0 or funding_rate_percentile > 100',
-    }) }}
+    } -%}
+    {#- Then what the list of features says of each. -#}
+    {%- for feature in features().values() if feature.check is defined -%}
+        {%- set failing = outside_range(feature.name, feature.plausible or feature.possible) -%}
+        {%- do checks.update({feature.check: [checks[feature.check], failing] | select | join(' or ')}) -%}
+    {%- endfor -%}
+    {{ return(checks) }}
 {%- endmacro %}
 
 {# How many of them a row fails. #}
@@ -21,7 +22,7 @@
 {%- endmacro %}
 
 {# The samples that a bar shows, by column of market_data_v2: how a note calls each, and its column in
-   int_crypto_features. Each is expected from its first one on, for as long as it is missing. #}
+   int_features. Each is expected from its first one on, for as long as it is missing. #}
 {% macro samples_of_bars() -%}
     {{ return({
         'open_interest': {'name': 'open interest', 'column': 'open_interest'},
@@ -47,7 +48,7 @@
         as fields_present,
     -- Of a bar that was resampled: how many of the bars that it should be made of.
     coalesce({{ double(seen ~ '.bars_present') }} / nullif({{ seen }}.bars_expected, 0), 1) as parts_share,
-    num_nonnulls(bars.{{ lacking_features('bars') | join(', bars.') }}) as features_present,
+    num_nonnulls(bars.{{ features() | join(', bars.') }}) as features_present,
     -- Only a bar that closed while the series was already being loaded can be late.
     case
         when {{ seen }}.closed_at <= bars.first_fetched_at then 1

@@ -20,7 +20,20 @@
     end
 {%- endmacro %}
 
+{# A price or a volume of a bar in one basis over all splits. Splits are rare: the usual bar is spared the arithmetic. #}
+{% macro continuous_price(price) -%}
+    case when split_factor = 1 then {{ price }} else {{ price }} * split_factor end
+{%- endmacro %}
+{% macro continuous_volume(volume) -%}
+    case when split_factor = 1 then {{ volume }} else round({{ volume }} / split_factor, 8) end
+{%- endmacro %}
+
 {# A result of windows over continuous prices, in the basis of its own bar; the usual case costs no division. #}
 {% macro in_own_basis(expression) -%}
     case when split_factor = 1 then {{ expression }} else {{ expression }} / split_factor end
+{%- endmacro %}
+
+{# The same of a result of windows over continuous volumes. #}
+{% macro volume_in_own_basis(expression) -%}
+    case when split_factor = 1 then {{ expression }} else {{ expression }} * split_factor end
 {%- endmacro %}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import version as version_of
 from typing import Annotated, Any, Literal
@@ -23,7 +24,7 @@ from extract.redaction import redact
 from scripts import reading
 from scripts.api import answers, export, queries, site, trigger
 from scripts.api.examples import EXAMPLES
-from scripts.api.queries import COLUMNS, TIMEFRAMES
+from scripts.api.queries import TIMEFRAMES, Column
 from scripts.api.warehouse import Warehouse
 
 PAGE, LARGEST_PAGE = 1000, 5000
@@ -46,6 +47,7 @@ log = logging.getLogger("market.api")
 def create_app(command: tuple[str, ...] | None = None) -> FastAPI:
     """The application; `command` stands for `market run` in tests."""
     warehouse = Warehouse()
+    columns_of_bars = _Columns(warehouse)
     starter = trigger.Trigger(warehouse, command)
 
     @asynccontextmanager
@@ -61,6 +63,8 @@ def create_app(command: tuple[str, ...] | None = None) -> FastAPI:
             " otherwise. Numbers are exact decimals; times are ISO-8601 in UTC."
         ),
         lifespan=life,
+        # Described below: the columns are those of the warehouse.
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
     )
@@ -149,7 +153,7 @@ def create_app(command: tuple[str, ...] | None = None) -> FastAPI:
             Query(
                 description="only these columns, parted by commas; timestamp always comes first",
                 examples=["close,volume"],
-                json_schema_extra={"pattern": f"^({'|'.join(COLUMNS)})(,({'|'.join(COLUMNS)}))*$"},
+                json_schema_extra={"pattern": _one_or_more("[a-z][a-z0-9_]*")},
             ),
         ] = None,
     ) -> Response:
@@ -157,8 +161,8 @@ def create_app(command: tuple[str, ...] | None = None) -> FastAPI:
             "start": _instant("start", start), "end": _instant("end", end, is_end=True),
             "cursor": _cursor_instant(cursor), "as_of": _instant("as_of", as_of),
         }  # fmt: skip
-        chosen = _columns(columns)
         freshness = await _freshness(warehouse, symbol, timeframe)
+        chosen = _chosen(columns, await columns_of_bars.of(freshness.version))
         headers = freshness.headers(request)
         if freshness.is_known_to(request):
             return Response(status_code=304, headers=headers)
@@ -174,7 +178,7 @@ def create_app(command: tuple[str, ...] | None = None) -> FastAPI:
         assert row is not None
         count, is_more, first, last, *arrays = row
         next_cursor = queries.cursor_of(direction, first, last) if is_more else None
-        body = ",".join(f'"{column}":{array}' for column, array in zip(chosen, arrays, strict=True))
+        body = ",".join(f'"{column.name}":{array}' for column, array in zip(chosen, arrays, strict=True))
         head = {
             "symbol": symbol, "asset_class": freshness.asset_class, "timeframe": timeframe,
             "as_of": values["as_of"] and values["as_of"].isoformat(), "count": count, "next_cursor": next_cursor,
@@ -195,6 +199,17 @@ def create_app(command: tuple[str, ...] | None = None) -> FastAPI:
     async def health() -> Response:
         row = await warehouse.row("select count(*) from marts.enrichment_status where is_enabled", {})
         return JSONResponse({"status": "ok", "series": row[0] if row else 0})
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def description() -> Response:
+        schema = copy.deepcopy(app.openapi())
+        # Without a warehouse that answers, any name may be a column's.
+        with suppress(HTTPException):
+            names = "|".join(await columns_of_bars.of(None))
+            for parameter in schema["paths"]["/api/v1/data/{symbol}"]["get"]["parameters"]:
+                if parameter["name"] == "columns":
+                    parameter["schema"]["pattern"] = _one_or_more(f"({names})")
+        return JSONResponse(schema)
 
     site.add_to(app)
     return app
@@ -234,21 +249,44 @@ def _cursor_instant(cursor: str | None) -> datetime | None:
     return None if cursor is None else datetime.fromtimestamp(int(cursor.partition("-")[2]), UTC)
 
 
-def _columns(text: str | None) -> tuple[str, ...]:
+def _one_or_more(name: str) -> str:
+    """A pattern of names that are parted by commas."""
+    return f"^{name}(,{name})*$"
+
+
+class _Columns:
+    """The columns of market_data_v2 by name; asked for again when a build has changed the warehouse, as it may add one."""
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+        self._version: str | None = None
+        self._columns: dict[str, Column] = {}
+
+    async def of(self, version: str | None) -> dict[str, Column]:
+        """Those of a state of the warehouse; None: those of now. HTTPException 503 where it cannot be read."""
+        if version is None or version != self._version:
+            row = await self._warehouse.row(queries.COLUMNS, {})
+            assert row is not None
+            self._columns = {name: Column(name, data_type) for name, data_type in zip(*row, strict=True)}
+            self._version = version
+        return self._columns
+
+
+def _chosen(text: str | None, columns: dict[str, Column]) -> tuple[Column, ...]:
     if text is None:
-        return COLUMNS
+        return tuple(columns.values())
     names = [name.strip() for name in text.split(",") if name.strip()]
-    if unknown := [name for name in names if name not in COLUMNS]:
-        raise HTTPException(422, f"columns: {', '.join(unknown)[:200]} is none of {', '.join(COLUMNS)}")
-    return tuple(dict.fromkeys(("timestamp", *names)))
+    if unknown := [name for name in names if name not in columns]:
+        raise HTTPException(422, f"columns: {', '.join(unknown)[:200]} is none of {', '.join(columns)}")
+    return tuple(columns[name] for name in dict.fromkeys(("timestamp", *names)))
 
 
 class _Freshness:
     """How old a series is right now, and which state of the warehouse an answer is from."""
 
     def __init__(self, asset_class: str, age: int | None, is_stale: bool, version: str) -> None:
-        self.asset_class = asset_class
-        self._age, self._is_stale, self._version = age, bool(is_stale), version
+        self.asset_class, self.version = asset_class, version
+        self._age, self._is_stale = age, bool(is_stale)
 
     @property
     def json(self) -> str:
@@ -269,7 +307,7 @@ class _Freshness:
 
     def _etag(self, request: Request) -> str:
         """Weak, because the age in two answers of one state differs; going stale makes it another answer."""
-        text = f"{self._version} {self._is_stale} {request.url.path}?{request.url.query}"
+        text = f"{self.version} {self._is_stale} {request.url.path}?{request.url.query}"
         return f'W/"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
 
 

@@ -5,24 +5,16 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
-from scripts.api.queries import NUMBERS
+from scripts.api.queries import Column
 
 # Postgres hands over one chunk a row; sent singly they cost more than they carry.
 CSV_PIECE = 1 << 16
 # A row group of Parquet; about 5,000 bars with all columns.
 PARQUET_PIECE = 2 << 20
-
-_SCALES = {
-    "open": (19, 10), "high": (19, 10), "low": (19, 10), "close": (19, 10), "atr": (19, 10), "true_range": (19, 10),
-    "hlc3": (19, 10), "sma_20": (19, 10), "sma_50": (19, 10), "vwap_20": (19, 10), "split_factor": (38, 24),
-    "volume": (28, 8), "open_interest": (28, 8), "liquidations_long": (28, 8), "liquidations_short": (28, 8),
-    "taker_buy_volume": (28, 8), "taker_sell_volume": (28, 8), "rolling_volume_20": (28, 8), "delta": (28, 8),
-    "exchange_inflow": (28, 8), "liquidation_intensity": (19, 8), "volume_spike_score": (19, 8),
-    "funding_rate_percentile": (5, 2), "quality_score": (3, 2), "data_completeness": (3, 2),
-}  # fmt: skip
 
 
 async def pieces(chunks: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
@@ -39,7 +31,7 @@ async def pieces(chunks: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes
         yield b"".join(parts)
 
 
-async def parquet(chunks: AsyncIterator[bytes], columns: tuple[str, ...]) -> AsyncIterator[bytes]:
+async def parquet(chunks: AsyncIterator[bytes], columns: tuple[Column, ...]) -> AsyncIterator[bytes]:
     """CSV without a header, as Parquet: decimals as wide as the table's, times in UTC."""
     # In threads: the first import of Arrow takes seconds, and compressing takes the event loop's time.
     writer = await asyncio.to_thread(_Writer, columns)
@@ -49,12 +41,12 @@ async def parquet(chunks: AsyncIterator[bytes], columns: tuple[str, ...]) -> Asy
 
 
 class _Writer:
-    def __init__(self, columns: tuple[str, ...]) -> None:
+    def __init__(self, columns: tuple[Column, ...]) -> None:
         import pyarrow as arrow
         import pyarrow.parquet
 
         self._buffer = io.BytesIO()
-        self._schema = arrow.schema([(column, _type(arrow, column)) for column in columns])
+        self._schema = arrow.schema([(column.name, _type(arrow, column.data_type)) for column in columns])
         self._writer = pyarrow.parquet.ParquetWriter(self._buffer, self._schema, compression="zstd")
 
     def add(self, piece: bytes) -> bytes:
@@ -89,13 +81,11 @@ class _Writer:
         return written
 
 
-def _type(arrow: Any, column: str) -> Any:
-    if column in NUMBERS:
-        return arrow.decimal128(*_SCALES.get(column, (11, 8)))
-    if column in ("timestamp", "fetched_at", "computed_at", "updated_at"):
-        return arrow.timestamp("us", tz="UTC")
+def _type(arrow: Any, data_type: str) -> Any:
+    """The Arrow type that holds all values of a Postgres type."""
+    if found := re.fullmatch(r"numeric\((\d+),(\d+)\)", data_type):
+        return arrow.decimal128(int(found[1]), int(found[2]))
     return {
-        "id": arrow.int64(), "amended_from": arrow.int64(), "revision": arrow.int32(),
-        "is_validated": arrow.bool_(), "gap_detected": arrow.bool_(), "volume_anomaly": arrow.bool_(),
-        "session_date": arrow.date32(),
-    }.get(column, arrow.string())  # fmt: skip
+        "bigint": arrow.int64(), "integer": arrow.int32(), "boolean": arrow.bool_(), "date": arrow.date32(),
+        "timestamp with time zone": arrow.timestamp("us", tz="UTC"),
+    }.get(data_type, arrow.string())  # fmt: skip

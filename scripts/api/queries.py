@@ -1,7 +1,8 @@
-"""The selects behind the API. Symbols and times are parameters; names come from the fixed lists here alone."""
+"""The selects behind the API. Symbols and times are parameters; names come from the catalogue of the warehouse alone."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Literal, LiteralString
@@ -11,24 +12,33 @@ from psycopg import sql
 Direction = Literal["after", "before"]
 
 TIMEFRAMES = ("5m", "15m", "30m", "1h", "4h", "1d", "1w")
-# Columns of market_data_v2 in its order; those that every bar of an answer has in common stand beside the columns.
-NUMBERS = (
-    "open", "high", "low", "close", "volume", "open_interest", "funding_rate", "liquidations_long",
-    "liquidations_short", "taker_buy_volume", "taker_sell_volume", "return_1h", "return_1d", "volatility_20",
-    "volatility_50", "atr", "rolling_volume_20", "delta", "buy_sell_ratio", "liquidation_intensity",
-    "volume_spike_score", "long_short_ratio", "funding_rate_percentile", "exchange_inflow", "open_interest_change",
-    "quality_score", "data_completeness", "log_return", "true_range", "hlc3", "sma_20", "sma_50", "vwap_20",
-    "split_factor",
-)  # fmt: skip
-COLUMNS = (
-    "id", "timestamp", "open", "high", "low", "close", "volume", "open_interest", "funding_rate", "liquidations_long",
-    "liquidations_short", "taker_buy_volume", "taker_sell_volume", "return_1h", "return_1d", "volatility_20",
-    "volatility_50", "atr", "trend_direction", "market_structure", "rolling_volume_20", "delta", "buy_sell_ratio",
-    "liquidation_intensity", "volume_spike_score", "long_short_ratio", "funding_rate_percentile", "exchange_inflow",
-    "open_interest_change", "source", "is_validated", "quality_score", "validation_notes", "gap_detected",
-    "volume_anomaly", "data_completeness", "fetched_at", "computed_at", "updated_at", "log_return", "true_range",
-    "hlc3", "sma_20", "sma_50", "vwap_20", "revision", "amended_from", "split_factor", "session_date",
-)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of market_data_v2; data_type as Postgres spells it."""
+
+    name: str
+    data_type: str
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it holds exact decimals."""
+        return self.data_type.startswith("numeric")
+
+
+# In the table's order; what every bar of an answer has in common stands beside the columns.
+COLUMNS: LiteralString = """
+select
+    array_agg(attname::text order by attnum),
+    array_agg(format_type(atttypid, atttypmod) order by attnum)
+from pg_attribute
+where
+    attrelid = 'marts.market_data_v2'::regclass
+    and attnum > 0
+    and not attisdropped
+    and attname not in ('symbol', 'asset_class', 'timeframe')
+"""
 
 # What is known of a series right now, and a mark that changes with every model that worked.
 FRESHNESS: LiteralString = """
@@ -211,7 +221,7 @@ from ordered
 
 @lru_cache(maxsize=256)
 def bars(
-    columns: tuple[str, ...], direction: Direction, has_start: bool, has_end: bool, has_cursor: bool, is_as_of: bool,
+    columns: tuple[Column, ...], direction: Direction, has_start: bool, has_end: bool, has_cursor: bool, is_as_of: bool,
     has_limit: bool,
 ) -> sql.Composed:  # fmt: skip
     """The bars of one series in order of time: the first ones after the start, or the last ones before the end."""
@@ -223,7 +233,7 @@ def bars(
     if has_cursor:
         conditions.append(sql.SQL("timestamp > %(cursor)s" if direction == "after" else "timestamp < %(cursor)s"))
     return sql.SQL("select {columns} from {relation} where {conditions} order by timestamp {order} {limit}").format(
-        columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
+        columns=sql.SQL(", ").join(sql.Identifier(column.name) for column in columns),
         relation=sql.SQL("marts.market_data_as_of(%(as_of)s)" if is_as_of else "marts.market_data_v2"),
         conditions=sql.SQL(" and ").join(conditions),
         order=sql.SQL("asc" if direction == "after" else "desc"),
@@ -233,7 +243,7 @@ def bars(
 
 @lru_cache(maxsize=256)
 def page(
-    columns: tuple[str, ...], direction: Direction, has_start: bool, has_end: bool, has_cursor: bool, is_as_of: bool
+    columns: tuple[Column, ...], direction: Direction, has_start: bool, has_end: bool, has_cursor: bool, is_as_of: bool
 ) -> sql.Composed:
     """One page, column-wise: count, whether there are more, first and last timestamp, then each column as JSON.
 
@@ -243,15 +253,13 @@ def page(
     arrays = [
         sql.SQL(
             "'[' || coalesce(string_agg(coalesce(cast(trim_scale({}) as text), 'null'), ','), '') || ']'"
-            if column in NUMBERS
+            if column.is_number
             else "cast(coalesce(json_agg({}), '[]') as text)"
-        ).format(sql.Identifier(column))
+        ).format(sql.Identifier(column.name))
         for column in columns
     ]
     # One more than asked for tells whether there is a next page.
-    found = bars(
-        tuple(dict.fromkeys(("timestamp", *columns))), direction, has_start, has_end, has_cursor, is_as_of, False
-    )
+    found = bars(columns, direction, has_start, has_end, has_cursor, is_as_of, False)
     return sql.SQL(
         "with found as ({found} limit %(limit)s + 1),"
         " numbered as (select *, row_number() over (order by timestamp {order}) as place from found),"
@@ -262,7 +270,7 @@ def page(
 
 @lru_cache(maxsize=256)
 def copy(
-    columns: tuple[str, ...], direction: Direction, has_start: bool, has_end: bool, has_cursor: bool, is_as_of: bool,
+    columns: tuple[Column, ...], direction: Direction, has_start: bool, has_end: bool, has_cursor: bool, is_as_of: bool,
     has_limit: bool, header: bool,
 ) -> sql.Composed:  # fmt: skip
     """The same bars as a COPY of CSV, in order of time."""

@@ -6,7 +6,7 @@ import re
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -15,11 +15,13 @@ from typing import Any
 
 import orjson
 import psycopg
+from psycopg import sql
 from psycopg.rows import dict_row
 
 from extract import settings
+from scripts.features import Feature, registered
 from scripts.site.pages import environment, markdown, write
-from scripts.site.queries import read
+from scripts.site.queries import of_features, read
 
 HERE = Path(__file__).parent
 CHARTS = HERE / "node_modules" / "lightweight-charts"
@@ -62,7 +64,8 @@ def build(
     try:
         with connect(url) as connection:
             state = _state(connection)
-            written = _write_series(connection, target / "data", state["series"], bars)
+            features = registered(connection)
+            written = _write_series(connection, target / "data", state["series"], features, bars)
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName) as error:
         raise LookupError(
             f"the marts are not built, or older than the site ({error.diag.message_primary}): run `make build`"
@@ -78,7 +81,8 @@ def build(
         "has_dictionary": (target / "features.html").exists(),
         "has_charts": has_charts,
     }
-    write(target / "data" / "series.js", f"warehouse.series({_script(_menu(state['series'], written))});\n")
+    menu, shown = _script(_menu(state["series"], written)), _script([_shown(feature) for feature in features])
+    write(target / "data" / "series.js", f"warehouse.series({menu}, {shown});\n")
     templates = environment()
     for name in ("index", "symbol"):
         write(
@@ -184,7 +188,11 @@ def file_name(series: dict[str, Any]) -> str:
 
 
 def _write_series(
-    connection: psycopg.Connection[Any], folder: Path, series: Iterable[dict[str, Any]], bars: int
+    connection: psycopg.Connection[Any],
+    folder: Path,
+    series: Iterable[dict[str, Any]],
+    features: Sequence[Feature],
+    bars: int,
 ) -> dict[str, str]:
     """Write the data files; their names by series key."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -198,15 +206,18 @@ def _write_series(
         if symbol not in events:
             events[symbol] = _events(cursor, one)
         key, name = series_key(one), file_name(one)
-        data = _columns(connection, one, bars) | events[symbol][one["timeframe"]]
+        data = _columns(connection, one, features, bars) | events[symbol][one["timeframe"]]
         write(folder / name, f"warehouse.bars({_script(key)}, {_script(data)});\n")
         out[key] = name
     return out
 
 
-def _columns(connection: psycopg.Connection[Any], series: dict[str, Any], bars: int) -> dict[str, Any]:
+def _columns(
+    connection: psycopg.Connection[Any], series: dict[str, Any], features: Sequence[Feature], bars: int
+) -> dict[str, Any]:
     """The bars as columns, without those that say nothing."""
-    answer = connection.cursor().execute(read("bars"), {**series, "bars": bars}).fetchone()
+    query = of_features("bars", features, _drawn)
+    answer = connection.cursor().execute(query, {**series, "bars": bars}).fetchone()
     assert answer is not None
     columns: dict[str, list[Any]] = orjson.loads(answer[0])
     return {
@@ -214,6 +225,18 @@ def _columns(connection: psycopg.Connection[Any], series: dict[str, Any], bars: 
         for name, values in columns.items()
         if any(value != USUAL.get(name) for value in values)
     }
+
+
+def _drawn(feature: Feature) -> sql.Composed:
+    """A feature's values as a member of the JSON object of bars.sql."""
+    array = "{}, json_agg({})" if feature.unit == "word" else "{}, json_agg(cast({} as double precision))"
+    return sql.SQL(array).format(sql.Literal(feature.name), sql.Identifier(feature.name))
+
+
+def _shown(feature: Feature) -> dict[str, Any]:
+    """What the symbol page knows of a feature: where it stands, how it is written, whether its sign says something."""
+    is_signed = feature.lowest is None or feature.lowest < 0
+    return {"name": feature.name, "group": feature.group, "unit": feature.unit, "signed": is_signed}
 
 
 def _rounded(value: Any) -> Any:

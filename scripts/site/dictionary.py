@@ -17,9 +17,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+from psycopg import sql
 from psycopg.rows import dict_row
 
-from scripts.site.queries import read
+from scripts.features import Feature, registered
+from scripts.site.queries import of_features, read
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,20 +67,26 @@ class Evidence:
 
 @dataclass
 class Entry:
+    feature: Feature
     definition: Definition
     evidence: Evidence
 
 
 def compile_dictionary(connection: psycopg.Connection[Any], bars_to_check: int = BARS_TO_CHECK) -> list[Entry]:
-    """All features with their definitions and evidence, in the order of the specification."""
+    """All features with their definitions and evidence, in the order of marts.feature_registry.
+
+    LookupError: one has no definition in the warehouse, or no reference formula.
+    """
     from tests.oracle.features import FEATURE_TYPES
 
+    features = registered(connection)
     definitions = read_definitions(connection)
-    evidence = gather_evidence(connection, bars_to_check)
-    missing = [name for name in FEATURE_TYPES if name not in definitions]
-    if missing:
+    if missing := [feature.name for feature in features if feature.name not in definitions]:
         raise LookupError(f"marts.market_data_v2 has no definition of {', '.join(missing)}: run `make build`")
-    return [Entry(definitions[name], evidence[name]) for name in FEATURE_TYPES]
+    if unknown := [feature.name for feature in features if feature.name not in FEATURE_TYPES]:
+        raise LookupError(f"no reference formula for {', '.join(unknown)}: add it to tests/oracle/features.py")
+    evidence = gather_evidence(connection, features, bars_to_check)
+    return [Entry(feature, definitions[feature.name], evidence[feature.name]) for feature in features]
 
 
 # ---------------------------------------------------------------- definitions
@@ -106,23 +114,29 @@ def parse(name: str, data_type: str, block: str) -> Definition:
 # ---------------------------------------------------------------- evidence
 
 
-def gather_evidence(connection: psycopg.Connection[Any], bars_to_check: int) -> dict[str, Evidence]:
+def gather_evidence(
+    connection: psycopg.Connection[Any], features: Sequence[Feature], bars_to_check: int
+) -> dict[str, Evidence]:
     from tests.oracle.features import FEATURE_TYPES, compare
 
-    out = {name: Evidence() for name in FEATURE_TYPES}
+    types = {feature.name: FEATURE_TYPES[feature.name] for feature in features}
+    out = {name: Evidence() for name in types}
     cursor = connection.cursor(row_factory=dict_row)
-    for row in cursor.execute(read("feature_coverage")).fetchall():
-        for name in FEATURE_TYPES:
+    coverage = of_features(
+        "feature_coverage", features, lambda feature: sql.SQL("count({0}) as {0}").format(sql.Identifier(feature.name))
+    )
+    for row in cursor.execute(coverage).fetchall():
+        for name in types:
             out[name].coverage[row["asset_class"]] = (row[name], row["bars"])
 
     samples: dict[str, list[pd.DataFrame]] = {}
     for one, count in _shares_of(bars_to_check, cursor.execute(read("series_to_check")).fetchall()):
         stored, expected = _recompute(connection, one, count)
         samples.setdefault(one["asset_class"], []).append(stored)
-        for name, report in compare(stored, expected).to_dict("index").items():
+        for name, report in compare(stored, expected, types).to_dict("index").items():
             _add(out[str(name)], report, one)
     for asset_class, frames in sorted(samples.items()):
-        for name, sql_type in FEATURE_TYPES.items():
+        for name, sql_type in types.items():
             values = [value for frame in frames for value in frame[name] if value is not None]
             if values:
                 shape = _histogram(values) if sql_type.startswith("numeric") else _shares(values)

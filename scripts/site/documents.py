@@ -128,8 +128,6 @@ def check(url: str | None, bars_to_check: int) -> list[Entry]:
 
 def publish(target: Path, entries: list[Entry]) -> list[Entry]:
     """Write what was found; FeaturesWrong after that."""
-    from tests.oracle.features import CRYPTO_TYPES
-
     copy_assets(target)
     page: dict[str, Any] = {
         "built_at": int(time.time()),
@@ -139,8 +137,8 @@ def publish(target: Path, entries: list[Entry]) -> list[Entry]:
         "has_dictionary": True,
     }
     groups = {
-        "Every asset class": [entry for entry in entries if entry.definition.name not in CRYPTO_TYPES],
-        "Crypto": [entry for entry in entries if entry.definition.name in CRYPTO_TYPES],
+        "Every asset class": [entry for entry in entries if entry.feature.asset_class is None],
+        "Crypto": [entry for entry in entries if entry.feature.asset_class == "crypto"],
     }
     templates = environment()
     values = {"page": page, "active": "features", "entries": entries, "groups": groups}

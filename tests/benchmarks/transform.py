@@ -331,7 +331,7 @@ def compute(rounds: int, scale: float) -> dict[str, float]:
         warehouse.execute("vacuum analyze intermediate.int_bars_to_compute")
         works = {
             "price_features": lambda: sql_seconds(warehouse, "select * from intermediate.int_price_features"),
-            "all_features": lambda: sql_seconds(warehouse, "select * from intermediate.int_crypto_features"),
+            "all_features": lambda: sql_seconds(warehouse, "select * from intermediate.int_features"),
             "naive_sql": lambda: sql_seconds(warehouse, NAIVE_SQL),
             "pandas": lambda: seconds(lambda: pandas_features(frame)),
             "polars": lambda: seconds(lambda: polars_features(polars_frame)),

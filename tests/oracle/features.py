@@ -1,4 +1,4 @@
-"""The 22 features of one series in plain Python: the reference that the SQL features must equal.
+"""The features of one series in plain Python: the reference that the SQL features must equal.
 
 Data flow: final bars of one (symbol, asset_class, timeframe) + as-of frames -> features() -> compare() with the warehouse.
 
@@ -64,7 +64,8 @@ CRYPTO_TYPES: dict[str, str] = {
     "open_interest_change": "numeric(11,8)",
 }
 FEATURE_TYPES: dict[str, str] = UNIVERSAL_TYPES | CRYPTO_TYPES
-"""The 22 features and their column types, as FEATURES.md gives them."""
+"""All features and their column types. The list that counts is the contract of market_data_v2; test_feature_definitions.py holds
+this one against it."""
 
 RAW_TYPES: dict[str, str] = {
     "funding_rate": "numeric(11,8)",
@@ -521,7 +522,7 @@ def features(
     sample_period: timedelta = STEP["5m"],
     contract_coins: Decimal = Decimal(1),
 ) -> pd.DataFrame:
-    """All 22 features and the 4 crypto facts of one series: same length and index as `bars`, plus its `timestamp`.
+    """All features and the 4 crypto facts of one series: same length and index as `bars`, plus its `timestamp`.
 
     bars: final bars in time order: timestamp (open, UTC), close_time (default timestamp + step), session_date (default the
         UTC date), open, high, low, close, volume (Decimal, str or int), taker_buy_volume (default NULL), split_factor

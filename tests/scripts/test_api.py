@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -28,7 +29,6 @@ from extract import locks, settings
 from extract.locks import Lock
 from scripts import reading
 from scripts.api.app import create_app
-from scripts.api.queries import COLUMNS, NUMBERS
 from tests.extract.conftest import forget
 from tests.scripts.conftest import BEFORE_THE_AMENDMENT, HOSTILE, HOURS, NOW, SESSIONS, TOKEN, Served, serving
 from tests.warehouse import Database, Warehouse
@@ -46,34 +46,42 @@ def exact(answer: requests.Response) -> Any:
 
 # ------------------------------------------------------------ bars
 
+# What every bar of an answer has in common stands beside the columns.
+COMMON = {"symbol", "asset_class", "timeframe"}
+
+
+def columns_of_the_mart(built: Warehouse) -> list[str]:
+    """In the table's order, without what all bars of an answer have in common."""
+    found = built.query(
+        "select column_name as name from information_schema.columns"
+        " where table_schema = 'marts' and table_name = 'market_data_v2' order by ordinal_position"
+    )
+    return [row["name"] for row in found if row["name"] not in COMMON]
+
 
 def test_bars_are_those_of_the_mart(served: Served, built: Warehouse) -> None:
     answer = exact(served.get(f"{DATA}/BTC", timeframe="1h", limit=5000))
-    assert list(answer["columns"]) == list(COLUMNS)
     stored = built.query(
         "select to_jsonb(bars) as bar from marts.market_data_v2 as bars"
         " where symbol = 'BTC' and timeframe = '1h' order by timestamp"
     )
     assert answer["count"] == len(stored) == 262
-    for column in COLUMNS:
-        for sent, row in zip(answer["columns"][column], stored, strict=True):
+    assert answer["columns"].keys() == stored[0]["bar"].keys() - COMMON
+    for column, values in answer["columns"].items():
+        for sent, row in zip(values, stored, strict=True):
             kept = row["bar"][column]
-            if column in NUMBERS and kept is not None:
+            if isinstance(kept, int | float) and not isinstance(kept, bool):
                 assert Decimal(sent) == Decimal(str(kept)), (column, sent, kept)
             else:
                 assert sent == kept, (column, sent, kept)
     assert answer["next_cursor"] is None
 
 
-def test_columns_of_the_api_are_those_of_the_mart(built: Warehouse) -> None:
-    found = built.query(
-        "select column_name as name, data_type as type, numeric_precision as precision, numeric_scale as scale"
-        " from information_schema.columns"
-        " where table_schema = 'marts' and table_name = 'market_data_v2' order by ordinal_position"
-    )
-    common = ("symbol", "asset_class", "timeframe")
-    assert [row["name"] for row in found if row["name"] not in common] == list(COLUMNS)
-    assert {row["name"] for row in found if row["type"] == "numeric"} == set(NUMBERS)
+def test_the_description_names_the_columns_of_the_mart(served: Served, built: Warehouse) -> None:
+    data = served.get("/openapi.json").json()["paths"]["/api/v1/data/{symbol}"]["get"]["parameters"]
+    pattern = next(parameter["schema"]["pattern"] for parameter in data if parameter["name"] == "columns")
+    assert re.fullmatch(pattern, ",".join(columns_of_the_mart(built)))
+    assert not re.fullmatch(pattern, "close,symbol")
 
 
 @pytest.mark.parametrize("start", [None, "2025-01-01"])
@@ -147,12 +155,12 @@ def test_csv_and_parquet_are_exact(served: Served, built: Warehouse) -> None:
     assert answer.headers["content-type"].startswith("text/csv")
     lines = list(csv.DictReader(io.StringIO(answer.text)))
     assert [Decimal(line["close"]) for line in lines] == [row["close"] for row in stored]
-    assert list(lines[0]) == list(COLUMNS)
+    assert list(lines[0]) == columns_of_the_mart(built)
 
     answer = served.get(f"{DATA}/BTC", timeframe="1h", format="parquet")
     table = pyarrow.parquet.read_table(io.BytesIO(answer.content))
-    assert table.column_names == list(COLUMNS)
-    for column in COLUMNS:
+    assert table.column_names == columns_of_the_mart(built)
+    for column in table.column_names:
         assert table[column].to_pylist() == [row[column] for row in stored], column
     assert answer.headers["x-is-stale"] == "false"
     assert int(answer.headers["x-data-age-seconds"]) == 1800

@@ -15,6 +15,7 @@ from extract import demo_mark
 from extract.settings import ConfigurationError
 from scripts import demo
 from scripts.postgres import Server
+from tests.oracle.features import FEATURE_TYPES
 from tests.warehouse import Database
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +41,7 @@ def test_from_nothing_to_the_summary(database: Database) -> None:
     assert max(len(line) for line in result.stdout.splitlines() if "│" not in line) <= 100
     for symbol in (*demo.STOCKS, *demo.COINS):
         assert re.search(rf"{symbol} .*(real|synthetic)", result.stdout), symbol
-    for name in demo.FEATURES:
+    for name in FEATURE_TYPES:
         assert name in result.stdout
     assert "MISSING" not in result.stdout
     assert "source_updated" in result.stdout

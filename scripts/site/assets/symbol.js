@@ -6,7 +6,7 @@ Object.assign(warehouse, (() => {
   const $ = (id) => document.getElementById(id);
   const ORDER = ["5m", "15m", "30m", "1h", "4h", "1d", "1w"];
   const all = {}, loaded = {};
-  let series = null, data = null, chart = null, drawn = null, selected = null;
+  let features = [], series = null, data = null, chart = null, drawn = null, selected = null;
 
   // ------------------------------------------------------------ what can be drawn
 
@@ -27,15 +27,11 @@ Object.assign(warehouse, (() => {
   const choices = { continuous: false };
   for (const [name, { on }] of Object.entries({ ...LINES, ...PANES })) choices[name] = on;
 
-  const GROUPS = {
-    Returns: ["return_1h", "return_1d", "log_return"],
-    Range: ["volatility_20", "volatility_50", "true_range", "atr"],
-    Trend: ["sma_20", "sma_50", "vwap_20", "hlc3", "trend_direction", "market_structure"],
-    Volume: ["rolling_volume_20", "volume_spike_score", "delta", "buy_sell_ratio"],
-    Derivatives: ["funding_rate", "funding_rate_percentile", "open_interest", "open_interest_change", "long_short_ratio", "liquidation_intensity", "exchange_inflow"],
-  };
-  const PER_CENT = new Set(["return_1h", "return_1d", "log_return", "volatility_20", "volatility_50", "funding_rate", "open_interest_change", "buy_sell_ratio", "long_short_ratio"]);
-  const NO_FEATURE = new Set(["funding_rate", "open_interest"]);
+  // What is shown of a bar beside its features, with those of a group.
+  const FACTS = [
+    { name: "funding_rate", group: "Derivatives", unit: "fraction", signed: true, fact: true },
+    { name: "open_interest", group: "Derivatives", unit: "volume", signed: false, fact: true },
+  ];
 
   // ------------------------------------------------------------ text
 
@@ -55,11 +51,10 @@ Object.assign(warehouse, (() => {
     const last = data.close.findLast((value) => value !== null) ?? 1;
     return last >= 1000 ? 2 : last >= 1 ? (Number.isInteger(Math.round(last * 1e4) / 100) ? 2 : 4) : Math.min(10, 4 - Math.floor(Math.log10(last || 1)));
   }
-  function told(name, value) {
+  function told(value, { unit, signed } = {}) {
     if (value === null || value === undefined) return element("dd", { className: "none", textContent: "NULL" });
     if (typeof value === "string") return element("dd", { textContent: value });
-    if (PER_CENT.has(name)) return element("dd", { textContent: perCent(value, !name.startsWith("vol") && !name.endsWith("ratio")) });
-    if (name === "funding_rate_percentile") return element("dd", { textContent: value.toFixed(2) });
+    if (unit === "fraction") return element("dd", { textContent: perCent(value, signed) });
     return element("dd", { textContent: amount(value) });
   }
 
@@ -68,7 +63,9 @@ Object.assign(warehouse, (() => {
   const key = (one) => `${one.asset_class}/${one.symbol}/${one.timeframe}`;
   const address = (one) => `#${one.asset_class}/${encodeURIComponent(one.symbol)}/${one.timeframe}`;
 
-  function offer(list) {
+  // All series, and the features in the order in which they are shown.
+  function offer(list, known) {
+    features = known;
     for (const one of list) all[key(one)] = one;
     const select = $("symbol");
     const classes = new Map();
@@ -131,11 +128,11 @@ Object.assign(warehouse, (() => {
   const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const basis = (i) => (choices.continuous && data.split_factor ? data.split_factor[i] / data.split_factor.at(-1) : 1);
   // Features in price units are in the basis of their own bar, as prices are.
-  const IN_PRICE = new Set(["sma_20", "sma_50", "vwap_20", "atr", "true_range", "hlc3"]);
   function points(name) {
+    const isPrice = features.some((one) => one.name === name && one.unit === "price");
     return data.t.map((time, i) => {
       const value = data[name][i];
-      return value === null || value === undefined ? { time } : { time, value: IN_PRICE.has(name) ? value * basis(i) : value };
+      return value === null || value === undefined ? { time } : { time, value: isPrice ? value * basis(i) : value };
     });
   }
 
@@ -278,16 +275,16 @@ Object.assign(warehouse, (() => {
 
   function inspect(i, hovered = false) {
     if (hovered) selected = i;
-    const feature = (name) => [
-      element("dt", {}, NO_FEATURE.has(name) || !document.querySelector('nav a[href="features.html"]') ? name : element("a", { href: `features.html#${name}`, textContent: name })),
-      told(name, data[name]?.[i]),
+    const row = ({ name, fact, ...shown }) => [
+      element("dt", {}, fact || !document.querySelector('nav a[href="features.html"]') ? name : element("a", { href: `features.html#${name}`, textContent: name })),
+      told(data[name]?.[i], shown),
     ];
     $("bar-time").textContent = `${barTime(data.t[i])} UTC`;
     const valid = !data.is_validated || data.is_validated[i];
     const quality = data.quality_score?.[i];
     const parts = [
       element("dl", { className: "ohlc" }, ...["open", "high", "low", "close"].flatMap((name) => [element("dt", { textContent: name }), element("dd", { textContent: price(data[name][i]) })])),
-      element("dl", {}, element("dt", { textContent: "volume" }), told("volume", data.volume?.[i]),
+      element("dl", {}, element("dt", { textContent: "volume" }), told(data.volume?.[i]),
         element("dt", { textContent: "source" }), element("dd", { textContent: data.source?.[i] ?? "–" }),
         element("dt", { textContent: "quality" }), element("dd", {}, `${quality === undefined || quality === null ? "–" : Number(quality).toFixed(2)} `, element("span", { className: `badge ${valid ? "ok" : "bad"}`, textContent: valid ? "passed" : "not valid" })),
         ...(data.split_factor && data.split_factor[i] !== 1 ? [element("dt", { textContent: "split factor" }), element("dd", { textContent: amount(data.split_factor[i]) })] : []),
@@ -297,9 +294,9 @@ Object.assign(warehouse, (() => {
     const history = data.corrections.filter((one) => one.bar === data.t[i]);
     if (history.length) parts.push(element("h3", { textContent: "Revisions" }), element("ul", { className: "history" }, ...history.map((one) => element("li", { textContent: correction(one) }))));
     const groups = element("div", { className: "groups" });
-    for (const [name, columns] of Object.entries(GROUPS)) {
-      const there = columns.filter((column) => series.asset_class === "crypto" || data[column]);
-      if (there.length) groups.append(element("div", {}, element("h3", { textContent: name }), element("dl", {}, ...there.flatMap(feature))));
+    for (const name of new Set(features.map((one) => one.group))) {
+      const there = [...FACTS, ...features].filter((one) => one.group === name && (series.asset_class === "crypto" || data[one.name]));
+      if (there.length) groups.append(element("div", {}, element("h3", { textContent: name }), element("dl", {}, ...there.flatMap(row))));
     }
     $("bar").replaceChildren(...parts, groups);
     $("bar").dataset.time = data.t[i];

@@ -1,13 +1,15 @@
 {{ config(materialized='view') }}
--- The features that every asset class has, for the valid bars of this run. Windows run on continuous prices
--- (price x split_factor) and volumes (volume / split_factor); results go back to the basis of their own bar. The formulas
--- are in the doc blocks of the features. Sums over the last n bars are differences of two running sums: decimals and
--- integers are exact, so it does not matter where a run began to read, and one pass serves all lengths (measured: 0.7 of
--- the time of a frame for each length). Every CTE passes on only what later ones need, what windows read first: Postgres
--- unpacks a row up to the column it wants at every look back (with all columns of a bar: twice the time).
+-- The features that every asset class has, for the valid bars of this run; their formulas are in their doc blocks. Step by
+-- step: prices in one basis over all splits, each bar beside the one before, returns and ranges, totals so far, totals of
+-- the last n bars (and Wilder's mean in three of these steps), features in the basis of their own bar.
+--
+-- A total of the last n bars is the difference of two totals so far (sum_of_last): decimals and integers are exact, so it
+-- does not matter where a run began to read, and one pass serves all n (measured: 0.7 of the time of a frame for each n).
+-- A step passes on only what later ones need, what windows read first: Postgres unpacks a row up to the column that it
+-- wants at every look back (with all columns of a bar: twice the time).
 with
 
-bars as (
+continuous_bars as (
     select
         series_id,
         span,
@@ -17,27 +19,26 @@ bars as (
         step_minutes,
         reads_from_start,
         split_factor,
-        -- Splits are rare: the usual bar is spared the multiplications.
-        case when split_factor = 1 then open else open * split_factor end as open,
-        case when split_factor = 1 then high else high * split_factor end as high,
-        case when split_factor = 1 then low else low * split_factor end as low,
-        case when split_factor = 1 then close else close * split_factor end as close,
-        case when split_factor = 1 then volume else round(volume / split_factor, 8) end as volume
+        {{ continuous_price('open') }} as open,
+        {{ continuous_price('high') }} as high,
+        {{ continuous_price('low') }} as low,
+        {{ continuous_price('close') }} as close,
+        {{ continuous_volume('volume') }} as volume
     from {{ ref('int_bars_to_compute') }}
     where is_valid
 ),
 
-doubled as (
+-- Ratios and logarithms are computed on doubles, which are made once.
+bars_with_doubles as (
     select
         *,
         {{ double('open') }} as double_open,
         {{ double('close') }} as double_close
-    from bars
+    from continuous_bars
     {{ compute_once() }}
 ),
 
--- The bar before, and the bar that opened an hour before this one closes.
-neighbours as (
+bars_beside_the_one_before as (
     select
         series_id,
         span,
@@ -63,7 +64,7 @@ neighbours as (
             when step_minutes <= 60 and first_value(opened_at) over hour = opened_at + {{ minutes('(step_minutes - 60)') }}
                 then double_close / first_value(double_open) over hour - 1
         end as return_1h
-    from doubled
+    from bars_with_doubles
     window
         series as (partition by series_id, span order by opened_at),
         -- 55 minutes hold exactly the bars of the hour that this bar ends, for every step from 5 minutes to an hour.
@@ -72,21 +73,13 @@ neighbours as (
         )
 ),
 
-returns as (
+returns_and_ranges as (
     select
         series_id,
         span,
         opened_at,
-        coalesce({{ wilder_seed('true_range', 'bar_number') }}, 0) as seeded_range,
-        -- Log returns count in 1e-8, the scale they are stored in: the sums of their squares are then exact integers.
-        -- +-21 is a factor of 1e9 in one bar: beyond it the count would leave 32 bits, and market_data_v2 has NULL.
-        case
-            when previous_double_close is not null
-                then cast(
-                    round(greatest(least(ln(double_close / previous_double_close), 21), -21) * {{ double('1e8') }})
-                    as integer
-                )
-        end as log_return_e8,
+        {{ as_wilder_takes_it('true_range', 'bar_number') }} as range_to_sum,
+        {{ log_return_in_e8('double_close', 'previous_double_close') }} as log_return_e8,
         hlc,
         close,
         volume,
@@ -98,23 +91,23 @@ returns as (
         previous_closed_at,
         split_factor,
         true_range
-    from neighbours
+    from bars_beside_the_one_before
     {{ compute_once() }}
 ),
 
-running as (
+totals_so_far as (
     select
         series_id,
         span,
         opened_at,
-        {{ wilder_level('seeded_range', 1, 8, 'so_far') }} as range_8,
+        {{ wilder_sum(8, 'range_to_sum', 'so_far') }} as range_8,
         sum(close) over so_far as closes,
-        -- Sums pass over a NULL: what holds such a bar is NULL, too (bars_with_volume).
+        -- The first bar has no return, and a source may have no volume: later differences take them for 0. Where a window
+        -- holds a bar without volume, what is made of volumes is NULL (bars_with_volume).
         coalesce(sum(volume) over so_far, 0) as volumes,
         max(case when volume is null then bar_number end) over so_far as last_without_volume,
         coalesce(sum(volume * volume) over so_far, 0) as volume_squares,
         coalesce(sum(hlc * volume) over so_far, 0) as hlc_volumes,
-        -- The first bar has no return, which later differences are to take for 0.
         coalesce(sum(log_return_e8) over so_far, 0) as log_returns,
         coalesce(sum(cast(log_return_e8 as bigint) * log_return_e8) over so_far, 0) as log_return_squares,
         {{ extreme_of_5('greatest', 'hlc', 'so_far') }} as highest_5,
@@ -133,18 +126,18 @@ running as (
         previous_closed_at,
         split_factor,
         true_range
-    from returns
+    from returns_and_ranges
     window so_far as (
         partition by series_id, span order by opened_at rows between unbounded preceding and current row
     )
 ),
 
-windows as (
+totals_of_last_bars as (
     select
         series_id,
         span,
         opened_at,
-        {{ wilder_level('range_8', 8, 9, 'series') }} as range_72,
+        {{ wilder_sum(72, 'range_8', 'series') }} as range_72,
         {{ sum_of_last(20, 'closes', 'series') }} as closes_20,
         {{ sum_of_last(50, 'closes', 'series') }} as closes_50,
         {{ sum_of_last(20, 'volumes', 'series') }} as volumes_20,
@@ -170,15 +163,15 @@ windows as (
         hlc,
         close,
         volume
-    from running
+    from totals_so_far
     window series as (partition by series_id, span order by opened_at)
 ),
 
-wilder as (
+totals_of_all_windows as (
     select
         *,
-        {{ wilder_level('range_72', 72, 6, 'series') }} as range_432
-    from windows
+        {{ wilder_sum(432, 'range_72', 'series') }} as range_432
+    from totals_of_last_bars
     window series as (partition by series_id, span order by opened_at)
 ),
 
@@ -192,11 +185,10 @@ final as (
         return_1h,
         return_1d,
         log_return_e8 * 0.00000001 as log_return,
-        -- sqrt((n SS - S^2) / (n (n - 1))), with S and SS the exact sums of the n returns and of their squares.
-        case when bar_number > 20 then sqrt({{ spread_of_returns(20) }} / 380) / {{ double('1e8') }} end as volatility_20,
-        case when bar_number > 50 then sqrt({{ spread_of_returns(50) }} / 2450) / {{ double('1e8') }} end as volatility_50,
+        case when bar_number > 20 then {{ deviation_of_returns(20) }} end as volatility_20,
+        case when bar_number > 50 then {{ deviation_of_returns(50) }} end as volatility_50,
         {{ in_own_basis('true_range') }} as true_range,
-        case when bar_number >= 15 then range_432 / 14 / {{ double('split_factor') }} end as atr,
+        case when bar_number >= 15 then {{ wilder_mean('range_432') }} / {{ double('split_factor') }} end as atr,
         {{ in_own_basis('hlc / 3') }} as hlc3,
         case when bar_number >= 20 then {{ in_own_basis('closes_20 * 0.05') }} end as sma_20,
         case when bar_number >= 50 then {{ in_own_basis('closes_50 * 0.02') }} end as sma_50,
@@ -204,6 +196,7 @@ final as (
             when bar_number >= 20 and bars_with_volume >= 20 and volumes_20 > 0
                 then {{ in_own_basis('hlc_volumes_20 / (3 * volumes_20)') }}
         end as vwap_20,
+        -- Of close, closes_20 / 20 and closes_50 / 50, multiplied out: compared exactly, before any rounding.
         case
             when bar_number < 50 then null
             when 20 * close > closes_20 and 5 * closes_20 > 2 * closes_50 then 'up'
@@ -217,24 +210,13 @@ final as (
             else 'range'
         end as market_structure,
         case
-            when bar_number >= 20 and bars_with_volume >= 20
-                then case when split_factor = 1 then volumes_20 else volumes_20 * split_factor end
+            when bar_number >= 20 and bars_with_volume >= 20 then {{ volume_in_own_basis('volumes_20') }}
         end as rolling_volume_20,
-        -- (V - S / 20) / sqrt((20 SS - S^2) / 380), with S and SS the exact sums over the previous 20 volumes.
         case
             when bar_number > 20 and bars_with_volume > 20
-                then
-                    {{ double('20 * volume - previous_volumes_20') }}
-                    / 20
-                    / nullif(
-                        sqrt(
-                            {{ double('20 * previous_volume_squares_20 - previous_volumes_20 * previous_volumes_20') }}
-                            / 380
-                        ),
-                        0
-                    )
+                then {{ deviations_from_previous(20, 'volume', 'previous_volumes_20', 'previous_volume_squares_20') }}
         end as volume_spike_score
-    from wilder
+    from totals_of_all_windows
     {{ compute_once() }}
 )
 

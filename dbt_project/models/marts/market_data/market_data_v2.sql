@@ -1,12 +1,3 @@
-{%- set values = [
-    'symbol', 'asset_class', 'timeframe', 'timestamp', 'open', 'high', 'low', 'close', 'volume', 'open_interest',
-    'funding_rate', 'liquidations_long', 'liquidations_short', 'taker_buy_volume', 'taker_sell_volume', 'return_1h',
-    'return_1d', 'volatility_20', 'volatility_50', 'atr', 'trend_direction', 'market_structure', 'rolling_volume_20',
-    'delta', 'buy_sell_ratio', 'liquidation_intensity', 'volume_spike_score', 'long_short_ratio',
-    'funding_rate_percentile', 'exchange_inflow', 'open_interest_change', 'source', 'is_validated', 'quality_score',
-    'validation_notes', 'gap_detected', 'volume_anomaly', 'data_completeness', 'fetched_at', 'log_return', 'true_range',
-    'hlc3', 'sma_20', 'sma_50', 'vwap_20', 'revision', 'amended_from', 'split_factor', 'session_date'
-] -%}
 {#- What other models and readers look for rows by. -#}
 {%- set sought_by = [
     'id', 'symbol', 'asset_class', 'timeframe', 'timestamp', 'session_date', 'source', 'is_validated', 'validation_notes',
@@ -44,13 +35,14 @@
 -- depends_on: {{ ref('int_bars') }}
 -- depends_on: {{ ref('int_bars_selected') }}
 -- depends_on: {{ ref('int_bars_resampled') }}
--- One row per bar, with its raw fields, the 22 features, its verdict and where it came from. This model gives values
+-- depends_on: {{ ref('feature_registry') }}
+-- One row per bar, with its raw fields, the features, its verdict and where it came from. This model gives values
 -- their stored types, scores them and writes the rows that differ; the formulas are in int_price_features and
--- int_crypto_features.
+-- int_features.
 with
 
 bars as (
-    select * from {{ ref('int_crypto_features') }}
+    select * from {{ ref('int_features') }}
 ),
 
 scored as (
@@ -116,22 +108,7 @@ typed as (
         cast(liquidations_short as numeric(28, 8)) as liquidations_short,
         cast(case when asset_class = 'crypto' then taker_buy_volume end as numeric(28, 8)) as taker_buy_volume,
         {{ fits('taker_sell_volume', 28, 8) }} as taker_sell_volume,
-        {{ decimal('return_1h', 8, 11) }} as return_1h,
-        {{ decimal('return_1d', 8, 11) }} as return_1d,
-        {{ decimal('volatility_20', 8, 11) }} as volatility_20,
-        {{ decimal('volatility_50', 8, 11) }} as volatility_50,
-        {{ decimal('atr', 10, 19) }} as atr,
-        cast(case when {{ fits('sma_50', 19, 10) }} is not null then trend_direction end as varchar(10)) as trend_direction,
-        cast(market_structure as varchar(20)) as market_structure,
-        {{ fits('rolling_volume_20', 28, 8) }} as rolling_volume_20,
-        {{ fits('delta', 28, 8) }} as delta,
-        {{ decimal('buy_sell_ratio', 8, 11) }} as buy_sell_ratio,
-        {{ decimal('liquidation_intensity', 8, 19) }} as liquidation_intensity,
-        {{ decimal('volume_spike_score', 8, 19) }} as volume_spike_score,
-        cast(long_short_ratio as numeric(11, 8)) as long_short_ratio,
-        cast(funding_rate_percentile as numeric(5, 2)) as funding_rate_percentile,
-        cast(exchange_inflow as numeric(28, 8)) as exchange_inflow,
-        {{ decimal('open_interest_change', 8, 11) }} as open_interest_change,
+        {{ stored_features() }},
         source,
         failed_checks is null
         and row_checks_failed = 0
@@ -173,13 +150,6 @@ typed as (
         fetched_at,
         {{ written_at() }} as computed_at,
         {{ written_at() }} as updated_at,
-        -- At +-21 it stopped counting (int_price_features).
-        cast(case when abs(log_return) < 21 then log_return end as numeric(11, 8)) as log_return,
-        {{ fits('true_range', 19, 10) }} as true_range,
-        cast(hlc3 as numeric(19, 10)) as hlc3,
-        {{ fits('sma_20', 19, 10) }} as sma_20,
-        {{ fits('sma_50', 19, 10) }} as sma_50,
-        {{ fits('vwap_20', 19, 10) }} as vwap_20,
         revision,
         cast(case when revision > 1 then revision - 1 end as bigint) as amended_from,
         cast(split_factor as numeric(38, 24)) as split_factor,
@@ -191,7 +161,7 @@ typed as (
 select typed.*
 from typed
 {{ left_join_kept('typed', ['id']) }}
-where {{ differs('typed', 'kept', 'id', values) }}
+where {{ differs('typed', 'kept', 'id', compared_columns()) }}
 {%- else -%}
 select * from typed
 {%- endif %}

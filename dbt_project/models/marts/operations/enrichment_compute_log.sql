@@ -1,4 +1,4 @@
-{%- set lacking = lacking_features('bars') -%}
+{%- set lacking = lacking_features('bars', 'series') -%}
 {%- set news = news_of_the_mart('enrichment_compute_log') -%}
 {{
     config(
@@ -117,6 +117,7 @@ finished as (
             and bars.asset_class = shares.asset_class
             and bars.timeframe = shares.timeframe
             and bars.timestamp = shares.newest_bar
+    inner join {{ ref('int_series') }} as series on series.series_id = shares.series_id
     cross join worked
 ),
 

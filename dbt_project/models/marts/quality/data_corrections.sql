@@ -1,7 +1,7 @@
 {%- set prices = ['open', 'high', 'low', 'close', 'volume', 'taker_buy_volume', 'split_factor'] -%}
 {#- Samples that come after the bar fill a NULL: that is no correction. -#}
 {%- set samples = ['open_interest', 'funding_rate', 'liquidations_long', 'liquidations_short'] -%}
-{%- set texts = ['trend_direction', 'market_structure'] -%}
+{%- set texts = features().values() | selectattr('computed_as', 'equalto', 'text') | map(attribute='name') | list -%}
 {#- What a revision may change beyond its values. -#}
 {%- set verdicts = ['revision', 'is_validated', 'source'] -%}
 {{
@@ -46,7 +46,7 @@ versions as (
     select
         history.*,
         lag(history.id) over in_order as earlier_id,
-        {% for field in prices + samples + all_features() -%}
+        {% for field in prices + samples + features() | list -%}
         lag(history.{{ field }}) over in_order as earlier_{{ field }},
         {% endfor -%}
         lag(history.source) over in_order as earlier_source,
@@ -173,7 +173,7 @@ fields as (
 
     union all
 
-    {% for feature in all_features() -%}
+    {% for feature in features() -%}
     select
         id,
         dbt_valid_from,

@@ -4,18 +4,7 @@
 -- corrected, came late or was removed in the same run, when a sample that near came late, or when features were computed
 -- anew. A value that newer bars changed has looked ahead: nothing explains it. Nor does a correction farther back.
 {%- set raw_fields = ['open', 'high', 'low', 'close', 'volume', 'taker_buy_volume', 'split_factor'] %}
-{%- set endpoints_of = {
-    'long_short_ratio': ['long_short_ratio', 'metrics'],
-    'open_interest_change': ['open_interest', 'metrics'],
-    'funding_rate_percentile': ['funding'],
-    'liquidation_intensity': ['liquidations'],
-    'exchange_inflow': ['exchange_inflow'],
-} %}
-{#- How old a sample may be that a feature still sees, in days: its window, and as long as a sample stands for the time
-    after it. An inflow stands until the next. #}
-{%- set days_seen = {
-    'long_short_ratio': 3, 'open_interest_change': 3, 'funding_rate_percentile': 45, 'liquidation_intensity': 8
-} %}
+{%- set sampled_features = features().values() | selectattr('samples', 'defined') | list %}
 with
 
 history as (
@@ -37,7 +26,7 @@ pairs as (
         ended.dbt_valid_from as known_from,
         ended.dbt_valid_to as rewritten_at,
         history.id is null as is_removed,
-        {% for feature in all_features() -%}
+        {% for feature in features() -%}
         cast(ended.{{ feature }} as text) as old_{{ feature }},
         cast(history.{{ feature }} as text) as new_{{ feature }},
         {% endfor -%}
@@ -53,7 +42,7 @@ pairs as (
 ),
 
 rewrites as (
-    {% for feature in all_features() -%}
+    {% for feature in features() -%}
     select
         id,
         symbol,
@@ -195,13 +184,13 @@ distances as (
 
 -- The samples that each load brought, of the window that was asked for.
 features_of_endpoints as (
-    {% for feature, endpoints in endpoints_of.items() -%}
+    {% for feature in sampled_features -%}
     {% set last_feature = loop.last -%}
-    {% for endpoint in endpoints -%}
+    {% for endpoint in feature.samples.endpoints -%}
     select
-        '{{ feature }}' as feature,
+        '{{ feature.name }}' as feature,
         '{{ endpoint }}' as endpoint,
-        {{ days_seen.get(feature, 'cast(null as integer)') }} as days_seen
+        {{ feature.samples.days or 'cast(null as integer)' }} as days_seen
     {% if not (loop.last and last_feature) %}union all{% endif %}
     {% endfor -%}
     {% endfor %}

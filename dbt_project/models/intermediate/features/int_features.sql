@@ -1,35 +1,16 @@
 {{ config(materialized='view') }}
--- Every bar of this run with its price features and the features that only crypto has: NULL for every other class, and
--- wherever the data behind a feature is not there, never a fake 0.
+-- Every bar of this run with its price features and what only crypto has: NULL for every other class, and wherever the
+-- data behind a feature is not there, never a fake 0.
 with
 
--- Joined on its own: Postgres, which takes joins in an order of its own, otherwise sorted all bars by symbol to find
--- their samples, and once more by series to find their price features (1.4 s of 13 for 320k bars).
+-- All columns of both sides, so that a new price feature comes along by itself. Joined on its own: Postgres, which takes
+-- joins in an order of its own, otherwise sorted all bars by symbol to find their samples, and once more by series to find
+-- their price features (1.4 s of 13 for 320k bars).
 priced as (
-    select
-        bars.*,
-        price_features.return_1h,
-        price_features.return_1d,
-        price_features.log_return,
-        price_features.volatility_20,
-        price_features.volatility_50,
-        price_features.true_range,
-        price_features.atr,
-        price_features.hlc3,
-        price_features.sma_20,
-        price_features.sma_50,
-        price_features.vwap_20,
-        price_features.trend_direction,
-        price_features.market_structure,
-        price_features.rolling_volume_20,
-        price_features.volume_spike_score,
-        price_features.previous_closed_at
+    select *
     from {{ ref('int_bars_to_compute') }} as bars
     left join {{ ref('int_price_features') }} as price_features
-        on
-            price_features.series_id = bars.series_id
-            and price_features.span = bars.span
-            and price_features.opened_at = bars.opened_at
+        using (series_id, span, opened_at) -- noqa: ST07
     -- The bars before were read for the windows only.
     where bars.is_written
     {{ compute_once() }}
