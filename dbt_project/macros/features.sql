@@ -52,10 +52,16 @@
         {%- endif -%}
     {%- endif -%}
     {%- if feature.stored_where is defined -%}
-        {%- set value = 'case when ' ~ feature.stored_where ~ ' then ' ~ value ~ ' end' %}
+        {#- The type once more: Postgres gives a case without `else` none of its digits. -#}
+        {%- set value = 'cast(case when ' ~ feature.stored_where ~ ' then ' ~ value ~ ' end as ' ~ feature.data_type ~ ')' %}
     {%- endif %}
     {{ value | trim }} as {{ feature.name }}{{ ',' if not loop.last }}
     {%- endfor %}
+{%- endmacro %}
+
+{# SQL: a text, a number or nothing as a value of that type. #}
+{% macro literal(value, data_type) -%}
+    cast({{ "'" ~ value ~ "'" if value is string else value if value is number else 'null' }} as {{ data_type }})
 {%- endmacro %}
 
 {# The condition under which a feature's value lies outside a range [from, to], either of which may be null. #}
@@ -83,3 +89,14 @@
     {%- endfor -%}
     {{ return(lacking) }}
 {%- endmacro %}
+
+{# Post-hook of what holds features beside the mart: they have the descriptions that its contract gives them. #}
+{% macro describe_features() %}
+    {%- if execute and config.persist_column_docs() -%}
+        {%- set described = {} -%}
+        {%- for feature in features() -%}
+            {%- do described.update({feature: columns_of_the_mart()[feature]}) -%}
+        {%- endfor -%}
+        {{ alter_column_comment(this, described) }}
+    {%- endif -%}
+{% endmacro %}

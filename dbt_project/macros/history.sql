@@ -265,17 +265,6 @@
     {%- endif %}
 {% endmacro %}
 
-{# Post-hook of the history: its features have the descriptions that the contract of the mart gives them. #}
-{% macro describe_features_of_history() %}
-    {%- if execute and config.persist_column_docs() -%}
-        {%- set described = {} -%}
-        {%- for feature in features() -%}
-            {%- do described.update({feature: columns_of_the_mart()[feature]}) -%}
-        {%- endfor -%}
-        {{ alter_column_comment(this, described) }}
-    {%- endif -%}
-{% endmacro %}
-
 {# Post-hook of the history: statistics of the new table, which the same run reads; autovacuum keeps them up to date. #}
 {% macro analyze_once() %}
     {%- if execute and run_query("select 1 from pg_class where oid = to_regclass('" ~ this ~ "') and reltuples < 0").rows %}

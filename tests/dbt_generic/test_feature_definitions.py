@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
-from tests.oracle.features import FEATURE_TYPES
+from tests.oracle.features import FEATURE_TYPES, RAW_TYPES
 
 MARKET_DATA = ROOT / "dbt_project" / "models" / "marts" / "market_data"
 PARTS = ("Formula", "Unit", "Window", "Warm-up", "NULL", "Basis", "Known at", "Definition")
@@ -50,3 +50,12 @@ def test_a_definition_says_everything(feature: str) -> None:
 def test_the_contract_gives_the_type_of_the_specification(columns: dict[str, dict[str, Any]], feature: str) -> None:
     assert columns[feature]["data_type"].replace(" ", "") == FEATURE_TYPES[feature]
     assert columns[feature]["description"] == f"{{{{ doc('{feature}') }}}}"
+
+
+def test_the_charts_draw_what_there_is() -> None:
+    """A line or pane of the symbol page that names no column would never be offered, and nothing would say so."""
+    script = (ROOT / "scripts" / "site" / "assets" / "symbol.js").read_text()
+    lines = re.findall(r'(?:of: \[|bars: )"(\w+)"', script)
+    for names in re.findall(r"lines: {(.*?)}", script):
+        lines += re.findall(r"(\w+):", names)
+    assert {"sma_20", "atr", "delta"} <= set(lines) <= {*FEATURE_TYPES, *RAW_TYPES}

@@ -128,3 +128,8 @@ def test_descriptions_are_in_the_database(built: Warehouse) -> None:
     assert [comment["attname"] for comment in comments if not comment["text"]] == []
     atr = next(comment["text"] for comment in comments if comment["attname"] == "atr")
     assert "**Formula:**" in atr and "Wilder" in atr
+    before_rounding = built.query(
+        "select col_description(attrelid, attnum) as text from pg_attribute"
+        " where attrelid = cast('intermediate.int_features' as regclass) and attname = 'atr'"
+    )
+    assert before_rounding == [{"text": atr}], "features are described once, in the contract"

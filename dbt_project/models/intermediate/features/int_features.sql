@@ -1,4 +1,4 @@
-{{ config(materialized='view') }}
+{{ config(materialized='view', post_hook='{{ describe_features() }}') }}
 -- Every bar of this run with its price features and what only crypto has: NULL for every other class, and wherever the
 -- data behind a feature is not there, never a fake 0.
 with

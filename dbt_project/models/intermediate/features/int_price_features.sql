@@ -1,4 +1,4 @@
-{{ config(materialized='view') }}
+{{ config(materialized='view', post_hook='{{ describe_features() }}') }}
 -- The features that every asset class has, for the valid bars of this run; their formulas are in their doc blocks. Step by
 -- step: prices in one basis over all splits, each bar beside the one before, returns and ranges, totals so far, totals of
 -- the last n bars (and Wilder's mean in three of these steps), features in the basis of their own bar.

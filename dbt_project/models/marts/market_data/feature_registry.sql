@@ -5,9 +5,6 @@
 {%- for group in features().values() | map(attribute='group') | unique -%}
     {%- do listed.extend(features().values() | selectattr('group', 'equalto', group)) -%}
 {%- endfor %}
-{%- macro literal(value, data_type) -%}
-    cast({{ "'" ~ value ~ "'" if value is string else value if value is number else 'null' }} as {{ data_type }})
-{%- endmacro %}
 with
 
 final as (
