@@ -2,14 +2,15 @@
 
 {# What a reader of market_data_v2 has to look at: 'nothing' when the mart has not been written since `model` last read
    it; 'spans' when those that int_frontier last prepared are all that was; 'everything' when the mart was written several
-   times meanwhile, or anew. #}
+   times meanwhile, or anew, or features of all its bars were computed again (a new column brings no load: without this the
+   log and the quality of days missed it). #}
 {% macro news_of_the_mart(model) -%}
     {%- if not execute or starts_anew(model) or rebuilt_features() -%}{{ return('everything') }}{%- endif -%}
-    {%- set found = run_query("select model, since_load_no, load_no from ops.watermarks where model in ('" ~ model ~ "', 'market_data_v2', 'int_frontier')") -%}
+    {%- set found = run_query("select model, since_load_no, load_no, coalesce(written_at < rebuilt.last_at, rebuilt.last_at is not null) from ops.watermarks cross join (select max(written_at) as last_at from ops.rebuilds) as rebuilt where model in ('" ~ model ~ "', 'market_data_v2', 'int_frontier')") -%}
     {%- set reached = {} -%}
     {%- for row in found.rows %}{% do reached.update({row[0]: row}) %}{% endfor -%}
     {%- set mine, mart, frontier = reached.get(model), reached.get('market_data_v2'), reached.get('int_frontier') -%}
-    {%- if mine is none or mart is none -%}
+    {%- if mine is none or mart is none or mine[3] -%}
         {{ return('everything') }}
     {%- elif mine[2] == mart[2] -%}
         {{ return('nothing') }}

@@ -264,15 +264,19 @@ def test_corrections_and_the_leakage_check_know_it(grown: Grown) -> None:
     assert written == {"n": filled, "why": "computed anew"}
 
 
-def test_completeness_misses_it_where_it_is_not(grown: Grown) -> None:
-    log = grown.warehouse.query(
-        "select timeframe, missing_fields, features_computed from marts.enrichment_compute_log"
-        " where computation_timestamp = (select max(computation_timestamp) from marts.enrichment_compute_log)"
+def log_of_features(grown: Grown, timeframe: str) -> list[dict[str, Any]]:
+    """What the compute log says of the newest bar of each build that wrote bars of that timeframe."""
+    return grown.warehouse.query(
+        "select features_computed, missing_fields from marts.enrichment_compute_log where timeframe = %s"
+        " order by computation_timestamp",
+        timeframe,
     )
-    missing = {row["timeframe"]: row["missing_fields"] for row in log}
-    # 60 hours are 15 bars of four hours, and three days.
-    assert "rsi_14" not in missing["1h"] + missing["4h"]
-    assert "rsi_14" in missing["1d"]
+
+
+def test_completeness_counts_it(grown: Grown) -> None:
+    *_, before, after = log_of_features(grown, "1h")
+    assert after["features_computed"] == before["features_computed"] + 1
+    assert after["missing_fields"] == before["missing_fields"]
 
 
 def test_a_running_api_serves_and_exports_it(grown: Grown) -> None:
@@ -323,7 +327,7 @@ def test_later_bars_and_corrections_carry_it(grown: Grown) -> None:
     warehouse.now += timedelta(hours=1)
     warehouse.load_bars("binance", "BTC", "1h", hours(62, Decimal(105))[58:])
     before = newest(grown)
-    warehouse.build("+data_corrections")
+    warehouse.build("+data_corrections enrichment_compute_log")
     assert newest(grown)[:60] == before and None not in newest(grown)[60:] and len(newest(grown)) == 62
     # The two amended bars' former versions; their closes, and so the value, are what they were.
     ended = warehouse.query(
@@ -331,6 +335,8 @@ def test_later_bars_and_corrections_carry_it(grown: Grown) -> None:
         " and rsi_14 is not null order by timestamp"
     )
     assert [row["rsi_14"] for row in ended] == before[58:]
+    # Their day is the third: too early for a mean of 14.
+    assert "rsi_14" in log_of_features(grown, "1d")[-1]["missing_fields"]
 
 
 def test_an_entry_that_lacks_something_stops_the_build(grown: Grown) -> None:
