@@ -171,8 +171,8 @@ def hours(count: int, high: Decimal = Decimal(103)) -> list[Bar]:
 
 @dataclass
 class Grown:
-    """A warehouse with an amended bar, before and after the feature came: the mart and an answer of the API as they were
-    before, an API that runs all the time, and the reference with the new formula."""
+    """A warehouse before and after the feature came: the mart and an answer of the API as they were before, an API that runs
+    all the time, and the reference with the new formula."""
 
     warehouse: Warehouse
     before: list[dict[str, Any]]
@@ -192,10 +192,6 @@ def grown(make_warehouse: MakeWarehouse, tmp_path_factory: pytest.TempPathFactor
     warehouse.load_bars("binance", "BTC", "1h", hours(60))
     warehouse.build()
     with serving(warehouse.database, tmp_path_factory.mktemp("served")) as api:
-        warehouse.now += timedelta(hours=1)
-        amended = hours(31, Decimal(104))[30:]
-        warehouse.load_bars("binance", "BTC", "1h", hours(60)[:30] + amended)
-        warehouse.build()
         before = warehouse.query("select * from marts.market_data_v2 order by id")
         answer_before = api.get(DATA, timeframe="1h").json()["columns"]
 
@@ -325,17 +321,17 @@ def test_a_feature_without_a_reference_formula_is_named(grown: Grown, monkeypatc
 def test_later_bars_and_corrections_carry_it(grown: Grown) -> None:
     warehouse = grown.warehouse
     warehouse.now += timedelta(hours=1)
-    warehouse.load_bars("binance", "BTC", "1h", hours(62, Decimal(105))[58:])
+    warehouse.load_bars("binance", "BTC", "1h", hours(72, Decimal(105))[58:])
     before = newest(grown)
     warehouse.build("+data_corrections enrichment_compute_log")
-    assert newest(grown)[:60] == before and None not in newest(grown)[60:] and len(newest(grown)) == 62
+    assert newest(grown)[:60] == before and None not in newest(grown)[60:] and len(newest(grown)) == 72
     # The two amended bars' former versions; their closes, and so the value, are what they were.
     ended = warehouse.query(
         "select rsi_14 from snapshots.market_data_history where timeframe = '1h' and dbt_valid_to is not null"
         " and rsi_14 is not null order by timestamp"
     )
     assert [row["rsi_14"] for row in ended] == before[58:]
-    # Their day is the third: too early for a mean of 14.
+    # The third day is complete now: too early for a mean of 14.
     assert "rsi_14" in log_of_features(grown, "1d")[-1]["missing_fields"]
 
 

@@ -17,7 +17,8 @@ final as (
         {{ literal(feature.asset_class, 'varchar(10)') }} as asset_class,
         {{ literal(feature.longest_step_minutes, 'integer') }} as longest_step_minutes,
         {{ literal((feature.possible or [none, none])[0], 'numeric(28, 8)') }} as lowest,
-        {{ literal((feature.possible or [none, none])[1], 'numeric(28, 8)') }} as highest
+        {{ literal((feature.possible or [none, none])[1], 'numeric(28, 8)') }} as highest,
+        {{ literal(tojson(feature), 'text') }} as entry
     {% if not loop.last %}union all{% endif %}
     {% endfor %}
 )
