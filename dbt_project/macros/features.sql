@@ -39,6 +39,15 @@
     {{ return(found) }}
 {%- endmacro %}
 
+{# The same as readers show them: group by group, groups in the order of their first column. #}
+{% macro features_by_group() -%}
+    {%- set ordered = [] -%}
+    {%- for group in features().values() | map(attribute='group') | unique -%}
+        {%- do ordered.extend(features().values() | selectattr('group', 'equalto', group)) -%}
+    {%- endfor -%}
+    {{ return(ordered) }}
+{%- endmacro %}
+
 {# The columns of the mart that say something of the bar, so that a row is another one when they differ: all but its key
    and the two that say when it was written. #}
 {% macro compared_columns() -%}
@@ -77,6 +86,32 @@
     {%- if range[0] is not none -%}{%- do conditions.append(feature ~ ' < ' ~ range[0]) -%}{%- endif -%}
     {%- if range[1] is not none -%}{%- do conditions.append(feature ~ ' > ' ~ range[1]) -%}{%- endif -%}
     {{ return(conditions | join(' or ')) }}
+{%- endmacro %}
+
+{# What the list of features promises of every row of the mart: promise -> the condition that breaks it. Reads the seed
+   timeframes, which its caller names in a depends_on. #}
+{% macro promises_of_features() -%}
+    {%- set promises = {} -%}
+    {%- for feature in features().values() -%}
+        {%- if feature.possible is defined -%}
+            {%- do promises.update({feature.name ~ ' lies in its range': outside_range(feature.name, feature.possible)}) -%}
+        {%- endif -%}
+        {%- if feature.words is defined -%}
+            {%- set known = "('" ~ feature.words | join("', '") ~ "')" -%}
+            {%- do promises.update({feature.name ~ ' is a known word': feature.name ~ ' not in ' ~ known}) -%}
+        {%- endif -%}
+        {%- if feature.longest_step_minutes is defined -%}
+            {%- set longer -%}
+                {{ feature.name }} is not null and timeframe in (
+                    select longer.timeframe
+                    from {{ ref('timeframes') }} as longer
+                    where longer.step_minutes > {{ feature.longest_step_minutes }}
+                )
+            {%- endset -%}
+            {%- do promises.update({'no bar is too long for its ' ~ feature.name: longer}) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {{ return(promises) }}
 {%- endmacro %}
 
 {# The features that a series can have: name -> the condition under which a row of the mart, which stands beside its

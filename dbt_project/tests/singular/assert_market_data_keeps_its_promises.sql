@@ -32,18 +32,7 @@
     'split factors are positive': "split_factor <= 0",
     'values are computed after they are fetched': "updated_at < computed_at - interval '24 hours'",
 } %}
-{#- And what the list of features says of each. -#}
-{%- for feature in features().values() %}
-    {%- if feature.possible is defined %}
-        {%- do promises.update({feature.name ~ ' lies in its range': outside_range(feature.name, feature.possible)}) %}
-    {%- endif %}
-    {%- if feature.words is defined %}
-        {%- do promises.update({feature.name ~ ' is a known word': feature.name ~ " not in ('" ~ feature.words | join("', '") ~ "')"}) %}
-    {%- endif %}
-    {%- if feature.longest_step_minutes is defined %}
-        {%- do promises.update({'no bar is too long for its ' ~ feature.name: feature.name ~ ' is not null and timeframe in (select longer.timeframe from ' ~ ref('timeframes') ~ ' as longer where longer.step_minutes > ' ~ feature.longest_step_minutes ~ ')'}) %}
-    {%- endif %}
-{%- endfor %}
+{%- do promises.update(promises_of_features()) %}
 with
 
 judged as (

@@ -1,14 +1,10 @@
 {{ config(materialized='view') }}
 -- The list of features for readers outside dbt (API, site, demo, leakage check): a row for each column of market_data_v2
 -- whose contract has `meta.feature`, group by group, groups in the order of their first column.
-{%- set listed = [] -%}
-{%- for group in features().values() | map(attribute='group') | unique -%}
-    {%- do listed.extend(features().values() | selectattr('group', 'equalto', group)) -%}
-{%- endfor %}
 with
 
 final as (
-    {% for feature in listed -%}
+    {% for feature in features_by_group() -%}
     select
         {{ literal(feature.name, 'varchar(63)') }} as feature,
         {{ loop.index }} as place,
