@@ -30,7 +30,7 @@ from tests.warehouse import BuildFailed, MakeWarehouse, Warehouse, crypto
 
 BUILT = "+data_corrections feature_rewrites"
 HISTORY = "snapshots.market_data_history"
-HONEST = "{{ fits('sma_20', 19, 10) }} as sma_20"
+HONEST = "{{ stored_features() }}"
 LEAKY_BARS = run_of(datetime(2025, 1, 1, tzinfo=UTC), 61, "1h")
 # As the old system has it, down to the types; one bar that the old system wrote.
 OLD_TABLE = """
@@ -44,7 +44,10 @@ OLD_TABLE = """
     insert into public.market_data (time, symbol, open, high, low, close, volume, source)
     values ('2025-01-01 00:00:00+00', 'BTC', 1, 4, 1, 3, 5, 'old');
 """
-LOOKS_AHEAD = "cast(lead(close) over (partition by series_id order by opened_at) as numeric(19, 10)) as sma_20"
+LOOKS_AHEAD = (
+    "{{ stored_features() | replace(fits('sma_20', 19, 10),"
+    " 'cast(lead(close) over (partition by series_id order by opened_at) as numeric(19, 10))') }}"
+)
 
 
 @dataclass
