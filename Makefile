@@ -239,6 +239,17 @@ secrets: $(EVERYTHING) ## look for secrets in all files that git knows, and for 
 	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --no-verify \
 		--exclude-files '\.lock$$|package-lock\.json$$' --exclude-secrets '$(FAKE_SECRETS)'
 
+# A virtual environment of its own: what it needs is no part of the product, and must not decide what the lock may hold.
+AUDIT := $(VENV)/audit/bin/pip-audit
+
+$(AUDIT):
+	@$(PYTHON) -m venv --clear $(VENV)/audit
+	@$(VENV)/audit/bin/python -m pip install -qq --disable-pip-version-check 'pip-audit==2.10.1'
+
+.PHONY: audit
+audit: $(AUDIT) ## look for known holes in what is locked (pip-audit, of the package index: needs a network)
+	@$(AUDIT) --strict --progress-spinner off --disable-pip --require-hashes --requirement requirements-dev.lock
+
 .PHONY: lint
 lint: $(EVERYTHING) secrets ## ruff, mypy, sqlfluff, secrets
 	@$(BIN)/ruff check .

@@ -10,6 +10,7 @@ from datetime import datetime
 from extract import backfill_jobs as jobs
 from extract import database, planner, registry
 from extract.backfill_jobs import MAX_RETRIES, Job
+from extract.locks import Holder
 from extract.outcomes import Report
 from extract.planner import Planned, Series
 from extract.run import PROVIDERS, Plan, Run, extra_tasks, load_series, open_providers, prepare_warehouse
@@ -32,32 +33,32 @@ def backfill(
             f"{source} has no bars to backfill; ask it with: market extract --source {source} --start …"
         )
     assets = registry.select(registry.load(), symbols)
-    with database.run_lock("backfill"):
+    with database.run_lock("backfill") as lock:
         prepare_warehouse()
         series = {
             (asset.symbol, timeframe): asset.asset_class
             for asset in assets
             for timeframe in timeframes or asset.timeframes
         }
-        return _run(jobs.find_or_create(start, end, source, series))
+        return _run(jobs.find_or_create(start, end, source, series), lock)
 
 
 def resume() -> Report:
     """Continue every job that is not finished."""
-    with database.run_lock("backfill"):
+    with database.run_lock("backfill") as lock:
         prepare_warehouse()
         report = Report()
         for job in jobs.jobs():
             if job.state != "finished":
                 jobs.set_state(job, "running")
-                part = _run(job)
+                part = _run(job, lock)
                 report.outcomes += part.outcomes
                 report.failed += part.failed
                 report.done += part.done
         return report
 
 
-def _run(job: Job) -> Report:
+def _run(job: Job, lock: Holder) -> Report:
     given_up = {key for key, failed in jobs.failures(job).items() if failed >= MAX_RETRIES}
     chosen = set(job.series)
     assets = [asset for asset in registry.load() if asset.symbol in {symbol for symbol, _ in chosen}]
@@ -67,6 +68,7 @@ def _run(job: Job) -> Report:
         run = Run(open_providers(stack, job.source, run_id=run_id), run_id)
         # History keeps: better an hour for the best source's than the second best's at once.
         run.is_patient = True
+        run.require_lock = lock.require
         run.is_stopped = lambda: jobs.state_of(job) == "paused"
         wanted = [
             series

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from types import TracebackType
 
 from extract import settings
 from extract.redaction import RedactingFormatter, redact
 
 # Libraries that log what we say ourselves, or what nobody can act on.
-NOISY = ("dlt", "apprise", "yfinance", "urllib3", "pyrate_limiter", "psycopg")
+NOISY = ("dlt", "apprise", "yfinance", "urllib3", "pyrate_limiter", "psycopg", "py.warnings")
 FIELDS = ("source", "symbol", "timeframe", "step")
 
 _run_id: str | None = None
@@ -65,8 +67,28 @@ def configure() -> None:
         formatter.converter = time.gmtime
         handler.setFormatter(formatter)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.captureWarnings(True)
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    sys.excepthook = _tell_of_uncaught
+
+
+def _tell_of_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What a library's C code can raise nowhere, it prints: psycopg2 where the server cuts off a COPY, which dlt then tries
+    again. A line of the log instead of a traceback past it."""
+    cause: BaseException = error
+    while (before := cause.__cause__ or cause.__context__) is not None:
+        cause = before
+    logging.getLogger("market").warning("%s: %s", type(cause).__name__, " ".join(str(cause).split()))
+
+
+def tell(message: str) -> None:
+    """Say why a command ends: a plain line, or one of the log's objects where that is what reads it."""
+    root = logging.getLogger()
+    if any(isinstance(handler.formatter, JsonFormatter) for handler in root.handlers):
+        logging.getLogger("market").error("%s", message)
+    else:
+        print(redact(message), file=sys.stderr)
 
 
 @contextmanager

@@ -1,10 +1,12 @@
 """The one place where secrets are taken out of text, and the log filter that applies it to every line.
 
-A source may send back what it was sent: a key as it is, percent-encoded, escaped for JSON or HTML, or a part of it.
+A source may send back what it was sent: a key as it is, percent-encoded, escaped for JSON or HTML, in base64, in other
+case, or a part of any of these.
 """
 
 from __future__ import annotations
 
+import base64
 import html
 import json
 import logging
@@ -39,7 +41,7 @@ def redact_body(body: bytes) -> bytes:
     """A good answer without the keys that it was asked with; it is not looked through for parts of them."""
     for key in settings.load().random_secrets():
         if len(key) >= PIECE:
-            for form in {key, quote(key, safe="")}:
+            for form in sorted(_forms(key), key=len, reverse=True):
                 body = body.replace(form.encode(), b"***")
     return body
 
@@ -51,20 +53,24 @@ def _without_patterns(text: str) -> str:
 @lru_cache(maxsize=4)
 def _whole(secrets: tuple[str, ...]) -> re.Pattern[str] | None:
     """Any of the secrets, in any of its spellings; the longest first, so that none leaves the end of another."""
-    forms: set[str] = set()
-    for secret in secrets:
-        forms |= {secret, json.dumps(secret)[1:-1], html.escape(secret)}
-        for encoded in (quote(secret, safe=""), quote(secret), quote_plus(secret)):
-            forms |= {encoded, re.sub("%..", lambda code: code[0].lower(), encoded)}
-    found = sorted(filter(None, forms), key=len, reverse=True)
+    found = sorted({form for secret in secrets for form in _forms(secret)}, key=len, reverse=True)
     return re.compile("|".join(map(re.escape, found))) if found else None
+
+
+def _forms(secret: str) -> set[str]:
+    """A secret as it may turn up in texts: as it is, escaped for JSON or HTML, percent-encoded, in base64 (headers)."""
+    forms = {secret, json.dumps(secret)[1:-1], html.escape(secret), base64.b64encode(secret.encode()).decode()}
+    for encoded in (quote(secret, safe=""), quote(secret), quote_plus(secret)):
+        forms |= {encoded, re.sub("%..", lambda code: code[0].lower(), encoded)}
+    return forms - {""}
 
 
 @lru_cache(maxsize=4)
 def _pieces(keys: tuple[str, ...]) -> re.Pattern[str] | None:
     """The places where a piece of a key begins, also overlapping ones."""
-    pieces = {key[i : i + PIECE] for key in keys for i in range(len(key) - PIECE + 1)}
-    return re.compile(f"(?=({'|'.join(map(re.escape, sorted(pieces)))}))") if pieces else None
+    forms = {form for key in keys if len(key) >= PIECE for form in _forms(key)}
+    pieces = {form[i : i + PIECE].lower() for form in forms for i in range(len(form) - PIECE + 1)}
+    return re.compile(f"(?=({'|'.join(map(re.escape, sorted(pieces)))}))", re.IGNORECASE) if pieces else None
 
 
 def _without(text: str, pieces: re.Pattern[str]) -> str:

@@ -19,6 +19,7 @@ import pyarrow as pa
 from extract import clock, database, demo_mark, gaps, logs, pipeline, planner, registry, settings, state
 from extract.binance import Binance
 from extract.coinmetrics import CoinMetrics
+from extract.locks import Holder
 from extract.outcomes import Outcome, Report
 from extract.planner import Planned, Series
 from extract.polygon import Polygon
@@ -61,6 +62,8 @@ class Run:
         self.is_again = False
         # Asked before each package: a paused backfill stops between two of them.
         self.is_stopped: Callable[[], bool] = lambda: False
+        # Asked there, too: without the lock another run may have begun, which throws away what this one is loading.
+        self.require_lock: Callable[[], None] = lambda: None
         self._pipelines: dict[str, dlt.Pipeline] = {}
 
     def read_state(self) -> None:
@@ -86,6 +89,7 @@ class Run:
         size = SCARCE_BATCH if provider.requests_are_scarce else BATCH
         with Progress(source, len(tasks)) as progress:
             for position in range(0, len(tasks), size):
+                self.require_lock()
                 if self.is_stopped():
                     log.warning("%s: stopped; what is loaded so far is safe", source)
                     return
@@ -175,21 +179,23 @@ def extract(
     within: str | None = None,
     shorter_than: timedelta | None = None,
     again: bool = False,
+    held: Holder | None = None,
 ) -> Report:
     """Load what is new for the enabled assets, or all of a given window.
 
     `again` reads the window as if nothing of it were loaded: also what has no window, and files whose checksum is known.
-    `within` is the id of a pipeline run, which holds the lock already; `shorter_than` leaves out the timeframes from
-    that length on. Raises LockHeld and ConfigurationError.
+    `within` is the id of a pipeline run, which has `held` the lock already; `shorter_than` leaves out the timeframes from
+    that length on. Raises LockHeld, LockLost and ConfigurationError.
     """
     if again and not (start or end):
         raise ConfigurationError("--again needs a window: market extract --start 2024-01-31 --end 2024-01-31 --again")
     assets = registry.select(registry.load(), symbols)
     run_id = within or uuid.uuid4().hex
-    lock = nullcontext() if within else database.run_lock("extract")
-    with lock, logs.of_run(run_id), ExitStack() as stack:
+    locked = nullcontext(held) if held else database.run_lock("extract")
+    with locked as lock, logs.of_run(run_id), ExitStack() as stack:
         prepare_warehouse()
         run = Run(open_providers(stack, source, run_id=run_id), run_id)
+        run.require_lock = lock.require
         wanted = planner.series_of(assets, run.providers, timeframes, source)
         if shorter_than:
             wanted = [series for series in wanted if STEPS[series.timeframe] < shorter_than]

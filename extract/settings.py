@@ -15,6 +15,8 @@ from pydantic import AnyUrl, Field, SecretStr, UrlConstraints, ValidationError, 
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 SOURCES = ("polygon", "binance", "yahoo")
+# Of a database, in bytes of UTF-8.
+LONGEST_NAME = 63
 ASSETS = Path("dbt_project") / "seeds" / "assets.csv"
 
 HttpUrl = Annotated[AnyUrl, UrlConstraints(allowed_schemes=["http", "https"])]
@@ -85,9 +87,12 @@ class Settings(BaseSettings):
     @field_validator("pgdatabase")
     @classmethod
     def _that_dbt_can_write(cls, value: str) -> str:
-        """Postgres would take any name, but dbt writes it between quotes as it is, in seeds beside placeholders."""
-        if set(value) & set("'\"\\%"):
-            raise ValueError("dbt cannot work in a database with quotes, \\ or % in its name: choose another name")
+        """Postgres would take any name, but dbt writes it between quotes as it is, and Postgres itself cuts what is too
+        long: a database of the cut name would be made once, and looked for in vain ever after."""
+        if set(value) & set("'\""):
+            raise ValueError("dbt cannot work in a database with quotes in its name: choose another name")
+        if len(value.encode()) > LONGEST_NAME:
+            raise ValueError(f"longer than the {LONGEST_NAME} bytes that a name may have in Postgres")
         return value
 
     @field_validator("warehouse_now")

@@ -20,7 +20,7 @@ from typing import Any
 from extract import database, settings
 
 # The longest that a build says nothing.
-SILENCE_SECONDS = 60
+SILENCE_SECONDS = 20
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +56,9 @@ def _invoke(command: str, *arguments: str) -> Built:
     directory = settings.project_directory()
     places = ["--project-dir", str(directory), "--profiles-dir", str(directory)]
     places += ["--target-path", str(directory / "target"), "--log-path", str(directory / "logs")]
+    if settings.load().log_format == "json":
+        # What failed is in the result, so it is told by our log, with its run; dbt's objects have other fields.
+        places += ["--log-level", "none"]
     with _environment(), without_collector(), Stages() as stages:
         runner = dbtRunner(callbacks=[stages.note])
         outcome = runner.invoke([command, "--quiet", "--no-use-colors", *arguments, *places])
@@ -68,7 +71,7 @@ def _invoke(command: str, *arguments: str) -> Built:
 
 
 class Stages:
-    """Says what a build is at: a line where each stage begins, and one a minute while a single node takes longer."""
+    """Says what a build is at: a line where each stage begins, and one every few seconds while nodes take longer."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()

@@ -455,12 +455,13 @@ def demo() -> None:
 def site() -> None:
     """Write the dashboard and the symbol pages into site/."""
     with _reporting():
+        from extract import logs
         from scripts import site
 
         try:
             typer.echo(f"site/index.html: {site.build()}")
         except LookupError as error:
-            typer.echo(str(error), err=True)
+            logs.tell(str(error))
             raise typer.Exit(1) from None
 
 
@@ -470,12 +471,13 @@ def docs(
 ) -> None:
     """Write dbt docs, column lineage and the feature dictionary, checked on the stored bars, into site/."""
     with _reporting():
+        from extract import logs
         from scripts import site
 
         try:
             entries = site.build_documents(bars_to_check=bars)
         except (LookupError, site.DocumentsFailed, site.FeaturesWrong) as error:
-            typer.echo(str(error), err=True)
+            logs.tell(str(error))
             raise typer.Exit(1) from None
         seen = [entry for entry in entries if entry.evidence.verdict == "agrees"]
         typer.echo(
@@ -559,7 +561,7 @@ def _reporting() -> Iterator[None]:
     """Set up the log, and turn the errors that have an exit code of their own into one line and that code."""
     from extract import logs
     from extract.database import LockHeld, Unreachable, meaning_of
-    from extract.redaction import redact
+    from extract.locks import LockLost
     from extract.settings import ConfigurationError
     from scripts.backup import BackupFailed
     from scripts.postgres import PostgresError
@@ -569,16 +571,16 @@ def _reporting() -> Iterator[None]:
     try:
         yield
     except LockHeld as error:
-        typer.echo(redact(str(error)), err=True)
+        logs.tell(str(error))
         raise typer.Exit(EXIT_LOCKED) from None
     except ConfigurationError as error:
-        typer.echo(str(error), err=True)
+        logs.tell(str(error))
         raise typer.Exit(EXIT_CONFIGURATION) from None
     except Unreadable as error:
-        typer.echo(redact(str(error)), err=True)
+        logs.tell(str(error))
         raise typer.Exit(EXIT_CONFIGURATION if error.is_setting else EXIT_FAILED) from None
-    except (Unreachable, PostgresError, BackupFailed) as error:
-        typer.echo(redact(str(error)), err=True)
+    except (Unreachable, LockLost, PostgresError, BackupFailed) as error:
+        logs.tell(str(error))
         raise typer.Exit(EXIT_FAILED) from None
     except (typer.Exit, BrokenPipeError):
         # Who reads us has seen enough (`market status | head`): Typer ends in silence.
@@ -587,7 +589,7 @@ def _reporting() -> Iterator[None]:
         raise typer.Exit(EXIT_INTERRUPTED) from None
     except Exception as error:
         if (meant := meaning_of(error)) is not None:
-            typer.echo(redact(str(meant)), err=True)
+            logs.tell(str(meant))
             is_setting = isinstance(meant, ConfigurationError)
             raise typer.Exit(EXIT_CONFIGURATION if is_setting else EXIT_FAILED) from None
         logging.getLogger("market").exception("unexpected error")

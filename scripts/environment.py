@@ -32,6 +32,8 @@ def lead() -> None:
     lead_to_embedded_server()
     # dbt has no setting for it: libpq reads what a session asks for from here.
     os.environ["PGOPTIONS"] = session.options(os.environ.get("PGOPTIONS", ""))
+    if os.environ.get("LOG_FORMAT") == "json":
+        os.environ.setdefault("DBT_LOG_FORMAT", "json")
     keep_the_clock_of_the_demo()
 
 

@@ -19,8 +19,8 @@ from datetime import datetime, timedelta
 
 import psycopg
 
-from extract import clock, database, logs, settings
-from extract.locks import LockLost
+from extract import clock, database, demo_mark, logs, settings
+from extract.locks import Holder, LockLost
 from extract.redaction import redact
 from extract.settings import ConfigurationError
 
@@ -67,16 +67,20 @@ class Record:
         log.info("%s: begins", name, extra={"step": name})
         try:
             code, detail = work()
-        except StepFailed as problem:
+        except (StepFailed, ConfigurationError) as problem:
             code, detail = FAILED, str(problem)
-        except psycopg.OperationalError as problem:
-            code, detail = FAILED, str(database.meaning_of(problem) or problem)
+        except LockLost as problem:
+            self._close_step(name, FAILED, str(problem))
+            raise
         except KeyboardInterrupt:
             self._close_step(name, INTERRUPTED, "interrupted")
             raise
         except Exception as problem:
-            log.exception("%s failed", name)
-            code, detail = FAILED, f"{type(problem).__name__}: {problem}"
+            # The server's trouble has a plain meaning, also where dlt has wrapped it up.
+            meant = database.meaning_of(problem)
+            if meant is None:
+                log.exception("%s failed", name)
+            code, detail = FAILED, str(meant or f"{type(problem).__name__}: {problem}")
         self._close_step(name, code, redact(detail))
         (log.info if code == DONE else log.error)("%s: %s", name, detail, extra={"step": name})
 
@@ -150,6 +154,8 @@ def _run(
 ) -> int:
     from scripts import alerts
 
+    # Before anything is done: half a run of the demo's database would call itself failed, in the record and in an alert.
+    demo_mark.refuse_mixing()
     with database.run_lock("run") as lock, ExitStack() as stack:
         alerts.tell_of_the_warehouse(None)
         database.migrate()
@@ -163,7 +169,7 @@ def _run(
             record.step(name, work)
 
         try:
-            step("extract", lambda: _extract(record.run_id, symbols, shorter_than))
+            step("extract", lambda: _extract(lock, record.run_id, symbols, shorter_than))
             if is_stopped():
                 raise KeyboardInterrupt
             step("build", lambda: _build(without_tests=bool(shorter_than)))
@@ -227,10 +233,10 @@ def close_dead_runs(holds_lock: bool = False) -> None:
         )
 
 
-def _extract(run_id: str, symbols: Sequence[str], shorter_than: timedelta | None) -> Outcome:
+def _extract(lock: Holder, run_id: str, symbols: Sequence[str], shorter_than: timedelta | None) -> Outcome:
     from extract import run as extraction
 
-    report = extraction.extract(symbols, within=run_id, shorter_than=shorter_than)
+    report = extraction.extract(symbols, within=run_id, held=lock, shorter_than=shorter_than)
     if report.failed:
         return report.exit_code, f"{report.done} done, {len(report.failed)} failed: {', '.join(report.failed)}"
     return DONE, f"all {report.done} done"

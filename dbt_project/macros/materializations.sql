@@ -92,6 +92,22 @@
     {%- endcall %}
 {%- endmacro %}
 
+{# dbt names the table of a seed with its database in a statement that has placeholders, so a % in that name would be one. #}
+{% macro postgres__load_csv_rows(model, agate_table) -%}
+    {%- set columns = get_seed_column_quoted_csv(model, agate_table.column_names) -%}
+    {%- set statements = [] -%}
+    {%- set row = '(' ~ (['%s'] * (agate_table.column_names | length)) | join(', ') ~ ')' -%}
+    {%- for chunk in agate_table.rows | batch(get_batch_size()) -%}
+        {%- set bindings = [] -%}
+        {%- for values in chunk %}{% do bindings.extend(values) %}{% endfor -%}
+        {%- set rows = ([row] * (chunk | length)) | join(', ') -%}
+        {%- set sql = 'insert into ' ~ this.include(database=false) ~ ' (' ~ columns ~ ') values ' ~ rows -%}
+        {%- do adapter.add_query(sql, bindings=bindings, abridge_sql_log=True) -%}
+        {%- do statements.append(sql) -%}
+    {%- endfor -%}
+    {{ return(statements[0]) }}
+{%- endmacro %}
+
 {# Other engines: a table. #}
 {% materialization table_in_place, default %}
     {{ return(materialization_table_default()) }}

@@ -175,4 +175,5 @@ class Started(Answer):
 
 class Health(Answer):
     status: Literal["ok"]
+    version: str = Field(description="of this product")
     series: int

@@ -198,7 +198,7 @@ def create_app(command: tuple[str, ...] | None = None) -> FastAPI:
     @app.get("/healthz", summary="Whether the warehouse can be read", **_documented("health", answers.Health))
     async def health() -> Response:
         row = await warehouse.row("select count(*) from marts.enrichment_status where is_enabled", {})
-        return JSONResponse({"status": "ok", "series": row[0] if row else 0})
+        return JSONResponse({"status": "ok", "version": app.version, "series": row[0] if row else 0})
 
     @app.get("/openapi.json", include_in_schema=False)
     async def description() -> Response:

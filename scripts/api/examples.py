@@ -80,5 +80,5 @@ EXAMPLES: dict[str, Any] = {
             "close": [441.4, 430.47],
         },
     },
-    "health": {"status": "ok", "series": 28},
+    "health": {"status": "ok", "version": "0.2.0", "series": 28},
 }  # fmt: skip

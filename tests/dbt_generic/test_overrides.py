@@ -59,7 +59,7 @@ class Plain:
     """A dbt project that replaces nothing, built three times: as it is, again, and with one changed bar."""
 
     def __init__(self, directory: Path, database: Database) -> None:
-        self.database = database
+        self.database, self.directory = database, directory
         shutil.copy(ROOT / "profiles.yml", directory)
         flags = {"warn_error_options": {"silence": ["SnapshotTimestampWarning"]}}
         (directory / "dbt_project.yml").write_text(
@@ -114,6 +114,18 @@ def test_dbt_still_names_schemas_after_the_target(plain: Plain) -> None:
 
 def test_dbt_still_truncates_seeds(plain: Plain) -> None:
     assert plain.files[0] != plain.files[1], "a table that is truncated gets another file"
+
+
+def test_dbt_still_takes_a_percent_sign_of_the_database_for_a_placeholder(
+    plain: Plain, postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(postgres, "plain a%b")
+    database.create()
+    for name, value in database.environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(AssertionError, match="unsupported format character"):
+        invoke(plain.directory, "seed")
+    database.drop()
 
 
 def test_dbts_snapshot_still_reads_all_versions_to_find_one(plain: Plain) -> None:

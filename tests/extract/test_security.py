@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import json
 import re
@@ -137,6 +138,10 @@ def with_key(market: Market) -> Market:
         json.dumps(KEY),
         html.escape(KEY),
         KEY[:12] + "...",
+        quote(KEY, safe="")[:12] + "...",
+        "..." + quote(KEY, safe="")[-12:],
+        KEY.upper()[:12] + "...",
+        base64.b64encode(KEY.encode()).decode()[:16],
         "..." + KEY[9:],
         "x" * 280 + KEY,
     ],

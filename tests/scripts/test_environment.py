@@ -65,6 +65,17 @@ def test_the_environment_outranks_the_settings_file(home: Path, monkeypatch: pyt
     assert os.environ["PGHOST"] == "127.0.0.1"
 
 
+def test_dbt_logs_in_the_form_that_is_asked_for(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DBT_LOG_FORMAT", "")
+    monkeypatch.delenv("DBT_LOG_FORMAT")
+    environment.lead()
+    assert "DBT_LOG_FORMAT" not in os.environ
+    (home / ".env").write_text("LOG_FORMAT=json\n")
+    monkeypatch.setenv("LOG_FORMAT", "")
+    environment.lead()
+    assert os.environ["DBT_LOG_FORMAT"] == "json"
+
+
 def test_a_checkout_without_a_server_yet_is_left_as_it_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "HOME", home / "nothing")
     environment.lead()

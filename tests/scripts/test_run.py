@@ -15,6 +15,9 @@ from psycopg.rows import dict_row
 from typer.testing import CliRunner
 
 from extract import database as warehouse
+from extract import demo_mark
+from extract.locks import LockLost
+from extract.settings import ConfigurationError
 from scripts import build, run
 from scripts.cli import app
 from tests.extract.conftest import forget
@@ -90,6 +93,42 @@ def test_a_failed_step_stops_none_after_it(bench: Bench, failing: str) -> None:
     bench.fail(failing, run.StepFailed("it broke"))
     assert bench.market_run() == 1
     assert bench.done == list(STEPS) and bench.last() == ("failed", 1, failing, "it broke")
+
+
+def _wrapped(cause: Exception) -> Exception:
+    """As dlt hands on what the server said."""
+    problem = RuntimeError("a step of a pipeline failed")
+    problem.__cause__ = cause
+    return problem
+
+
+@pytest.mark.parametrize(
+    ("problem", "told"),
+    [
+        (ConfigurationError("SYMBOLS: missing"), "SYMBOLS: missing"),
+        (_wrapped(psycopg.errors.AdminShutdown("terminating connection")), "the warehouse does not answer"),
+    ],
+)
+def test_a_step_without_its_settings_or_its_server_is_a_line(bench: Bench, problem: Exception, told: str) -> None:
+    bench.fail("build", problem)
+    result = CliRunner().invoke(app, ["run"])
+    assert result.exit_code == 1 and told in result.output and "Traceback" not in result.output
+    assert told in bench.last()[3]
+
+
+def test_a_lock_that_is_lost_within_a_step_ends_the_run(bench: Bench) -> None:
+    bench.fail("extract", LockLost("the session that held the lock run has ended"))
+    assert bench.market_run() == 1
+    assert bench.done == ["extract"]
+    assert bench.last() == ("failed", 1, "extract", "the session that held the lock run has ended")
+
+
+def test_a_run_in_the_demos_database_does_nothing(bench: Bench) -> None:
+    warehouse.migrate()
+    with psycopg.connect(bench.database.dsn) as connection:
+        connection.execute(demo_mark.CREATE)
+    assert bench.market_run() == 78
+    assert bench.done == [] and bench.query("select * from ops.pipeline_runs") == []
 
 
 def test_a_failure_outranks_what_is_partly_done(bench: Bench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,14 @@ from tests.receiver import receiving
 from tests.warehouse import Database
 
 NOBODY_LISTENS = "1"
+COMMANDS = [
+    command.split()
+    for command in (
+        "extract", "extract --dry-run", "run", "migrate", "prune --older-than 90", "alerts --send", "backfill-resume",
+        "backfill-status", "collect-liquidations", "status --json", "metrics", "roles", "quarantine", "backup",
+        "leakage-check", "correct BTC 1h 2024-01-01T00:00 close=1", "site",
+    )
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -40,13 +49,22 @@ def market(*words: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-@pytest.mark.parametrize("command", [["extract"], ["run"], ["status"], ["alerts", "--send"], ["backfill-status"]])
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_a_server_that_is_down_is_one_line_and_exit_1(shell: pytest.MonkeyPatch, command: list[str]) -> None:
     shell.setenv("PGPORT", NOBODY_LISTENS)
     forget()
     code, output = market(*command)
     assert code == 1 and "Traceback" not in output
     assert output.count("\n") == 1 and "does not answer" in output and "PGHOST and PGPORT" in output
+
+
+def test_where_the_log_is_json_so_is_that_line(shell: pytest.MonkeyPatch) -> None:
+    shell.setenv("PGPORT", NOBODY_LISTENS)
+    shell.setenv("LOG_FORMAT", "json")
+    forget()
+    code, output = market("status")
+    line = json.loads(output)
+    assert code == 1 and line["level"] == "ERROR" and "does not answer" in line["message"]
 
 
 @pytest.mark.parametrize(
