@@ -66,7 +66,7 @@ def _invoke(command: str, *arguments: str) -> Built:
         # dbt hands it over as a value: the run would go on with its next step and call the build failed, for no reason.
         raise KeyboardInterrupt
     if outcome.exception is not None and outcome.result is None:
-        return Built({}, (f"dbt {command}: {outcome.exception}",))
+        return Built({}, (f"dbt {command}: {' '.join(str(outcome.exception).split())}",))
     return _summary(getattr(outcome.result, "results", []))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sysconfig
+import warnings
 from pathlib import Path
 
 from extract import session
@@ -28,6 +29,8 @@ def hook_file() -> Path:
 
 def lead() -> None:
     """Complete the environment of this process."""
+    # Of a library of dlt's, about a faster part that it no longer uses: two lines before all that dbt says.
+    warnings.filterwarnings("ignore", message=r"sqlglot\[rs\]")
     read_settings_file()
     lead_to_embedded_server()
     # dbt has no setting for it: libpq reads what a session asks for from here.

@@ -164,8 +164,9 @@
 {% macro known_time_zone(name) %}{{ return(adapter.dispatch('known_time_zone', 'market_warehouse')(name)) }}{% endmacro %}
 {% macro postgres__known_time_zone(name) -%}
     case
-        when lower({{ name }}) in (
-            select lower(zones.name)
+        -- As the server itself compares them: in Turkish 'America/Indiana' has a small letter of its own.
+        when lower({{ name }} collate "C") in (
+            select lower(zones.name collate "C")
             from pg_timezone_names as zones
             -- What these mean is the server's affair.
             where zones.name not in ('localtime', 'posixrules', 'Factory')

@@ -23,6 +23,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from extract.redaction import redact
 from scripts import reading
 from scripts.api import answers, export, queries, site, trigger
+from scripts.api.bodies import NoBodies
 from scripts.api.examples import EXAMPLES
 from scripts.api.queries import TIMEFRAMES, Column
 from scripts.api.warehouse import Warehouse
@@ -68,6 +69,7 @@ def create_app(command: tuple[str, ...] | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
+    app.add_middleware(NoBodies)
     app.add_exception_handler(RequestValidationError, _refuse_input)
     app.add_exception_handler(StarletteHTTPException, _refuse)
     app.add_exception_handler(Exception, _unexpected)

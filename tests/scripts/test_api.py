@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -282,6 +283,25 @@ def test_no_path_leads_out_of_the_site(served: Served, path: str) -> None:
     answer = raw(served.url, path)
     assert answer.status_code == 404
     assert path != "/" or "make site" in answer.text
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "POST /api/v1/enrichment/trigger HTTP/1.1\r\nContent-Length: 500000000",
+        "GET /healthz HTTP/1.1\r\nTransfer-Encoding: chunked",
+    ],
+)
+def test_a_body_is_refused_before_it_is_read(served: Served, said: str) -> None:
+    host, port = served.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(f"{said}\r\nHost: here\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode())
+        answer = b""
+        while piece := connection.recv(1000):
+            answer += piece
+    # The end of the stream was reached: the connection is closed, though the body never came.
+    assert answer.startswith(b"HTTP/1.1 413 ") and b"no route takes a body" in answer
+    assert requests.get(f"{served.url}/healthz", data="{}", timeout=30).status_code == 200
 
 
 def test_a_hostile_symbol_is_only_a_symbol(served: Served) -> None:
