@@ -26,6 +26,7 @@ _SOON = re.compile(
     re.IGNORECASE,
 )
 _FULL = re.compile(r"too many clients|connection slots|too many connections", re.IGNORECASE)
+MAKE_ROOM = "close sessions, or raise max_connections, and try again"
 # SQLSTATEs: the transaction may not write; a lock was not had within lock_timeout; the server is going down or full, has no
 # room or no connection left.
 _READ_ONLY = "25006"
@@ -127,11 +128,14 @@ def _of_the_pool(error: PoolTimeout) -> Unreachable | settings.ConfigurationErro
     return _passing(_one_line(error))
 
 
+def is_full(text: str) -> bool:
+    """Whether a server's refusal says that it has no connection left."""
+    return _FULL.search(text) is not None
+
+
 def _passing(text: str) -> Unreachable:
-    if _FULL.search(text):
-        return Unreachable(
-            f"the warehouse has no free connection ({text}): close sessions, or raise max_connections, and try again"
-        )
+    if is_full(text):
+        return Unreachable(f"the warehouse has no free connection ({text}): {MAKE_ROOM}")
     return Unreachable(f"the warehouse does not answer: {text} (`market doctor` looks at it)")
 
 
@@ -145,7 +149,7 @@ def _of_connecting(text: str) -> Unreachable | settings.ConfigurationError:
             "  correct PGUSER, PGPASSWORD and PGDATABASE, or create that database: createdb "
             f"{shlex.quote(chosen.pgdatabase)}"
         )
-    if _FULL.search(text):
+    if is_full(text):
         return _passing(text)
     return Unreachable(
         f"the warehouse does not answer at {where}: {text} (is it running? PGHOST and PGPORT say where it is; `market doctor`"

@@ -106,7 +106,9 @@ def _create(name: str) -> bool:
     """Make the database unless it is there; returns whether it was made. Raises ConfigurationError if it is in use."""
     with _connected("postgres", autocommit=True) as connection:
         if not connection.execute("select 1 from pg_database where datname = %s", (name,)).fetchone():
-            connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+            # Where a server was set up without a locale, its own template has no encoding.
+            creating = sql.SQL("create database {} template template0 encoding 'UTF8'")
+            connection.execute(creating.format(sql.Identifier(name)))
             return True
     with _connected(name) as connection:
         row = connection.execute(

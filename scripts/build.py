@@ -124,13 +124,16 @@ def _summary(results: Sequence[Any]) -> Built:
     failed = [result for result in results if result.status in ("error", "fail", "runtime error")]
     waited = [result for result in failed if "lock timeout" in str(result.message)]
     blocking = database.blocking_sessions() if waited else ""
+
+    def told(result: Any) -> str:
+        text = f"{result.node.name}: {' '.join(str(result.message).split())}"
+        if result in waited:
+            return f"{text}: {blocking}"
+        return f"{text}: {database.MAKE_ROOM}" if database.is_full(text) else text
+
     return Built(
         dict(Counter(str(result.status) for result in results)),
-        tuple(
-            f"{result.node.name}: {' '.join(str(result.message).split())}"
-            + (f": {blocking}" if result in waited else "")
-            for result in failed
-        ),
+        tuple(map(told, failed)),
         any(result.status != "fail" for result in failed),
     )
 

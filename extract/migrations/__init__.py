@@ -7,6 +7,7 @@ number (macros/schema_version.sql) and names the command where it is behind.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -75,7 +76,9 @@ def _migrate(connection: psycopg.Connection) -> list[Migration]:
         if not missing:
             return []
         try:
-            if len(missing) < len(migrations()):
+            if len(missing) == len(migrations()):
+                _require_unicode(connection)
+            else:
                 # Two at once: the second one waits, and finds nothing to do. Not an advisory lock, which any reader could
                 # hold for ever.
                 connection.execute("lock table ops.schema_migrations in share row exclusive mode")
@@ -95,3 +98,14 @@ def _migrate(connection: psycopg.Connection) -> list[Migration]:
                 f" ({str(error).splitlines()[0]}): run `market roles` or `market migrate` as an administrator"
             ) from None
         return missing
+
+
+def _require_unicode(connection: psycopg.Connection) -> None:
+    """Providers say names in every script; what a new database cannot hold would be refused answer by answer."""
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        name = connection.info.dbname
+        raise ConfigurationError(
+            f"database {name} has the encoding {encoding}, the warehouse needs UTF8: drop it and create it again,"
+            f" createdb --template template0 --encoding UTF8 {shlex.quote(name)}"
+        )

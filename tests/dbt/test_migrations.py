@@ -9,6 +9,7 @@ import pytest
 
 from extract import migrations
 from extract.settings import ConfigurationError
+from scripts.postgres import Server
 from tests.conftest import ROOT
 from tests.warehouse import BuildFailed, Database, MakeWarehouse, Warehouse
 
@@ -42,6 +43,18 @@ def test_a_user_without_the_right_is_told_which_migrations_are_missing(database:
             migrations.migrate(connection)
         connection.execute("reset role")
         assert migrations.pending(connection) == list(migrations.migrations())
+
+
+def test_a_new_database_that_cannot_hold_every_text_is_refused(postgres: Server) -> None:
+    with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as connection:
+        connection.execute('drop database if exists "no texts"')
+        connection.execute("create database \"no texts\" template template0 encoding 'LATIN1' locale 'C'")
+        with (
+            psycopg.connect(postgres.dsn("no texts")) as other,
+            pytest.raises(ConfigurationError, match=r"encoding LATIN1.*createdb --template template0 .* 'no texts'"),
+        ):
+            migrations.migrate(other)
+        connection.execute('drop database "no texts"')
 
 
 def test_dbt_expects_the_newest_migration() -> None:

@@ -211,6 +211,29 @@ def test_a_server_without_a_free_connection_is_one_line(built: Warehouse, here: 
             assert result.output.count("\n") == 1 and "max_connections" in result.output, result.output
 
 
+def test_a_build_with_few_connections_left_says_so_and_the_next_one_makes_up_for_it(
+    built: Warehouse, here: pytest.MonkeyPatch
+) -> None:
+    amend(built, 45)
+    here.setenv("FEATURE_COMPUTATION_WORKERS", "8")
+    forget()
+    with ExitStack() as stack:
+        held = []
+        with suppress(psycopg.OperationalError):
+            while True:
+                held.append(stack.enter_context(psycopg.connect(built.database.dsn)))
+        for connection in held[:2]:
+            connection.close()
+        outcome = build.build(without_tests=True)
+        print(outcome.failures)
+        assert all("max_connections" in failure for failure in outcome.failures), outcome.failures
+    assert not build.build(without_tests=True).failures
+    bars = built.query(
+        f"select close from marts.market_data_v2 where timeframe = '1h' and timestamp = '{HOURS[45].timestamp}'"
+    )
+    assert bars == [{"close": HOURS[45].close + Decimal("0.01")}]
+
+
 def test_time_limits_of_the_role_are_for_others(built: Warehouse, here: pytest.MonkeyPatch) -> None:
     built.execute(
         "drop role if exists impatient; create role impatient superuser login password 'x'; "
