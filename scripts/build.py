@@ -66,7 +66,7 @@ def _invoke(command: str, *arguments: str) -> Built:
         # dbt hands it over as a value: the run would go on with its next step and call the build failed, for no reason.
         raise KeyboardInterrupt
     if outcome.exception is not None and outcome.result is None:
-        return Built({}, (f"dbt {command}: {' '.join(str(outcome.exception).split())}",))
+        return Built({}, (_told(f"dbt {command}", outcome.exception),))
     return _summary(getattr(outcome.result, "results", []))
 
 
@@ -124,18 +124,19 @@ def _summary(results: Sequence[Any]) -> Built:
     failed = [result for result in results if result.status in ("error", "fail", "runtime error")]
     waited = [result for result in failed if "lock timeout" in str(result.message)]
     blocking = database.blocking_sessions() if waited else ""
-
-    def told(result: Any) -> str:
-        text = f"{result.node.name}: {' '.join(str(result.message).split())}"
-        if result in waited:
-            return f"{text}: {blocking}"
-        return f"{text}: {database.MAKE_ROOM}" if database.is_full(text) else text
-
     return Built(
         dict(Counter(str(result.status) for result in results)),
-        tuple(map(told, failed)),
+        tuple(
+            _told(result.node.name, result.message) + (f": {blocking}" if result in waited else "") for result in failed
+        ),
         any(result.status != "fail" for result in failed),
     )
+
+
+def _told(name: str, message: object) -> str:
+    """What failed and why, in one line, with what to do about a server without a free connection."""
+    text = f"{name}: {' '.join(str(message).split())}"
+    return f"{text}: {database.MAKE_ROOM}" if database.is_full(text) else text
 
 
 @contextmanager

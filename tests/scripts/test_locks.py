@@ -225,7 +225,6 @@ def test_a_build_with_few_connections_left_says_so_and_the_next_one_makes_up_for
         for connection in held[:2]:
             connection.close()
         outcome = build.build(without_tests=True)
-        print(outcome.failures)
         assert all("max_connections" in failure for failure in outcome.failures), outcome.failures
     assert not build.build(without_tests=True).failures
     bars = built.query(

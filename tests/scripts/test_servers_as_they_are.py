@@ -26,7 +26,7 @@ COMMANDS = [
     for command in (
         "extract", "extract --dry-run", "run", "migrate", "prune --older-than 90", "alerts --send", "backfill-resume",
         "backfill-status", "collect-liquidations", "status --json", "metrics", "roles", "quarantine", "backup",
-        "leakage-check", "correct BTC 1h 2024-01-01T00:00 close=1", "site",
+        "leakage-check", "site",
     )
 ]  # fmt: skip
 
