@@ -123,7 +123,7 @@ def test_dbt_still_takes_a_percent_sign_of_the_database_for_a_placeholder(
     database.create()
     for name, value in database.environment.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(AssertionError, match="unsupported format character"):
+    with pytest.raises(AssertionError, match="Runtime Error in seed assets"):
         invoke(plain.directory, "seed")
     database.drop()
 
