@@ -124,9 +124,10 @@ aggregated as (
     end
 {%- endmacro %}
 
-{# CTEs from `slots_to_date` (series_id, base_series_id, opened_at, closed_at of coarse bars) to `dated`: the load in
-   which the first base bar at or after the end of each came, since when the bar is over. Base bars and ends are put in one
-   line, and the earliest load of what lies behind is carried along it. #}
+{# CTEs from `slots_to_date` (series_id, base_series_id, opened_at, closed_at, session_date, step_minutes of coarse bars) to
+   `dated`: the load in which the first base bar at or after the end of each came, or the first answer of its session
+   that covers the end, since when the bar is over. Base bars and ends are put in one line, and the earliest load of what
+   lies behind is carried along it. #}
 {% macro date_ends_of_slots() %}
 base_reads as (
     select
@@ -143,7 +144,9 @@ ends_in_line as (
         0 as is_slot,
         bars.first_load_no,
         cast(null as integer) as series_id,
-        cast(null as timestamp with time zone) as opened_at
+        cast(null as timestamp with time zone) as opened_at,
+        cast(null as date) as session_date,
+        cast(null as integer) as step_minutes
     from base_reads
     inner join {{ ref('int_bars_selected') }} as bars
         on bars.series_id = base_reads.base_series_id and bars.opened_at >= base_reads.reads_from
@@ -151,7 +154,7 @@ ends_in_line as (
 
     union all
 
-    select base_series_id, closed_at, 1, cast(null as integer), series_id, opened_at
+    select base_series_id, closed_at, 1, cast(null as integer), series_id, opened_at, session_date, step_minutes
     from slots_to_date
 ),
 
@@ -167,9 +170,25 @@ carried_loads as (
 ),
 
 dated as (
-    select series_id, base_series_id, opened_at, over_in_load
-    from carried_loads
-    where is_slot = 1
+    select
+        carried.series_id,
+        carried.base_series_id,
+        carried.opened_at,
+        nullif(
+            least(coalesce(carried.over_in_load, {{ in_force() }}), coalesce(answered.load_no, {{ in_force() }})),
+            {{ in_force() }}
+        ) as over_in_load
+    from carried_loads as carried
+    left join lateral (
+        select min(sessions.load_no) as load_no
+        from {{ ref('int_answered_sessions') }} as sessions
+        where
+            sessions.series_id = carried.base_series_id
+            and sessions.session_date >= carried.session_date
+            and sessions.session_date <= carried.session_date + case when carried.step_minutes = 10080 then 6 else 0 end
+            and sessions.covered_to >= carried.closed_at
+    ) as answered on true
+    where carried.is_slot = 1
 ),
 {% endmacro %}
 

@@ -287,6 +287,25 @@ class History:
         self._reread(series, opens[at - 2 : at + 3])
         self._say(f"{series} withdrew {opens[at]:%Y-%m-%d %H:%M}")
 
+    def lose(self) -> None:
+        """A source has lost an hour or more of a session, and is read again."""
+        series = self._one_of_minutes()
+        opens = sorted(self.bars[series])
+        at = self.random.randrange(2, len(opens) - 40)
+        lost = opens[at : at + self.random.choice([13, 20, 35])]
+        self.held_back[series].update(lost)
+        self._reread(series, lost)
+        self._say(f"{series} lost {len(lost)} from {lost[0]:%Y-%m-%d %H:%M}")
+
+    def refuse(self) -> None:
+        """A source sends a row that is rejected, on a bar that it had left out, if there is one."""
+        series = self._one_of_minutes()
+        opened = self.random.choice(sorted(self.held_back[series]) or sorted(self.bars[series]))
+        self.held_back[series].discard(opened)
+        self.bars[series][opened] = replace(self.bars[series][opened], high=Decimal(2_000_000_000))
+        self._reread(series, [opened])
+        self._say(f"{series} refused {opened:%Y-%m-%d %H:%M}")
+
     def repeat(self) -> None:
         """The same window again, all the same: as a full answer or as `unchanged`."""
         series = self._one_series()
@@ -591,6 +610,7 @@ class History:
             (self.arrive_late, 2), (self.out_of_order, 2), (self.backfill, 2), (self.change_registry, 2),
             (self.list_new, 1), (self.split, 2), (self.retract_split, 2), (self.split_by_hand, 1), (self.samples, 4),
             (self.commit, 1), (self.correct, 2), (self.whole_market, 1), (self.change_sessions, 1), (self.change_setting, 1),
+            (self.lose, 1), (self.refuse, 1),
         ]  # fmt: skip
         names, weights = zip(*actions, strict=True)
         wanted = before + self.random.choice([1, 2, 4])
@@ -609,6 +629,11 @@ class History:
 
     def _one_series(self) -> Series:
         return self.random.choice(sorted(series for series in self.bars if series[1] not in self.absent))
+
+    def _one_of_minutes(self) -> Series:
+        return self.random.choice(
+            sorted(series for series in self.bars if series[2] == "5m" and series[1] not in self.absent)
+        )
 
     def _some_series(self, share: float) -> list[Series]:
         present = sorted(series for series in self.bars if series[1] not in self.absent)

@@ -346,18 +346,20 @@ def bars_of_a_thin_etf_are_made_of_what_was_traded(warehouse: Warehouse, symbol:
     warehouse.load_bars("polygon", symbol, "5m", thin, window=asked)
     yield
     quiet = {one.timestamp for day in days for one in day}
-    until = thin[-1].timestamp + STEP["5m"]
+    # Asked after the close: the last day does not wait for the next trade.
+    until = asked[1]
     assert_resampled_as_the_oracle_says(warehouse, symbol, "5m", thin, "XNYS", until, quiet)
     found = bars_of(warehouse, symbol, "1d")
     assert [
         (row["is_valid"], row["bars_present"], row["bars_expected"], row["revision"]) for row in found.values()
-    ] == [(True, 6, 6, 1)] * 2
+    ] == [(True, 6, 6, 1)] * 3
     late = days[0][40]
     warehouse.load_bars("polygon", symbol, "5m", [late])
     yield
     found = bars_of(warehouse, symbol, "1d")
     assert [(row["bars_present"], row["bars_expected"], row["revision"]) for row in found.values()] == [
         (7, 7, 2),
+        (6, 6, 1),
         (6, 6, 1),
     ]
     assert_resampled_as_the_oracle_says(
@@ -366,7 +368,7 @@ def bars_of_a_thin_etf_are_made_of_what_was_traded(warehouse: Warehouse, symbol:
     # An answer that passes over it takes it back.
     warehouse.load_bars("polygon", symbol, "5m", thin[:6], window=asked)
     yield
-    (day, _) = bars_of(warehouse, symbol, "1d").values()
+    (day, *_) = bars_of(warehouse, symbol, "1d").values()
     assert (day["is_valid"], day["bars_present"], day["bars_expected"], day["revision"]) == (True, 6, 6, 3)
     assert day["volume"] == sum(one.volume for one in thin[:6])
 
@@ -381,7 +383,7 @@ def the_only_bar_of_a_day_makes_the_day(warehouse: Warehouse, symbol: str) -> Pl
     yield
     found = list(bars_of(warehouse, symbol, "1d").values())
     assert [(row["is_valid"], row["close"], row["bars_expected"]) for row in found] == [
-        (True, one.close, 1) for one in thin[:2]
+        (True, one.close, 1) for one in thin
     ]
     warehouse.load_bars("polygon", symbol, "5m", [thin[0], thin[2]], window=asked)
     yield
@@ -389,6 +391,7 @@ def the_only_bar_of_a_day_makes_the_day(warehouse: Warehouse, symbol: str) -> Pl
     assert [(row["is_valid"], row["close"], row["revision"]) for row in found] == [
         (True, thin[0].close, 1),
         (False, thin[1].close, 2),
+        (True, thin[2].close, 1),
     ]
     assert found[1]["failed_checks"] == "withdrawn by polygon"
 
@@ -433,6 +436,92 @@ def answer_that_stops_early_says_nothing_of_what_is_behind(warehouse: Warehouse,
     yield
     (first, *_) = bars_of(warehouse, symbol, "1d").values()
     assert first["failed_checks"] == "incomplete: 28 of 76 5m bars"
+
+
+def day_of(warehouse: Warehouse, symbol: str, timeframe: str = "1d") -> tuple[Any, ...]:
+    """Verdict, base bars present and expected, and revision of the first session, or of its hour that holds slot 30."""
+    rows = list(bars_of(warehouse, symbol, timeframe).values())
+    row = rows[0] if timeframe == "1d" else rows[2]
+    return row["failed_checks"], row["bars_present"], row["bars_expected"], row["revision"]
+
+
+@scenario(stock, "5m")
+def hole_of_two_hours_is_expected_and_quiet_hours_are_not(warehouse: Warehouse, symbol: str) -> Play:
+    """A liquid stock: a bar that comes late in the middle of the hole divides it; taken back, the hole is one again."""
+    every = [replace(one, taker_buy_volume=None) for one in stock_bars("5m", date(2025, 3, 3), date(2025, 3, 4))]
+    holed = every[:30] + every[54:]
+    asked = (every[0].timestamp, every[-1].timestamp + STEP["5m"])
+    warehouse.load_bars("polygon", symbol, "5m", holed, window=asked)
+    yield
+    assert day_of(warehouse, symbol) == ("incomplete: 54 of 78 5m bars", 54, 78, 1)
+    assert day_of(warehouse, symbol, "1h") == ("incomplete: 6 of 12 5m bars", 6, 12, 1)
+    warehouse.load_bars("polygon", symbol, "5m", [every[42]])
+    yield
+    assert day_of(warehouse, symbol) == (None, 55, 55, 2)
+    assert day_of(warehouse, symbol, "1h") == (None, 6, 6, 2), "of a bar beyond its own"
+    warehouse.load_bars("polygon", symbol, "5m", holed, window=asked)
+    yield
+    assert day_of(warehouse, symbol) == ("incomplete: 54 of 78 5m bars", 54, 78, 3)
+    assert day_of(warehouse, symbol, "1h") == ("incomplete: 6 of 12 5m bars", 6, 12, 3)
+    warehouse.load_bars("polygon", symbol, "5m", every)
+    yield
+    assert day_of(warehouse, symbol) == (None, 78, 78, 4)
+
+
+@scenario(stock, "5m")
+def lost_afternoon_is_no_thin_trade(warehouse: Warehouse, symbol: str) -> Play:
+    """Most of the day is missing, as of a thin ETF; but what is there is one block."""
+    every = [replace(one, taker_buy_volume=None) for one in stock_bars("5m", date(2025, 3, 3), date(2025, 3, 4))]
+    asked = (every[0].timestamp, every[-1].timestamp + STEP["5m"])
+    warehouse.load_bars("polygon", symbol, "5m", every[:25] + every[77:], window=asked)
+    yield
+    assert day_of(warehouse, symbol) == ("incomplete: 26 of 78 5m bars", 26, 78, 1)
+
+
+@scenario(stock, "5m")
+def base_bar_that_was_rejected_is_none_without_trades(warehouse: Warehouse, symbol: str) -> Play:
+    """First nobody had it, then a source sent an impossible row on it, then a good one."""
+    every = [replace(one, taker_buy_volume=None) for one in stock_bars("5m", date(2025, 3, 3), date(2025, 3, 4))]
+    asked = (every[0].timestamp, every[-1].timestamp + STEP["5m"])
+    warehouse.load_bars("polygon", symbol, "5m", every[:30] + every[31:], window=asked)
+    yield
+    assert day_of(warehouse, symbol, "1h") == (None, 11, 11, 1)
+    impossible = replace(every[30], high=Decimal(2_000_000_000))
+    warehouse.load_bars("polygon", symbol, "5m", [every[29], impossible, every[31]])
+    yield
+    assert day_of(warehouse, symbol, "1h") == ("incomplete: 11 of 12 5m bars, 1 rejected", 11, 12, 2)
+    warehouse.load_bars("polygon", symbol, "5m", every[29:32])
+    yield
+    assert day_of(warehouse, symbol, "1h") == (None, 12, 12, 3)
+
+
+@scenario(stock, "5m")
+def first_day_of_a_history_is_that_of_a_listing_until_older_bars_come(warehouse: Warehouse, symbol: str) -> Play:
+    before, every = (
+        stock_bars("5m", date(2025, 2, 28), date(2025, 2, 28)),
+        stock_bars("5m", date(2025, 3, 3), date(2025, 3, 4)),
+    )
+    asked = (every[0].timestamp, every[-1].timestamp + STEP["5m"])
+    warehouse.load_bars("yahoo", symbol, "5m", every[37:], window=asked)
+    yield
+    assert day_of(warehouse, symbol) == (None, 41, 41, 1)
+    warehouse.load_bars("yahoo", symbol, "5m", before)
+    yield
+    (_, day, _) = bars_of(warehouse, symbol, "1d").values()
+    assert (day["failed_checks"], day["revision"]) == ("incomplete: 41 of 78 5m bars", 2)
+
+
+@scenario(stock, "5m")
+def last_bar_of_a_day_is_waited_for_until_it_must_have_been_published(warehouse: Warehouse, symbol: str) -> Play:
+    """Asked at the close, without the last bar; then, an hour later, still without it."""
+    every = [replace(one, taker_buy_volume=None) for one in stock_bars("5m", date(2025, 3, 3), date(2025, 3, 3))]
+    asked = (every[0].timestamp, every[-1].timestamp + STEP["5m"])
+    warehouse.load_bars("polygon", symbol, "5m", every[:77], window=asked, fetched_at=asked[1])
+    yield
+    assert bars_of(warehouse, symbol, "1d") == {}
+    warehouse.load_bars("polygon", symbol, "5m", every[:77], window=asked, fetched_at=asked[1] + timedelta(hours=1))
+    yield
+    assert day_of(warehouse, symbol) == (None, 77, 77, 1)
 
 
 @scenario(crypto, "5m")

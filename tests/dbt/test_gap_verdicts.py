@@ -58,6 +58,8 @@ def market(make_warehouse: MakeWarehouse) -> Warehouse:
             crypto("BADROW", "1h", **alone),
             stock("THIN", "5m", yahoo=""),
             stock("HALT", "5m", yahoo=""),
+            stock("LOST", "5m", yahoo=""),
+            stock("REFUSED", "5m", yahoo=""),
             stock("LEFT", "1d"),
         ]
     )
@@ -89,12 +91,16 @@ def market(make_warehouse: MakeWarehouse) -> Warehouse:
         warehouse.load("binance", *answers)
     thin = [bar for n, bar in enumerate(SESSIONS) if n % 78 in (3, 4, 20, 44, 70, 77)]
     halted = without(SESSIONS, *range(100, 130))
+    refused = [replace(one, high=Decimal(2_000_000_000)) if n == 102 else one for n, one in enumerate(SESSIONS)]
+    refused = without(refused, 100, 101, 103)
     session = (SESSIONS[0].timestamp, SESSIONS[-1].timestamp + STEP["5m"])
     warehouse.load(
         "polygon",
         came("polygon", "BOTH", holed, 12),
         came("polygon", "THIN", thin, 5, "5m", asked=session),
         came("polygon", "HALT", halted, 5, "5m", asked=session),
+        came("polygon", "LOST", without(SESSIONS, *range(100, 155)), 5, "5m", asked=session),
+        came("polygon", "REFUSED", refused, 5, "5m", asked=session),
         *(
             came("polygon", "LEFT", without(DAYS, 4), day, "1d", asked=(DAYS[0].timestamp, DAYS[-1].timestamp + STEP["1d"]))
             for day in (13, 14)
@@ -115,7 +121,7 @@ def rows(market: Warehouse, symbol: str, place: str = "between", timeframe: str 
         " order by gap_from",
         symbol,
         place,
-        timeframe or ("1h" if symbol not in ("THIN", "HALT", "LEFT") else None),
+        timeframe or ("1h" if symbol not in ("THIN", "HALT", "LEFT", "LOST", "REFUSED") else None),
     )
 
 
@@ -172,6 +178,33 @@ def test_few_trades_are_quiet_and_a_halt_is_not(market: Warehouse) -> None:
     assert sum(row["missing_bars"] for row in thin) == 78 * 3 - 18 - 3
     (halt,) = rows(market, "HALT", timeframe="5m")
     assert (halt["verdict"], halt["repair_state"], halt["missing_bars"]) == ("provider hole", "open", 30)
+
+
+def test_half_a_day_that_a_source_lost_is_no_thin_trade(market: Warehouse) -> None:
+    (lost,) = rows(market, "LOST", timeframe="5m")
+    assert (lost["verdict"], lost["repair_state"], lost["missing_bars"]) == ("provider hole", "open", 55)
+
+
+def test_a_row_that_we_refused_divides_what_had_no_trades(market: Warehouse) -> None:
+    found = [
+        (row["verdict"], row["repair_state"], row["missing_bars"]) for row in rows(market, "REFUSED", timeframe="5m")
+    ]
+    assert found == [("no trades", "final", 2), ("rejected", "open", 1), ("no trades", "final", 1)]
+
+
+def test_bars_over_a_hole_are_not_valid_and_bars_over_quiet_minutes_are(market: Warehouse) -> None:
+    """Completeness and the verdicts of gaps go by one rule."""
+    found = market.query(
+        "select series.symbol, series.timeframe, count(*) as bars, count(case when not bars.is_valid then 1 end) as invalid"
+        " from intermediate.int_bars_resampled as bars inner join intermediate.int_series as series using (series_id)"
+        " where series.symbol in ('THIN', 'HALT', 'LOST', 'REFUSED') and series.timeframe in ('30m', '1d')"
+        " group by series.symbol, series.timeframe"
+    )
+    invalid = {(row["symbol"], row["timeframe"]): row["invalid"] for row in found}
+    assert invalid == {
+        ("THIN", "30m"): 0, ("THIN", "1d"): 0, ("HALT", "30m"): 2, ("HALT", "1d"): 1,
+        ("LOST", "30m"): 2, ("LOST", "1d"): 1, ("REFUSED", "30m"): 1, ("REFUSED", "1d"): 0,
+    }  # fmt: skip
 
 
 def test_a_session_left_out_waits_for_the_other_source(market: Warehouse) -> None:

@@ -35,6 +35,7 @@ HALF_WAY = ("int_bar_revisions", "int_bars_selected", "int_bars_resampled", "int
 COMPARED = {
     "marts.market_data_v2": "symbol, asset_class, timeframe, timestamp",
     "marts.rejected_bars": "source, symbol, timeframe, timestamp",
+    "intermediate.int_ranges_without_trades": "series_id, opens_from, from_load",
     "marts.unfinished_bars": "symbol, timeframe, timestamp, source",
     "intermediate.int_bars": "series_id, opened_at",
     "intermediate.int_funding_rates": "symbol, asset_class, settled_at",
@@ -42,7 +43,12 @@ COMPARED = {
     "marts.source_reconciliation": "series_id, timestamp, other_source, resampled_from, field",
 }
 # What happens in each history, however short.
-FIXED = {1: ["correct", "change_setting"], 2: ["whole_market", "change_sessions", "list_new"]}
+FIXED = {
+    0: ["lose"],
+    1: ["correct", "change_setting", "refuse"],
+    2: ["whole_market", "change_sessions", "list_new"],
+    3: ["arrive_late"],
+}
 Rows = Counter[tuple[tuple[str, str], ...]]
 # When a row was computed, and the numbers under which loads were first seen.
 EXCLUDED_COLUMNS = {"computed_at", "updated_at", "created_at", "load_no", "changed_in_load"}

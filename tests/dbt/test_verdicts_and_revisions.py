@@ -42,6 +42,7 @@ def warehouse(make_warehouse: MakeWarehouse) -> Warehouse:
             crypto("TAKER", "5m"),
             crypto("TAKEN", "5m"),
             crypto("SWITCHED", "5m 1h"),
+            crypto("FALLEN", "1h"),
         ]
     )
     warehouse.load_bars("polygon", "THIN", "5m", THIN, window=ASKED)
@@ -60,6 +61,7 @@ def warehouse(make_warehouse: MakeWarehouse) -> Warehouse:
     asked = (FIVE[0].timestamp, FIVE[-1].timestamp + STEP["5m"])
     warehouse.load("binance", Answer("bars", "TAKER", klines, "5m", asked))
     warehouse.load_bars("binance", "TAKEN", "5m", FIVE)
+    warehouse.load_bars("binance", "FALLEN", "1h", HOURS[:4])
     warehouse.load_bars("yahoo", "SWITCHED", "1h", [bar(FIRST, 107)], time_zone="UTC")
     warehouse.build(BUILT)
     warehouse.execute("create schema copies; create table copies.first as select * from marts.market_data_v2")
@@ -70,6 +72,9 @@ def warehouse(make_warehouse: MakeWarehouse) -> Warehouse:
     warehouse.load_bars("binance", "LATE", "5m", FIVE[7:8])
     warehouse.load_bars("binance", "TAKEN", "5m", FIVE[:20] + FIVE[21:])
     warehouse.load_bars("binance", "SWITCHED", "5m", FIVE)
+    penny = Decimal("0.1")
+    fallen = replace(HOURS[1], open=penny, high=penny, low=penny, close=penny)
+    warehouse.load_bars("binance", "FALLEN", "1h", [HOURS[0], fallen, *HOURS[2:4]])
     warehouse.build(BUILT)
     return warehouse
 
@@ -183,6 +188,16 @@ def test_another_source_is_on_record_with_its_reason(warehouse: Warehouse) -> No
     assert told["source"] == (None, None, "source_changed")
     assert told["volume"] == (None, row["volume"], "source_changed")
     assert told["close"] == (107, row["close"], "source_changed")
+
+
+def test_a_verdict_that_an_amended_neighbour_changes_has_its_row(warehouse: Warehouse) -> None:
+    """From a tenth to a hundred in an hour: no return is that high, and the bar itself was not amended."""
+    second, third, fourth = rows(warehouse, "FALLEN", "1h")[1:]
+    assert (second["revision"], third["revision"], fourth["revision"]) == (2, 1, 1)
+    assert not third["is_validated"] and "return outside" in third["validation_notes"]
+    told = corrections(warehouse, "FALLEN", "1h")
+    assert list(told[third["timestamp"]].items()) == [("is_validated", (1, 0, "source_updated"))]
+    assert fourth["is_validated"] and fourth["timestamp"] not in told
 
 
 def test_each_revision_has_its_row(warehouse: Warehouse) -> None:

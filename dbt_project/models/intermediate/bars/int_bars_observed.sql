@@ -1,16 +1,16 @@
-{%- set readers = ['int_bar_revisions', 'int_bars_unfinished', 'rejected_bars'] -%}
+{%- set readers = ['int_bar_revisions', 'int_bars_unfinished', 'int_bars_rejected', 'rejected_bars'] -%}
 {%- set day = local_date('bars.opened_at', 'series.time_zone') -%}
 {{
     config(
         post_hook=[
             '{{ reject_contradicted_rows() }}',
-            "{{ advance_watermark(['int_loads'], prepares=['int_bar_revisions', 'int_bars_unfinished', 'rejected_bars']) }}",
+            "{{ advance_watermark(['int_loads'], prepares=['int_bar_revisions', 'int_bars_unfinished', 'int_bars_rejected', 'rejected_bars']) }}",
             '{{ analyze() }}',
         ]
     )
 }}
 -- depends_on: {{ ref('int_series_rules') }}
--- Every bar row of the answers that one of its three readers has not worked in yet (a run that broke off between them
+-- Every bar row of the answers that one of its four readers has not worked in yet (a run that broke off between them
 -- leaves them apart), with what becomes of it: a final bar, an unfinished one, or a row that cannot be a bar and why. Of a
 -- series that joined the registry, or whose sessions were corrected, all answers are read again.
 with

@@ -3,6 +3,10 @@
     'split_factor', 'is_valid', 'failed_checks', 'first_seen_at', 'fetched_at', 'is_listed', 'base_timeframe',
     'bars_present', 'bars_expected', 'source_place', 'load_no', 'is_replayed'
 ] -%}
+{%- set slot_columns = [
+    'series_id', 'base_series_id', 'base_timeframe', 'base_step_minutes', 'step_minutes', 'slot_date', 'first_slot_at',
+    'closes_at', 'slots_before', 'base_first_slot_at', 'base_slots', 'known_until'
+] -%}
 {{
     config(
         materialized='incremental',
@@ -18,40 +22,23 @@
 }}
 -- depends_on: {{ ref('int_series_rules') }}
 -- Bars made of finer ones: aligned to sessions (stocks from the open, crypto to UTC, weeks to Monday), from final valid
--- bars only, once a bar at or after the slot's end shows that it is over. The finest fetched timeframe is the base; a
--- coarser one stands in where that does not reach. A slot with too few of its expected bars is kept and flagged; so
--- is one all of whose bars were retracted. A base bar that had no trades is not expected.
+-- bars only, once a bar at or after the slot's end, or an answer for it, shows that it is over. The finest fetched
+-- timeframe is the base; a coarser one stands in where that does not reach. A slot with too few of its expected bars is
+-- kept and flagged; so is one all of whose bars were retracted. A base bar that had no trades is not expected.
 with
 
 slots as (
     select * from {{ ref('int_resampling_frontier') }}
 ),
 
-parts as (
+base_bars as (
     select
-        slots.series_id,
-        slots.base_series_id,
-        slots.base_timeframe,
-        slots.base_step_minutes,
-        slots.step_minutes,
-        slots.slot_date,
-        slots.first_slot_at,
-        slots.closes_at,
-        slots.slots_before,
-        slots.base_first_slot_at,
-        slots.base_slots,
-        slots.known_until,
-        case
-            when slots.step_minutes >= 1440 then 0
-            else cast(floor(
-                ({{ epoch_seconds('bars.opened_at') }} - {{ epoch_seconds('slots.first_slot_at') }}) / (60.0 * slots.step_minutes)
-            ) as integer)
-        end as slot_of_session,
+        slots.{{ slot_columns | join(',\n        slots.') }},
         bars.opened_at as base_opened_at,
         bars.closed_at as base_closed_at,
         bars.is_valid,
         bars.is_withdrawn,
-        bars.has_no_trades,
+        false as has_no_trades,
         bars.source,
         bars.source_place,
         bars.open,
@@ -70,30 +57,41 @@ parts as (
     -- Day by day, by index. As a plain join, stock Postgres 15 held the bars of all time of a series against each of its days:
     -- three times the bars took nine times as long.
     inner join lateral (
-        select both_kinds.*
-        from (
-            select
-                held.opened_at, held.closed_at, held.is_valid, held.is_withdrawn, false as has_no_trades, held.source,
-                held.source_place, held.open, held.high, held.low, held.close, held.volume, held.taker_buy_volume,
-                held.split_factor, held.revision, held.first_load_no, held.load_no, held.first_seen_at, held.fetched_at
-            from {{ ref('int_bars_selected') }} as held
-            where
-                held.series_id = slots.base_series_id
-                and held.opened_at >= slots.reads_from
-                and held.opened_at < slots.reads_to
-                and held.is_listed
-            union all
-            select
-                quiet.opened_at, null, false, false, true, null, null, null, null, null, null, null, null, null, null,
-                quiet.known_in_load, quiet.known_in_load, null, null
-            from {{ ref('int_bars_without_trades') }} as quiet
-            where
-                quiet.series_id = slots.base_series_id
-                and quiet.opened_at >= slots.reads_from
-                and quiet.opened_at < slots.reads_to
-        ) as both_kinds
+        select
+            held.opened_at, held.closed_at, held.is_valid, held.is_withdrawn, held.source, held.source_place, held.open,
+            held.high, held.low, held.close, held.volume, held.taker_buy_volume, held.split_factor, held.revision,
+            held.first_load_no, held.load_no, held.first_seen_at, held.fetched_at
+        from {{ ref('int_bars_selected') }} as held
+        where
+            held.series_id = slots.base_series_id
+            and held.opened_at >= slots.reads_from
+            and held.opened_at < slots.reads_to
+            and held.is_listed
         {{ compute_once(for_each='slots.series_id') }}
     ) as bars on true
+
+    union all
+
+    -- One that came late, or turned out to be a hole, is not expected no longer: that it was is a change.
+    select
+        slots.{{ slot_columns | join(',\n        slots.') }},
+        quiet.opened_at, null, false, false, quiet.to_load = {{ in_force() }}, null, null, null, null, null, null, null, null,
+        null, null, quiet.from_load, case when quiet.to_load = {{ in_force() }} then quiet.from_load else quiet.to_load end,
+        null, null
+    from slots
+    {{ bars_without_trades('slots.base_series_id', 'slots.base_step_minutes', 'slots.slot_date', 'slots.step_minutes') }}
+),
+
+parts as (
+    select
+        *,
+        case
+            when step_minutes >= 1440 then 0
+            else cast(floor(
+                ({{ epoch_seconds('base_opened_at') }} - {{ epoch_seconds('first_slot_at') }}) / (60.0 * step_minutes)
+            ) as integer)
+        end as slot_of_session
+    from base_bars
 ),
 
 {{ aggregate_parts(
@@ -131,7 +129,7 @@ expected as (
 
 -- Since which load a slot is over matters only where its bars came in several, or the last one is not there.
 slots_to_date as (
-    select series_id, base_series_id, opened_at, closed_at
+    select series_id, base_series_id, opened_at, closed_at, slot_date as session_date, step_minutes
     from expected
     where first_load_no <> last_load_no or last_base_closed_at is null or last_base_closed_at < closed_at
 ),
@@ -141,7 +139,7 @@ slots_to_date as (
 verdicts as (
     select
         expected.*,
-        {{ failed_resampling_checks() }} as failed_checks,
+        {{ failed_resampling_checks() }} || coalesce(', ' || rejected.bars || ' rejected', '') as failed_checks,
         greatest(expected.first_load_no, dated.over_in_load) as began_in_load,
         greatest(expected.last_load_no, dated.over_in_load) as changed_last_in_load
     from expected
@@ -150,6 +148,24 @@ verdicts as (
             dated.series_id = expected.series_id
             and dated.base_series_id = expected.base_series_id
             and dated.opened_at = expected.opened_at
+    left join lateral (
+        select nullif(count(distinct refused.opened_at), 0) as bars
+        from {{ ref('int_bars_rejected') }} as refused
+        where
+            expected.bars_present < expected.bars_expected
+            and refused.series_id = expected.base_series_id
+            and refused.opened_at >= expected.opened_at
+            and refused.opened_at < expected.closed_at
+            and not exists (
+                select 1
+                from {{ ref('int_bars_selected') }} as bars
+                where
+                    bars.series_id = refused.series_id
+                    and bars.opened_at = refused.opened_at
+                    and bars.is_listed
+                    and not bars.is_withdrawn
+            )
+    ) as rejected on true
 ),
 
 ranked as (

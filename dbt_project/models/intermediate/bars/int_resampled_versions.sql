@@ -42,7 +42,7 @@ slots as (
 ),
 
 slots_to_date as (
-    select series_id, base_series_id, opened_at, closed_at
+    select series_id, base_series_id, opened_at, closed_at, session_date, step_minutes
     from slots
 ),
 
@@ -119,27 +119,21 @@ states as (
         *,
         greatest(load_no, over_in_load) as from_load,
         case
-            when superseded_in is null then 2147483647
+            when superseded_in is null then {{ in_force() }}
             else greatest(superseded_in, over_in_load)
         end as to_load
     from superseded
 ),
 
--- Since which load it is known that a base bar has no trades while it is not there, of all base bars that are expected.
-sessions as (
+-- The base bars that had no trades, as it was known from one load to the next.
+quiet as (
     select
         slots.series_id as slot_series_id,
         slots.opened_at as slot_opened_at,
-        slots.closed_at as slot_closed_at,
         slots.base_series_id as series_id,
-        slots.base_step_minutes as step_minutes,
-        dated.over_in_load,
-        days.slot_date as session_date,
-        days.first_slot_at,
-        days.opens_at,
-        days.closes_at,
-        days.slots,
-        known.load_no
+        quiet.opened_at,
+        greatest(quiet.from_load, dated.over_in_load) as from_load,
+        greatest(quiet.to_load, dated.over_in_load) as to_load
     from slots
     inner join dated
         on
@@ -147,76 +141,23 @@ sessions as (
             and dated.base_series_id = slots.base_series_id
             and dated.opened_at = slots.opened_at
             and dated.over_in_load is not null
-    inner join {{ ref('int_series') }} as series on series.series_id = slots.base_series_id
-    inner join {{ ref('int_slots') }} as days
-        on
-            days.calendar = series.calendar
-            and days.timeframe = series.timeframe
-            and days.grid = series.grid
-            and days.slot_date >= slots.session_date
-            and days.slot_date <= slots.session_date + case when slots.step_minutes = 10080 then 6 else 0 end
-    inner join lateral (
-        select min(bars.first_load_no) as load_no
-        from {{ ref('int_bars_selected') }} as bars
-        where
-            bars.series_id = slots.base_series_id
-            and bars.opened_at >= days.first_slot_at
-            and bars.opened_at < days.closes_at
-            and bars.is_listed
-    ) as known on known.load_no is not null
+    {{ bars_without_trades('slots.base_series_id', 'slots.base_step_minutes', 'slots.session_date', 'slots.step_minutes') }}
     where
-        slots.base_step_minutes < 1440
-        and exists (
-            select 1
-            from {{ ref('int_answered_sessions') }} as answered
-            where answered.series_id = slots.base_series_id and answered.session_date = days.slot_date
-        )
-),
-
-expected_base_bars as (
-    select
-        sessions.*,
-        sessions.first_slot_at + {{ minutes('numbers.number * sessions.step_minutes') }} as opened_at,
-        least(
-            sessions.first_slot_at + {{ minutes('(numbers.number + 1) * sessions.step_minutes') }}, sessions.closes_at
-        ) as closed_at
-    from sessions
-    cross join lateral {{ whole_numbers(0, 'sessions.slots - 1') }} as numbers
-),
-
-quiet as (
-    select
-        expected_base_bars.slot_series_id,
-        expected_base_bars.slot_opened_at,
-        expected_base_bars.series_id,
-        expected_base_bars.opened_at,
-        greatest(
-            min(answered.load_no), max(expected_base_bars.load_no), max(expected_base_bars.over_in_load)
-        ) as known_in_load
-    from expected_base_bars
-    inner join {{ ref('int_answered_sessions') }} as answered
-        on
-            answered.series_id = expected_base_bars.series_id
-            and answered.session_date = expected_base_bars.session_date
-            -- Hours on the clock begin before the session does.
-            and answered.covered_from <= greatest(expected_base_bars.opened_at, expected_base_bars.opens_at)
-            and answered.covered_to >= expected_base_bars.closed_at
-    where
-        expected_base_bars.opened_at >= expected_base_bars.slot_opened_at
-        and expected_base_bars.opened_at < expected_base_bars.slot_closed_at
-    group by
-        expected_base_bars.slot_series_id,
-        expected_base_bars.slot_opened_at,
-        expected_base_bars.series_id,
-        expected_base_bars.opened_at
+        quiet.opened_at >= slots.opened_at
+        and quiet.opened_at < slots.closed_at
+        and quiet.to_load > dated.over_in_load
 ),
 
 moments as (
     select slot_series_id, slot_opened_at, from_load as load_no
     from states
     union
-    select slot_series_id, slot_opened_at, known_in_load
+    select slot_series_id, slot_opened_at, from_load
     from quiet
+    union
+    select slot_series_id, slot_opened_at, to_load
+    from quiet
+    where to_load < {{ in_force() }}
 ),
 
 parts as (
@@ -268,29 +209,20 @@ parts as (
     select
         moments.load_no, slots.series_id, slots.opened_at, slots.closed_at, slots.session_date, slots.step_minutes,
         slots.base_timeframe, slots.base_step_minutes, slots.base_first_slot_at, slots.base_slots, quiet.opened_at, null,
-        false, false, true, null, null, null, null, null, null, null, null, null, null, quiet.known_in_load,
-        quiet.known_in_load, null, null
+        false, false, true, null, null, null, null, null, null, null, null, null, null, quiet.from_load, quiet.from_load,
+        null, null
     from moments
     inner join quiet
         on
             quiet.slot_series_id = moments.slot_series_id
             and quiet.slot_opened_at = moments.slot_opened_at
-            and quiet.known_in_load <= moments.load_no
+            and quiet.from_load <= moments.load_no
+            and quiet.to_load > moments.load_no
     inner join slots
         on
             slots.series_id = quiet.slot_series_id
             and slots.opened_at = quiet.slot_opened_at
             and slots.base_series_id = quiet.series_id
-    left join states as live
-        on
-            live.slot_series_id = quiet.slot_series_id
-            and live.slot_opened_at = quiet.slot_opened_at
-            and live.series_id = quiet.series_id
-            and live.opened_at = quiet.opened_at
-            and live.from_load <= moments.load_no
-            and live.to_load > moments.load_no
-            and not live.is_withdrawn
-    where live.series_id is null
 ),
 
 {{ aggregate_parts(

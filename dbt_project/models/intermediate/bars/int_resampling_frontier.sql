@@ -3,16 +3,17 @@
     config(
         indexes=[{'columns': ['series_id', 'slot_date']}],
         post_hook=[
-            "{{ advance_watermark(['int_bars_selected', 'int_answered_sessions'], prepares=['int_bars_resampled', 'int_resampled_versions']) }}",
+            "{{ advance_watermark(['int_bars_selected', 'int_ranges_without_trades'], prepares=['int_bars_resampled', 'int_resampled_versions']) }}",
             '{{ analyze() }}',
         ]
     )
 }}
 -- depends_on: {{ ref('int_series_rules') }}
--- depends_on: {{ ref('int_answered_sessions') }}
+-- depends_on: {{ ref('int_ranges_without_trades') }}
+-- depends_on: {{ ref('int_bars_rejected') }}
 -- The days (weeks, for weekly bars) of each series whose bars are to be made anew of finer ones, with the base bars to
--- read for them: those with a changed base bar, and that of the bar before it, whose slot it may end; and those for
--- whose time a source has answered since.
+-- read for them: those in which a base bar changed, a source answered or a row was refused, so that others may be known
+-- to have had no trades; and that of the bar before a changed one, whose slot it may end.
 with
 
 series as (
@@ -64,15 +65,13 @@ changed_bars as (
 ),
 
 touched_sessions as (
-    select series_id, session_date from changed_bars
-
-    {% if not starts_anew(readers) -%}
-    union
-
-    -- What is missing there may turn out to have had no trades.
+    {% if starts_anew(readers) -%}
     select series_id, session_date
-    from {{ ref('int_answered_sessions') }}
-    where load_no > {{ watermark(readers) }}
+    from changed_bars
+    group by series_id, session_date
+    {%- else -%}
+    select series_id, session_date
+    from {{ sessions_with_news(watermark(readers)) }} as sessions
 
     union
 
@@ -91,8 +90,6 @@ touched_sessions as (
                     and earlier.opened_at < changed_bars.opened_at
                     and earlier.is_listed
             )
-    {%- else -%}
-    group by series_id, session_date
     {%- endif %}
 ),
 
@@ -156,8 +153,8 @@ final as (
         {{ local_instant(
             '(' ~ last_day_of_slot('touched_slots.slot_date') ~ ' + 1)', "'00:00'", 'series.time_zone'
         ) }} as reads_to,
-        -- A slot is over when a base bar at or after its end is there.
-        last_bars.closed_at as known_until
+        -- A slot is over when a base bar at or after its end is there, or a source has answered for its end.
+        greatest(last_bars.closed_at, coalesce(answered.covered_to, last_bars.closed_at)) as known_until
     from touched_slots
     inner join pairs as series on series.series_id = touched_slots.series_id
     inner join {{ ref('int_bars_selected') }} as last_bars
@@ -201,6 +198,14 @@ final as (
             and days.slot_date <= touched_slots.slot_date + 6
             and {{ is_listed_on('days.slot_date') }}
     ) as listed_days on true
+    left join lateral (
+        select max(sessions.covered_to) as covered_to
+        from {{ ref('int_answered_sessions') }} as sessions
+        where
+            sessions.series_id = series.base_series_id
+            and sessions.session_date >= touched_slots.slot_date
+            and sessions.session_date <= {{ last_day_of_slot('touched_slots.slot_date') }}
+    ) as answered on true
 )
 
 select * from final

@@ -6,8 +6,8 @@
     )
 }}
 -- The work list: every expected bar that is not there, session by session (calendar and listing, minus present bars):
--- between two bars, after the last one, or before the first one as far as was asked. Which of them are quiet follows
--- here, too: their absence is settled, and nothing else is looked up for them.
+-- between two bars, after the last one, or before the first one as far as was asked. Which of them had no trades
+-- (int_ranges_without_trades) is told here, too: their absence is settled, and nothing else is looked up for them.
 with
 
 asked as (
@@ -157,63 +157,210 @@ sessions as (
     where {{ is_listed_on('slots.slot_date', last_day_of_slot('slots.slot_date')) }}
 ),
 
-timed as (
-    select
-        *,
-        last_slot_no - first_slot_no + 1 as missing_bars,
-        sum(last_slot_no - first_slot_no + 1) over (
-            partition by series_id, slot_date
-            rows between unbounded preceding and unbounded following
-        ) as missing_in_session,
-        case
-            when step_minutes >= 1440 then first_slot_at
-            else first_slot_at + {{ minutes('step_minutes') }} * (first_slot_no - slots_before)
-        end as misses_from,
-        case
-            when step_minutes >= 1440 then closes_at
-            else least(first_slot_at + {{ minutes('step_minutes') }} * (last_slot_no - slots_before + 1), closes_at)
-        end as misses_to
+missing as (
+    select *
     from sessions
     where last_slot_no >= first_slot_no
 ),
 
+-- What is known to have had no trades, of the sessions in which something is missing: adjacent ranges as one, and of a
+-- resampled series the bars that lie in them whole.
+quiet_ranges as (
+    select
+        sought.series_id,
+        sought.slot_date,
+        sought.slots,
+        sought.slots_before,
+        sought.step_minutes,
+        sought.first_slot_at,
+        sought.closes_at,
+        ranges.opens_from,
+        ranges.opens_to,
+        sum(case when ranges.opens_from = ranges.opened_to_before then 0 else 1 end) over (
+            partition by sought.series_id, sought.slot_date
+            order by ranges.opens_from
+            rows between unbounded preceding and current row
+        ) as range_no
+    from (
+        select distinct
+            series_id,
+            asked_series_id,
+            slot_date,
+            slots,
+            slots_before,
+            step_minutes,
+            first_slot_at,
+            closes_at
+        from missing
+        where step_minutes < 1440 and (place <> 'before' or active_from is not null)
+    ) as sought
+    -- By index, session by session: neither the planner nor we know beforehand how many are missing.
+    inner join lateral (
+        select
+            held.opens_from,
+            held.opens_to,
+            lag(held.opens_to) over (order by held.opens_from) as opened_to_before
+        from {{ ref('int_ranges_without_trades') }} as held
+        where
+            held.series_id = sought.asked_series_id
+            and held.session_date = sought.slot_date
+            and held.to_load = {{ in_force() }}
+        {{ compute_once() }}
+    ) as ranges on true
+),
+
+quiet as (
+    select
+        series_id,
+        slot_date,
+        slots_before + cast(ceil(
+            ({{ epoch_seconds('min(opens_from)') }} - {{ epoch_seconds('first_slot_at') }}) / (60.0 * step_minutes)
+        ) as integer) as first_slot_no,
+        slots_before - 1 + case
+            when max(opens_to) >= closes_at then slots
+            else cast(floor(
+                ({{ epoch_seconds('max(opens_to)') }} - {{ epoch_seconds('first_slot_at') }}) / (60.0 * step_minutes)
+            ) as integer)
+        end as last_slot_no
+    from quiet_ranges
+    group by series_id, slot_date, slots, slots_before, step_minutes, first_slot_at, closes_at, range_no
+),
+
+quiet_parts as (
+    select
+        missing.series_id,
+        missing.slot_date,
+        missing.first_slot_no as run_starts,
+        greatest(missing.first_slot_no, quiet.first_slot_no) as first_slot_no,
+        least(missing.last_slot_no, quiet.last_slot_no) as last_slot_no
+    from missing
+    inner join quiet
+        on
+            quiet.series_id = missing.series_id
+            and quiet.slot_date = missing.slot_date
+            and quiet.first_slot_no <= missing.last_slot_no
+            and quiet.last_slot_no >= missing.first_slot_no
+            and quiet.first_slot_no <= quiet.last_slot_no
+    where missing.place <> 'before' or missing.active_from is not null
+),
+
+-- What lies before each of them, and after the last one, is no want of trades.
+other_parts as (
+    select
+        series_id,
+        slot_date,
+        run_starts,
+        coalesce(
+            lag(last_slot_no) over (partition by series_id, slot_date, run_starts order by first_slot_no) + 1, run_starts
+        ) as first_slot_no,
+        first_slot_no - 1 as last_slot_no
+    from (
+        select
+            series_id,
+            slot_date,
+            run_starts,
+            first_slot_no,
+            last_slot_no
+        from quiet_parts
+        union all
+        select
+            series_id,
+            slot_date,
+            first_slot_no,
+            last_slot_no + 1,
+            last_slot_no + 1
+        from missing
+    ) as ends
+),
+
+parts as (
+    select
+        *,
+        true as is_quiet
+    from quiet_parts
+    union all
+    select
+        *,
+        false as is_quiet
+    from other_parts
+    where last_slot_no >= first_slot_no
+),
+
+placed as (
+    select
+        missing.series_id,
+        missing.symbol,
+        missing.asset_class,
+        missing.timeframe,
+        missing.asked_timeframe,
+        missing.asked_series_id,
+        missing.is_fetched,
+        missing.step_minutes,
+        missing.calendar,
+        missing.time_zone,
+        missing.sources_in_order,
+        missing.active_from,
+        missing.place,
+        missing.slot_date,
+        parts.first_slot_no,
+        parts.last_slot_no,
+        parts.last_slot_no - parts.first_slot_no + 1 as missing_bars,
+        parts.last_slot_no - parts.first_slot_no + 1 = missing.slots as is_whole_session,
+        case
+            when missing.step_minutes >= 1440 then missing.first_slot_at
+            else missing.first_slot_at + {{ minutes('missing.step_minutes') }} * (parts.first_slot_no - missing.slots_before)
+        end as misses_from,
+        case
+            when missing.step_minutes >= 1440 then missing.closes_at
+            else least(
+                missing.first_slot_at + {{ minutes('missing.step_minutes') }} * (parts.last_slot_no - missing.slots_before + 1),
+                missing.closes_at
+            )
+        end as misses_to,
+        parts.is_quiet
+    from missing
+    inner join parts
+        on
+            parts.series_id = missing.series_id
+            and parts.slot_date = missing.slot_date
+            and parts.run_starts = missing.first_slot_no
+),
+
 final as (
     select
-        timed.series_id,
-        timed.symbol,
-        timed.asset_class,
-        timed.timeframe,
-        timed.asked_timeframe,
-        timed.is_fetched,
-        timed.step_minutes,
-        timed.calendar,
-        timed.time_zone,
-        timed.sources_in_order,
-        timed.active_from,
-        timed.place,
-        timed.slot_date,
-        timed.first_slot_no,
-        timed.last_slot_no,
-        timed.missing_bars,
-        timed.missing_bars = timed.slots as is_whole_session,
-        timed.misses_from,
-        timed.misses_to,
-        case when quiet.quiet_by not like '%binance%' then quiet.quiet_by end as quiet_by
-    from timed
-    -- Looked up row by row: neither the planner nor we know beforehand how many are missing.
+        placed.series_id,
+        placed.symbol,
+        placed.asset_class,
+        placed.timeframe,
+        placed.asked_timeframe,
+        placed.is_fetched,
+        placed.step_minutes,
+        placed.calendar,
+        placed.time_zone,
+        placed.sources_in_order,
+        placed.active_from,
+        placed.place,
+        placed.slot_date,
+        placed.first_slot_no,
+        placed.last_slot_no,
+        placed.missing_bars,
+        placed.is_whole_session,
+        placed.misses_from,
+        placed.misses_to,
+        answered.sources as quiet_by
+    from placed
     left join lateral (
-        select string_agg(distinct spans.source, ', ' order by spans.source) as quiet_by
-        from {{ ref('int_answered_spans') }} as spans
+        select string_agg(distinct loads.provider, ', ' order by loads.provider) as sources
+        from {{ ref('int_answered_sessions') }} as sessions
+        inner join {{ ref('int_loads') }} as loads on loads.load_no = sessions.load_no
         where
-            spans.series_id = timed.asked_series_id
-            and spans.span_from < timed.misses_from
-            and spans.span_to >= timed.misses_to
-            -- A stock or a coin without trades has no bar, but at Binance, which gives these too. A whole session, or more
-            -- than an hour in a session that has bars else, is more than nobody trading.
-            and timed.missing_bars < timed.slots
-            and (timed.missing_bars * timed.step_minutes <= 60 or timed.missing_in_session * 2 > timed.slots)
+            placed.is_quiet
+            and sessions.series_id = placed.asked_series_id
+            and sessions.session_date = placed.slot_date
+            and sessions.covered_from < placed.misses_to
+            and sessions.covered_to > placed.misses_from
         {{ compute_once() }}
-    ) as quiet on true
+    ) as answered on true
 )
 
 select * from final

@@ -51,7 +51,9 @@ versions as (
         {% endfor -%}
         lag(history.source) over in_order as earlier_source,
         lag(history.revision) over in_order as earlier_revision,
-        lag(history.is_validated) over in_order as earlier_is_validated
+        lag(history.is_validated) over in_order as earlier_is_validated,
+        {{ notes_a_failed_row_check('history.validation_notes') }} as fails_row_check,
+        lag({{ notes_a_failed_row_check('history.validation_notes') }}) over in_order as earlier_fails_row_check
     from history
     inner join amended_bars on amended_bars.id = history.id
     window in_order as (partition by history.id order by history.dbt_valid_from)
@@ -143,8 +145,13 @@ fields as (
     from reasoned
     where
         is_validated <> earlier_is_validated
-        -- By itself, when other bars or settings change, a verdict changes without a revision.
-        and (revision <> earlier_revision or rebuilt_features is not null)
+        -- Without a revision a verdict changes when a neighbour was amended: a return is no longer possible. When a
+        -- setting changed, nothing was corrected.
+        and (
+            revision <> earlier_revision
+            or rebuilt_features is not null
+            or fails_row_check <> earlier_fails_row_check
+        )
 
     union all
 

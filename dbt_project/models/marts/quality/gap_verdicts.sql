@@ -133,7 +133,8 @@ asked as (
         where
             rejects.symbol = looked_at.symbol
             and rejects.asset_class = looked_at.asset_class
-            and rejects.timeframe = looked_at.timeframe
+            and rejects.timeframe = looked_at.asked_timeframe
+            and {{ place_in_list('rejects.source', 'looked_at.sources_in_order') }} is not null
             and rejects.timestamp >= looked_at.misses_from
             and rejects.timestamp < looked_at.misses_to
         {{ compute_once() }}
