@@ -35,7 +35,7 @@ HALF_WAY = ("int_bar_revisions", "int_bars_selected", "int_bars_resampled", "int
 COMPARED = {
     "marts.market_data_v2": "symbol, asset_class, timeframe, timestamp",
     "marts.rejected_bars": "source, symbol, timeframe, timestamp",
-    "intermediate.int_ranges_without_trades": "series_id, opens_from, from_load",
+    "intermediate.int_ranges_without_trades": "series_id, opens_from, opens_to",
     "marts.unfinished_bars": "symbol, timeframe, timestamp, source",
     "intermediate.int_bars": "series_id, opened_at",
     "intermediate.int_funding_rates": "symbol, asset_class, settled_at",
@@ -51,7 +51,7 @@ FIXED = {
 }
 Rows = Counter[tuple[tuple[str, str], ...]]
 # When a row was computed, and the numbers under which loads were first seen.
-EXCLUDED_COLUMNS = {"computed_at", "updated_at", "created_at", "load_no", "changed_in_load"}
+EXCLUDED_COLUMNS = {"computed_at", "updated_at", "created_at", "load_no", "changed_in_load", "from_load", "to_load"}
 
 
 def rows_of(warehouse: Warehouse, relation: str) -> Rows:

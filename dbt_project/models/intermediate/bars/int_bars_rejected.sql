@@ -2,37 +2,37 @@
     config(
         materialized='incremental',
         incremental_strategy='append',
-        indexes=[{'columns': ['series_id', 'opened_at']}, {'columns': ['load_no'], 'type': 'brin'}],
+        indexes=[{'columns': ['series_id', 'opened_at', 'source'], 'unique': true}],
         pre_hook=["{{ require_whole('int_bars_observed') }}", '{{ forget_replaced_series() }}'],
         post_hook=["{{ advance_watermark(['int_bars_observed']) }}", '{{ analyze_new_table() }}']
     )
 }}
 -- depends_on: {{ ref('int_series_rules') }}
--- On which bars of a series a listed source said something that we refused: nothing that is missing there is missing for
--- want of trades. The rows and reasons are in rejected_bars.
+-- The bars of a series on which a source sent a row that we refused, and since which load: what is missing there is not
+-- missing for want of trades. A row that is sent again is told once. The rows and reasons are in rejected_bars.
 with
 
-observed as (
+rejected as (
     select
         observed.series_id,
         observed.opened_at,
         observed.source,
-        observed.load_no
+        min(observed.load_no) as load_no
     from {{ ref('int_bars_observed') }} as observed
-    inner join {{ ref('int_series') }} as series on series.series_id = observed.series_id
     where
         observed.reject_reason is not null
+        and observed.series_id is not null
         and observed.opened_at is not null
-        and {{ place_in_list('observed.source', 'series.sources_in_order') }} is not null
         and (
             observed.load_no > {{ watermark('int_bars_rejected') }}
             or {{ is_of_replaced_series('int_bars_rejected', 'observed') }}
         )
+    group by observed.series_id, observed.opened_at, observed.source
 )
 
-select distinct
-    series_id,
-    opened_at,
-    source,
-    load_no
-from observed
+select rejected.*
+from rejected
+{% if is_incremental() -%}
+{{ left_join_kept('rejected', ['series_id', 'opened_at', 'source']) }}
+where kept.series_id is null
+{%- endif %}

@@ -151,11 +151,13 @@ verdicts as (
     left join lateral (
         select nullif(count(distinct refused.opened_at), 0) as bars
         from {{ ref('int_bars_rejected') }} as refused
+        inner join {{ ref('int_series') }} as series on series.series_id = refused.series_id
         where
             expected.bars_present < expected.bars_expected
             and refused.series_id = expected.base_series_id
             and refused.opened_at >= expected.opened_at
             and refused.opened_at < expected.closed_at
+            and {{ place_in_list('refused.source', 'series.sources_in_order') }} is not null
             and not exists (
                 select 1
                 from {{ ref('int_bars_selected') }} as bars

@@ -47,6 +47,7 @@ sessions as (
     select
         series.series_id,
         series.step_minutes,
+        series.sources_in_order,
         slots.slot_date as session_date,
         slots.first_slot_at,
         slots.opens_at,
@@ -199,11 +200,18 @@ facts as (
         rejected.load_no as from_load,
         {{ in_force() }} as to_load
     from sessions
-    inner join {{ ref('int_bars_rejected') }} as rejected
-        on
-            rejected.series_id = sessions.series_id
-            and rejected.opened_at >= sessions.first_slot_at
-            and rejected.opened_at < sessions.closes_at
+    inner join lateral (
+        select
+            refused.opened_at,
+            refused.load_no
+        from {{ ref('int_bars_rejected') }} as refused
+        where
+            refused.series_id = sessions.series_id
+            and refused.opened_at >= sessions.first_slot_at
+            and refused.opened_at < sessions.closes_at
+            and {{ place_in_list('refused.source', 'sessions.sources_in_order') }} is not null
+        {{ compute_once() }}
+    ) as rejected on true
 ),
 
 -- Of most sessions nothing was ever missing that an answer covers: a live series has a load for each of its bars.
