@@ -21,15 +21,6 @@
     {%- endfor %}
 {%- endmacro %}
 
-{# Condition: the notes of a bar name one of them. #}
-{% macro notes_a_failed_row_check(notes) -%}
-    (
-        {%- for name in row_checks() %}
-        {{ 'or ' if not loop.first }}position('{{ name }}' in coalesce({{ notes }}, '')) > 0
-        {%- endfor %}
-    )
-{%- endmacro %}
-
 {# The samples that a bar shows, by column of market_data_v2: how a note calls each, and its column in
    int_features. Each is expected from its first one on, for as long as it is missing. #}
 {% macro samples_of_bars() -%}

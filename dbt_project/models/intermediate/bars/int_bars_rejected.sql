@@ -2,7 +2,10 @@
     config(
         materialized='incremental',
         incremental_strategy='append',
-        indexes=[{'columns': ['series_id', 'opened_at', 'source'], 'unique': true}],
+        indexes=[
+            {'columns': ['series_id', 'opened_at', 'source'], 'unique': true},
+            {'columns': ['load_no'], 'type': 'brin'},
+        ],
         pre_hook=["{{ require_whole('int_bars_observed') }}", '{{ forget_replaced_series() }}'],
         post_hook=["{{ advance_watermark(['int_bars_observed']) }}", '{{ analyze_new_table() }}']
     )

@@ -52,8 +52,8 @@ versions as (
         lag(history.source) over in_order as earlier_source,
         lag(history.revision) over in_order as earlier_revision,
         lag(history.is_validated) over in_order as earlier_is_validated,
-        {{ notes_a_failed_row_check('history.validation_notes') }} as fails_row_check,
-        lag({{ notes_a_failed_row_check('history.validation_notes') }}) over in_order as earlier_fails_row_check
+        {{ notes_a_failed_row_check("coalesce(history.validation_notes, '')") }} as fails_row_check,
+        lag({{ notes_a_failed_row_check("coalesce(history.validation_notes, '')") }}) over in_order as earlier_fails_row_check
     from history
     inner join amended_bars on amended_bars.id = history.id
     window in_order as (partition by history.id order by history.dbt_valid_from)
