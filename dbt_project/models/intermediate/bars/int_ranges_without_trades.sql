@@ -347,8 +347,8 @@ judged as (
 -- On the first day of a listing nothing is missing before its first trade: since which load there are older bars.
 first_sessions as (
     select
-        leading.series_id,
-        leading.session_date,
+        begun.series_id,
+        begun.session_date,
         coalesce(older.load_no, {{ in_force() }}) as to_load
     from (
         select distinct
@@ -359,11 +359,11 @@ first_sessions as (
         inner join sessions
             on sessions.series_id = judged.series_id and sessions.session_date = judged.session_date
         where judged.is_leading and not judged.is_without_trades
-    ) as leading
+    ) as begun
     inner join lateral (
         select min(known.first_load_no) as load_no
         from {{ ref('int_bars_selected') }} as known
-        where known.series_id = leading.series_id and known.opened_at < leading.first_slot_at and known.is_listed
+        where known.series_id = begun.series_id and known.opened_at < begun.first_slot_at and known.is_listed
     ) as older on true
 ),
 
