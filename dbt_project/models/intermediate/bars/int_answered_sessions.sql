@@ -10,10 +10,12 @@
 -- depends_on: {{ ref('int_series_rules') }}
 -- Which part of each session a source has answered for, and since which load: the evidence that a bar which is not there
 -- had no trades, and that a session is over. An answer covers its window up to its last row, and beyond it to its end if
--- no later session lies in the window: where it stopped earlier, it may have been cut. Of answers from the same moment on only those are kept that
--- reach further than all before. Not of assets that Binance lists: it gives a bar without trades, too, with volume 0, so
--- a bar that it does not give is an outage. Appended to, and a function of the answers alone.
+-- no later session lies in the window: where it stopped earlier, it may have been cut. Of answers from the same moment on
+-- only those are kept that reach further than all before. Not of assets that Binance lists: it gives a bar without
+-- trades, too, with volume 0, so a bar that it does not give is an outage. Appended to, and a function of the answers alone.
 {%- set since = watermark('int_answered_sessions') %}
+{#- What is newer than the question is not covered, nor what may not have been published when it was asked. -#}
+{%- set asked_to = 'least(answers.window_end, answers.requested_at - ' ~ publication_delay() ~ ')' %}
 with
 
 -- Days and weeks are whole sessions: one that is missing is a hole of the source, never quiet.
@@ -66,13 +68,10 @@ answers as (
         series.calendar,
         loads.load_no,
         answers.window_start as covered_from,
-        coalesce(answers.last_row_at, least(answers.window_end, answers.requested_at)) as covered_to,
-        -- What is newer than the question is not covered, nor what may not have been published when it was asked.
-        least(answers.window_end, answers.requested_at - {{ publication_delay() }}) as asked_to,
+        coalesce(answers.last_row_at, {{ asked_to }}) as covered_to,
+        {{ asked_to }} as asked_to,
         {{ local_date('answers.window_start', 'series.time_zone') }} as first_day,
-        {{ local_date(
-            'coalesce(answers.last_row_at, least(answers.window_end, answers.requested_at))', 'series.time_zone'
-        ) }} as last_day
+        {{ local_date('coalesce(answers.last_row_at, ' ~ asked_to ~ ')', 'series.time_zone') }} as last_day
     from {{ ref('stg_ops__answers') }} as answers
     inner join series
         on
