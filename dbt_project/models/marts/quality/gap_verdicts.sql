@@ -347,7 +347,7 @@ final as (
             when verdict = 'outage' then answered_by || ' answered without it, and gives bars without trades too' || looked
             when verdict = 'not listed' then answered_by || ' answered and has nothing older than the first bar' || looked
             when verdict = 'provider hole' then answered_by || ' answered without it, more than nobody trading' || looked
-            else answered_by || ' answered without it, but with other bars on both sides of it'
+            else answered_by || ' answered for it without it, and it is no more than nobody trading'
         end as evidence,
         answered_by,
         place,
