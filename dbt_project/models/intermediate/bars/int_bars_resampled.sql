@@ -57,16 +57,19 @@ base_bars as (
     -- Day by day, by index. As a plain join, stock Postgres 15 held the bars of all time of a series against each of its days:
     -- three times the bars took nine times as long.
     inner join lateral (
-        select
-            held.opened_at, held.closed_at, held.is_valid, held.is_withdrawn, held.source, held.source_place, held.open,
-            held.high, held.low, held.close, held.volume, held.taker_buy_volume, held.split_factor, held.revision,
-            held.first_load_no, held.load_no, held.first_seen_at, held.fetched_at
-        from {{ ref('int_bars_selected') }} as held
-        where
-            held.series_id = slots.base_series_id
-            and held.opened_at >= slots.reads_from
-            and held.opened_at < slots.reads_to
-            and held.is_listed
+        select by_day.*
+        from (
+            select
+                held.opened_at, held.closed_at, held.is_valid, held.is_withdrawn, held.source, held.source_place, held.open,
+                held.high, held.low, held.close, held.volume, held.taker_buy_volume, held.split_factor, held.revision,
+                held.first_load_no, held.load_no, held.first_seen_at, held.fetched_at
+            from {{ ref('int_bars_selected') }} as held
+            where
+                held.series_id = slots.base_series_id
+                and held.opened_at >= slots.reads_from
+                and held.opened_at < slots.reads_to
+                and held.is_listed
+        ) as by_day
         {{ compute_once(for_each='slots.series_id') }}
     ) as bars on true
 
