@@ -392,14 +392,14 @@ lasting as (
         case
             when from_load = lag(to_load) over (partition by series_id, session_date, slot order by from_load) then 0
             else 1
-        end as starts
+        end as starts_spell
     from quiet
 ),
 
 spells as (
     select
         *,
-        sum(starts) over (
+        sum(starts_spell) over (
             partition by series_id, session_date, slot
             order by from_load
             rows between unbounded preceding and current row
