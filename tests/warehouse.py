@@ -82,7 +82,7 @@ class Project:
         shutil.copytree(source / "dbt_project", directory / "dbt_project")
         for name in PROJECT_FILES:
             if (source / name).exists():
-                shutil.copy(source / name, directory / name)
+                shutil.copy2(source / name, directory / name)
         if not described:
             file = directory / "dbt_project.yml"
             text, found = re.subn(

@@ -15,7 +15,7 @@ import pytest
 from scripts.postgres import Server
 from tests import dbt_process
 from tests.conftest import ROOT
-from tests.warehouse import Database
+from tests.warehouse import Database, Project, crypto
 
 pytestmark = pytest.mark.builds
 
@@ -94,6 +94,15 @@ def test_an_equal_copy_in_another_database_is_not_parsed_again(
     assert [seen(one)[0][2] for one in (first, second)] == [1, 7]
     for database in (first, second):
         database.drop()
+
+
+def test_copies_of_the_project_are_equal_until_one_is_changed(tmp_path: Path) -> None:
+    copies = [Project.copy(ROOT, tmp_path / name, described=False).directory for name in ("one", "other")]
+    Project(copies[0]).write_assets([crypto("BTC", "1h")])
+    assert dbt_process._state(copies[0]) == dbt_process._state(copies[1])
+    model = copies[1] / "dbt_project" / "models" / "marts" / "market_data" / "market_data_v2.sql"
+    model.write_text(model.read_text() + "-- another\n")
+    assert dbt_process._state(copies[0]) != dbt_process._state(copies[1])
 
 
 def test_a_child_that_dies_is_a_failure(directory: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
