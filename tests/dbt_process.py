@@ -3,9 +3,9 @@
 Data flow: project directory -> `dbt parse` in this process, once per state of the project -> a fork of it runs the command
 on its copy of that manifest -> what became of each node, through a pipe.
 
-Measured, for a build of all models on a few bars (4.7 s of Python): reading the parsed project 0.5 s, and more where
-WAREHOUSE_NOW is another than last time (dbt then parses each model that reads it); collecting what it leaves 1.0 s;
-messages that nobody reads 0.7 s; compiling templates 0.4 s. A copy by fork takes milliseconds, and none of these is left.
+Measured, for a build of all models after ten new bars: 7.0 s of CPU in this process and the server, 3.8 s so. Reading the
+parsed project, and parsing again what reads WAREHOUSE_NOW, collecting what is left, compiling templates: 1.4 s, messages that
+nobody reads 1.1 s, new sessions 1.2 s. A copy by fork costs 0.3 s.
 """
 
 from __future__ import annotations
