@@ -286,6 +286,19 @@ def revisions(
 
 
 @app.command()
+def url(
+    with_password: Annotated[
+        bool, typer.Option("--with-password", help="for clients that read no password file; keep it to yourself")
+    ] = False,
+) -> None:
+    """Print the database's URL, for bars(url=...), psql, SQLAlchemy or a notebook; the password stays in its file."""
+    with _reporting():
+        from scripts import reading
+
+        typer.echo(reading.public_url(with_password))
+
+
+@app.command()
 def serve(
     host: Annotated[str, typer.Option("--host", help="0.0.0.0: every machine may read; by default only this one")] = (
         "127.0.0.1"

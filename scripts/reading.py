@@ -6,8 +6,10 @@ import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from urllib.parse import quote
 
 import psycopg
+import psycopg.conninfo
 from psycopg import errors
 
 from extract import database, settings
@@ -53,6 +55,24 @@ def dsn() -> str:
         if not Server(HOME).is_made():
             raise Unreadable(NOT_BUILT)
     return database.url()
+
+
+def public_url(with_password: bool = False) -> str:
+    """The warehouse's URL for other programs: without our sessions' options; instead of the password, the libpq password
+    file that holds it, where it is the embedded server's. Raises Unreadable."""
+    known = psycopg.conninfo.conninfo_to_dict(dsn())
+    address = "postgresql://{}{}@{}:{}/{}".format(
+        quote(str(known["user"]), safe=""),
+        f":{quote(str(known['password']), safe='')}" if with_password and known.get("password") else "",
+        quote(str(known["host"]), safe=":"),
+        known["port"],
+        quote(str(known["dbname"]), safe=""),
+    )
+    if with_password or settings.load().pghost is not None:
+        return address
+    from scripts.postgres import HOME, Server
+
+    return f"{address}?passfile={quote(str(Server(HOME).passfile))}"
 
 
 @lru_cache(maxsize=1)

@@ -43,7 +43,8 @@ DEAR = (
 SHARING = {
     "site": ("site/test_build.py", "site/test_site.py"),
     "readers": tuple(
-        f"scripts/test_{name}.py" for name in ("api", "api_reference", "metrics", "reports", "roles", "security")
+        f"scripts/test_{name}.py"
+        for name in ("api", "api_reference", "frames", "metrics", "reports", "roles", "security")
     ),
 }
 

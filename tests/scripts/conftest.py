@@ -21,6 +21,7 @@ from psycopg import sql
 from extract import settings
 from scripts import roles
 from scripts.postgres import Server
+from tests import payloads
 from tests.dbt.test_bars import run_of, stock_bars
 from tests.extract.conftest import forget
 from tests.warehouse import Answer, Database, MakeProject, Warehouse, bar_answer, crypto, stock
@@ -31,7 +32,14 @@ MARCH = datetime(2025, 3, 3, tzinfo=UTC)
 NOW = datetime(2025, 3, 14, 0, 30, tzinfo=UTC)
 BEFORE_THE_AMENDMENT = NOW - timedelta(minutes=20)
 HOURS = run_of(MARCH, 264, "1h")
-SESSIONS = stock_bars("1d", date(2025, 1, 2), date(2025, 3, 13))
+# One share became two on that day.
+EX_DATE = date(2025, 2, 3)
+SESSIONS = [
+    replace(bar, open=2 * bar.open, high=2 * bar.high, low=2 * bar.low, close=2 * bar.close)
+    if bar.timestamp.date() < EX_DATE
+    else bar
+    for bar in stock_bars("1d", date(2025, 1, 2), date(2025, 3, 13))
+]
 # What dbt would take, though the registry's own check does not: quotes, an end of statement, markup, a placeholder.
 HOSTILE = "x'\";drop--<b>&..%s"
 TOKEN = "canary-token-5f1c"
@@ -53,7 +61,7 @@ class Served:
 
 @pytest.fixture(scope="session")
 def built(postgres: Server, projects: MakeProject) -> Iterator[Warehouse]:
-    """Two symbols and a hostile one, a failed answer, a gap, an amended bar. Read it only."""
+    """Two symbols and a hostile one, a failed answer, a gap, an amended bar, a split. Read it only."""
     warehouse = Warehouse(Database(postgres, "readers"), projects("readers"))
     warehouse.reset()
     warehouse.now = BEFORE_THE_AMENDMENT
@@ -71,7 +79,11 @@ def built(postgres: Server, projects: MakeProject) -> Iterator[Warehouse]:
             values={"error": "binance: 503 from the server; wait", "http_status": 503, "response_ms": 700},
         ),
     )  # fmt: skip
-    warehouse.load_bars("polygon", "AAPL", "1d", SESSIONS)
+    warehouse.load(
+        "polygon",
+        bar_answer("polygon", "AAPL", "1d", SESSIONS),
+        Answer("splits", "AAPL", payloads.polygon_splits({EX_DATE: (2, 1)})),
+    )
     warehouse.build()
     # From here on with the least rights: dbt as a user of market_transform, the API as one of market_read.
     with pytest.MonkeyPatch.context() as patch:
