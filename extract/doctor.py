@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 
-from extract import clock, database, pipeline, probe, registry, settings
+from extract import clock, database, pipeline, probe, registry, registry_checks, settings
 from extract.provider import Provider
 from extract.redaction import redact
 from extract.registry import Asset
@@ -69,6 +69,12 @@ def examine(symbols: bool = True) -> Iterator[Check]:
         yield Check("asset registry", True, f"{len(assets)} enabled rows")
     except ConfigurationError as problem:
         yield Check("asset registry", False, str(problem), "correct dbt_project/seeds/assets.csv")
+    remedy = "correct dbt_project/seeds/assets.csv"
+    yield _registry(
+        "calendars", registry_checks.calendars_of(assets, clock.now().date()), f"{remedy}, or calendars.csv"
+    )
+    yield _registry("upper and lower case", registry_checks.cases(assets), remedy)
+    yield _registry("lists of sources", registry_checks.lists(assets), f"{remedy}; `market add SYMBOL` fills names in")
     try:
         with psycopg.connect(database.url(), connect_timeout=10) as connection:
             yield from _database(connection)
@@ -81,6 +87,10 @@ def examine(symbols: bool = True) -> Iterator[Check]:
     if symbols and assets:
         database.migrate()
         yield from _sources(assets)
+
+
+def _registry(name: str, problems: list[str], remedy: str) -> Check:
+    return Check(f"registry: {name}", not problems, "; ".join(problems) or "in order", remedy)
 
 
 def show_probe(as_json: bool = False) -> int:

@@ -1,4 +1,4 @@
-"""The asset registry, `dbt_project/seeds/assets.csv`: the one symbol map, read by extract and dbt.
+"""The asset registry, `dbt_project/seeds/assets.csv`: the one symbol map, read by extract and dbt. `market add` writes it.
 
 A symbol a source does not have is an empty cell; a name is never guessed.
 """
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from extract.settings import ASSETS, SOURCES, ConfigurationError, project_directory
+from extract import registry_file
+from extract.settings import SOURCES, ConfigurationError
 from extract.timeframes import STEPS, day_start
 
 COLUMNS = [
@@ -69,7 +70,7 @@ def load(path: Path | None = None) -> list[Asset]:
 
     Raises ConfigurationError that lists every faulty line at once.
     """
-    path = path or project_directory() / ASSETS
+    path = path or registry_file.ensure()
     if not path.exists():
         raise ConfigurationError(f"the asset registry {path} is missing")
     problems: list[str] = []

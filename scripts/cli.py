@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Of a library of dlt's, about a faster part that it no longer uses: two lines above what doctor, extract and run say.
 warnings.filterwarnings("ignore", message=r"sqlglot\[rs\]")
 
-EXIT_FAILED, EXIT_UNEXPECTED, EXIT_LOCKED, EXIT_CONFIGURATION, EXIT_INTERRUPTED = 1, 2, 75, 78, 130
+EXIT_FAILED, EXIT_UNEXPECTED, EXIT_PARTLY, EXIT_LOCKED, EXIT_CONFIGURATION, EXIT_INTERRUPTED = 1, 2, 3, 75, 78, 130
 
 app = typer.Typer(
     name="market",
@@ -226,6 +226,96 @@ def collect_liquidations(symbols: Symbols = None) -> None:
         from extract.binance.liquidations import collect
 
         raise typer.Exit(0 if collect(_words(symbols)) else 1)
+
+
+@app.command()
+def add(
+    symbols: Annotated[list[str], typer.Argument(help="e.g. AAPL SPY BTC; etf:BTC or crypto:BTC where it is both")],
+    timeframes: Annotated[
+        list[str] | None, typer.Option("--timeframes", help="to fetch; by default 1d of shares, 1h 1d of coins")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", help="a date: bars are expected from then on, and --load goes back to it")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="write without asking")] = False,
+    load: Annotated[
+        bool, typer.Option("--load", help="then load them and build, as market backfill and run do")
+    ] = False,
+) -> None:
+    """Look symbols up at the sources and write them into the registry; say what of their history there is."""
+    with _reporting():
+        import sys
+
+        from scripts import assets
+
+        options = _options(None, timeframes, None, since, None)
+        is_asking = sys.stdin.isatty() and not yes
+        start = options["start"]
+        planned = assets.plan(
+            _words(symbols), options["timeframes"], start and start.date(), _chosen_asset if is_asking else None
+        )
+        for line in planned.lines:
+            typer.echo(line)
+        for problem in planned.problems:
+            typer.echo(problem, err=True)
+        if planned.rows and is_asking:
+            typer.confirm("write this into the registry?", default=True, abort=True)
+        if planned.rows:
+            assets.write(planned.rows)
+        added = [row["symbol"] for row in planned.rows]
+        if added:
+            typer.echo(f"written: {', '.join(added)}\n{assets.next_steps(planned.rows, start and start.date(), load)}")
+        code = EXIT_PARTLY if added and planned.problems else EXIT_CONFIGURATION if planned.problems else 0
+        if planned.is_failed:
+            code = EXIT_FAILED
+        if load and added:
+            code = _loaded(added, start) or code
+        raise typer.Exit(code)
+
+
+def _chosen_asset(options: list[Any]) -> Any:
+    """Ask which of several assets is meant."""
+    import click
+
+    for number, option in enumerate(options, 1):
+        typer.echo(f"{number}  {option}")
+    return options[typer.prompt("which", type=click.IntRange(1, len(options))) - 1]
+
+
+def _loaded(symbols: list[str], start: datetime | None) -> int:
+    """The exit code of loading these symbols from `start` on, or as far back as a first extract goes, and of a build."""
+    from extract import backfill as job
+    from scripts import run
+
+    code = 0
+    if start is not None:
+        from extract import clock
+
+        code = _finish(job.backfill(symbols=symbols, timeframes=[], source=None, start=start, end=clock.now()))
+    return run.run(None, "command") or code
+
+
+@app.command()
+def remove(
+    symbols: Annotated[list[str], typer.Argument(help="e.g. AAPL BTC")],
+    delete: Annotated[
+        bool, typer.Option("--delete", help="take the row out, too: the next build takes the bars from the marts")
+    ] = False,
+) -> None:
+    """Ask for these symbols no more; what is loaded stays."""
+    with _reporting():
+        from scripts import assets
+
+        typer.echo("\n".join(assets.remove(_words(symbols), delete)))
+
+
+@app.command("list")
+def list_assets(json: AsJson = False) -> None:
+    """Show the registry: names at each source, timeframes, and from when to when there are bars."""
+    with _reporting():
+        from scripts import assets
+
+        assets.show(as_json=json)
 
 
 @app.command()

@@ -31,6 +31,7 @@ def lead() -> None:
     """Complete the environment of this process."""
     # Of a library of dlt's, about a faster part that it no longer uses: two lines before all that dbt says.
     warnings.filterwarnings("ignore", message=r"sqlglot\[rs\]")
+    make_registry()
     read_settings_file()
     lead_to_embedded_server()
     # dbt has no setting for it: libpq reads what a session asks for from here.
@@ -38,6 +39,13 @@ def lead() -> None:
     if os.environ.get("LOG_FORMAT") == "json":
         os.environ.setdefault("DBT_LOG_FORMAT", "json")
     keep_the_clock_of_the_demo()
+
+
+def make_registry() -> None:
+    """The registry is a seed that dbt needs, and a fresh clone has only its example."""
+    from extract import registry_file
+
+    registry_file.ensure()
 
 
 def read_settings_file() -> None:
@@ -86,3 +94,4 @@ def keep_the_clock_of_the_demo() -> None:
 
 if __name__ == "__main__":
     hook_file().write_text(HOOK)
+    make_registry()

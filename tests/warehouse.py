@@ -23,7 +23,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from extract import migrations
+from extract import migrations, registry_file, settings
 from scripts.postgres import Server
 from tests import dbt_process, payloads
 from tests.oracle.bars import Bar
@@ -80,6 +80,8 @@ class Project:
     def copy(cls, source: Path, directory: Path, *, described: bool = True) -> Project:
         """described: builds write the descriptions into the database, too, which takes a tenth of their time."""
         shutil.copytree(source / "dbt_project", directory / "dbt_project")
+        # Whatever the registry of this checkout holds.
+        shutil.copy(source / registry_file.EXAMPLE, directory / settings.ASSETS)
         for name in PROJECT_FILES:
             if (source / name).exists():
                 shutil.copy2(source / name, directory / name)

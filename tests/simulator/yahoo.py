@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import difflib
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,43 @@ def quote_summary(world: World, call: Call) -> Reply:
     description = f"Quote not found for symbol: {call.symbol or ''}"
     key = "quoteSummary" if "quoteSummary" in call.path else "quoteResponse"
     return Reply.json(404, {key: {"result": None, "error": {"code": "Not Found", "description": description}}})
+
+
+def search(world: World, call: Call) -> Reply:
+    """GET /v1/finance/search?q=: names and symbols that hold the words, the exact symbol first; Yahoo finds near ones, too."""
+    words = call.query.get("q", "").upper()
+    if not words:
+        return Reply(
+            400,
+            b'{"finance":{"result":null,"error":{"code":"Bad Request","description":"Missing required query parameter=q"}}}',
+        )
+    count = int(call.query.get("quotesCount", 7))
+    known = {
+        instrument.symbol: instrument
+        for instrument in world.dataset.yahoo.values()
+        if instrument.first <= world.clock()
+    }
+    held = [name for name, one in known.items() if words in name.upper() or words in one.name.upper()]
+    near = difflib.get_close_matches(words, known, n=count, cutoff=0.5)
+    found = sorted(dict.fromkeys([*held, *near]), key=lambda name: name.removesuffix("-USD") != words)[:count]
+    quotes = [_quote(known[name], rank) for rank, name in enumerate(found)]
+    body = {
+        "explains": [], "count": len(quotes), "quotes": quotes, "news": [], "nav": [], "lists": [], "researchReports": [],
+        "screenerFieldResults": [], "totalTime": 21, "timeTakenForQuotes": 412, "timeTakenForNews": 0,
+    }  # fmt: skip
+    return Reply(200, orjson.dumps(body), dict(HEADERS))
+
+
+def _quote(instrument: Instrument, rank: int) -> dict[str, Any]:
+    kind = "CRYPTOCURRENCY" if instrument.kind != "stock" else "ETF" if instrument.security == "ETF" else "EQUITY"
+    exchange = {"XNAS": ("NMS", "NASDAQ"), "XNYS": ("NYQ", "NYSE"), "ARCX": ("PCX", "NYSEArca")}.get(
+        instrument.exchange, ("CCC", "CCC")
+    )
+    return {
+        "exchange": exchange[0], "shortname": instrument.name, "quoteType": kind, "symbol": instrument.symbol,
+        "index": "quotes", "score": 20_000.0 - rank, "typeDisp": {"EQUITY": "Equity"}.get(kind, kind.title()),
+        "longname": instrument.name, "exchDisp": exchange[1], "isYahooFinance": True,
+    }  # fmt: skip
 
 
 def chart(world: World, call: Call) -> Reply:
@@ -305,6 +343,7 @@ def _meta(instrument: Instrument, name: str, call: Call, world: World, bars: Bar
 ROUTES = [
     (r"/v8/finance/chart/(?P<symbol>[^/]+)", "bars", chart),
     (r"/v1/test/getcrumb", "crumb", crumb),
+    (r"/v1/finance/search", "search", search),
     (r"/?", "cookie", cookie),
     (r"/consent", "consent", consent),
     (r"/v2/collectConsent", "consent", consented),
