@@ -24,16 +24,43 @@ if TYPE_CHECKING:
 TIMEOUT_MS = 600_000
 
 
+class Warehouse:
+    """A connection that can only read, for catalogues, and what libpq needs to open another, for data."""
+
+    def __init__(self, connection: psycopg.Connection, information: str) -> None:
+        self.connection, self._information = connection, information
+
+    @contextmanager
+    def reader(self, asked: Question, numbers: Literal["float64", "decimal"]) -> Iterator[pyarrow.RecordBatchReader]:
+        """The answer in batches, while the block lasts. Raises BadQuestion, WarehouseUnavailable."""
+        import adbc_driver_manager
+        import adbc_driver_postgresql.dbapi as adbc
+
+        questions.refuse_impossible(asked)
+        if asked.as_of is not None:
+            questions.refuse_before_history(self.connection, asked.as_of)
+        factors = questions.shares(self.connection, asked) if asked.adjusted == "splits" else {}
+        statement = questions.select(asked, factors, numbers).as_string(self.connection)
+        try:
+            with adbc.connect(self._information, autocommit=True) as session, session.cursor() as cursor:
+                cursor.execute(statement)
+                yield _typed(cursor.fetch_record_batch(), asked)
+        except adbc_driver_manager.Error as error:
+            known = psycopg.errors.lookup(error.sqlstate)(str(error)) if error.sqlstate else None
+            words = reading.in_plain_words(known) if known else None
+            raise WarehouseUnavailable(words or f"the warehouse does not answer: {error}") from None
+
+
 @contextmanager
-def connected(url: str | None) -> Iterator[tuple[psycopg.Connection, str]]:
-    """A connection that can only read, and what libpq needs to open another. Raises WarehouseUnavailable."""
+def connected(url: str | None, application: str = "bars") -> Iterator[Warehouse]:
+    """The warehouse of this URL, or of the settings. Raises WarehouseUnavailable."""
     try:
         with reading.plain_errors():
             address = url or reading.dsn()
             chosen = reading.options(reading.read_role(address), TIMEOUT_MS)
-            information = make_conninfo(address, options=chosen, application_name="market bars")
+            information = make_conninfo(address, options=chosen, application_name=f"market {application}")
             with psycopg.connect(information, autocommit=True) as connection:
-                yield connection, information
+                yield Warehouse(connection, information)
     except reading.Unreadable as error:
         raise WarehouseUnavailable(str(error)) from None
 
@@ -51,7 +78,8 @@ def read(
     as_of: datetime | None,
 ) -> pyarrow.Table:
     """symbol, timestamp (UTC, microseconds) and the columns, in the order of symbol and time. Raises as `bars()` does."""
-    with connected(url) as (connection, information):
+    with connected(url) as warehouse:
+        connection = warehouse.connection
         asked = Question(
             series=questions.chosen_series(symbols, timeframe, questions.series_there(connection), asset_class),
             columns=questions.chosen_columns(columns, questions.columns_there(connection)),
@@ -60,14 +88,14 @@ def read(
             adjusted=adjusted,
             as_of=as_of,
         )
-        with reader(connection, information, asked, numbers) as batches:
+        with warehouse.reader(asked, numbers) as batches:
             return batches.read_all()
 
 
 def symbols(url: str | None) -> list[dict[str, Any]]:
     """What there is, a row a series: see market_warehouse.symbols."""
-    with connected(url) as (connection, _):
-        cursor = connection.cursor(row_factory=dict_row)
+    with connected(url) as warehouse:
+        cursor = warehouse.connection.cursor(row_factory=dict_row)
         return cursor.execute(SYMBOLS, {"timeframes": list(STEPS)}).fetchall()
 
 
@@ -78,28 +106,6 @@ select
 from marts.enrichment_status
 order by symbol, asset_class, array_position(%(timeframes)s, timeframe::text)
 """
-
-
-@contextmanager
-def reader(
-    connection: psycopg.Connection, information: str, asked: Question, numbers: Literal["float64", "decimal"]
-) -> Iterator[pyarrow.RecordBatchReader]:
-    """The answer in batches, while the block lasts. Raises BadQuestion, WarehouseUnavailable."""
-    import adbc_driver_manager
-    import adbc_driver_postgresql.dbapi as adbc
-
-    questions.refuse_impossible(asked)
-    if asked.as_of is not None:
-        questions.refuse_before_history(connection, asked.as_of)
-    factors = questions.shares(connection, asked) if asked.adjusted == "splits" else {}
-    statement = questions.select(asked, factors, numbers).as_string(connection)
-    try:
-        with adbc.connect(information, autocommit=True) as session, session.cursor() as cursor:
-            cursor.execute(statement)
-            yield _typed(cursor.fetch_record_batch(), asked)
-    except adbc_driver_manager.Error as error:
-        words = reading.in_plain_words(psycopg.errors.lookup(error.sqlstate)(str(error))) if error.sqlstate else None
-        raise WarehouseUnavailable(words or f"the warehouse does not answer: {error}") from None
 
 
 def _typed(batches: pyarrow.RecordBatchReader, asked: Question) -> pyarrow.RecordBatchReader:

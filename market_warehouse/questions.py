@@ -153,20 +153,29 @@ def chosen_series(
         raise BadQuestion("symbols: name at least one")
     chosen = []
     for symbol in symbols:
+        refuse_unknown(symbol, there)
         known = [one for one in there if one.symbol == symbol and asset_class in (None, one.asset_class)]
-        if not known:
-            raise UnknownSymbol(reading.unknown_symbol(symbol, sorted({one.symbol for one in there})))
         found = [one for one in known if one.timeframe == timeframe]
         if not found:
-            timeframes = {one.timeframe for one in known}
-            raise BadQuestion(
-                f"{symbol} has no {timeframe} bars; there are {', '.join(t for t in STEPS if t in timeframes)}"
-            )
+            raise no_bars(symbol, timeframe, known)
         if len(found) > 1:
             classes = " and ".join(one.asset_class for one in found)
             raise BadQuestion(f"{symbol} is {classes}: say which by asset_class=")
         chosen += found
     return tuple(chosen)
+
+
+def refuse_unknown(symbol: str, there: list[Series]) -> None:
+    """Raises UnknownSymbol, with the nearest ones, for a symbol without any series."""
+    known = sorted({one.symbol for one in there})
+    if symbol not in known:
+        raise UnknownSymbol(reading.unknown_symbol(symbol, known))
+
+
+def no_bars(symbol: str, timeframe: str, known: list[Series]) -> BadQuestion:
+    """What to raise where a symbol, whose series are `known`, lacks a timeframe."""
+    names = [name for name in STEPS if name in {one.timeframe for one in known}]
+    return BadQuestion(f"{symbol} has no {timeframe} bars; there are {', '.join(names) or 'none of that class'}")
 
 
 def refuse_before_history(connection: Connection, as_of: datetime) -> None:
@@ -249,12 +258,13 @@ def select(question: Question, factors: dict[Series, Any], numbers: Literal["flo
                 *(_value(one, question.adjusted, numbers) for one in question.columns),
             ]
         ),
-        source=_source(question, factors),
-        conditions=_conditions(question),
+        source=source(question, factors),
+        conditions=conditions(question),
     )
 
 
-def _source(question: Question, factors: dict[Series, Any]) -> sql.Composable:
+def source(question: Question, factors: dict[Series, Any]) -> sql.Composable:
+    """What the select reads: the bars, beside what they are adjusted by."""
     bars: sql.Composable = sql.SQL("marts.market_data_v2 as bars")
     if question.as_of is not None:
         bars = sql.SQL("marts.market_data_as_of({}) as bars").format(sql.Literal(question.as_of))
@@ -275,7 +285,8 @@ def _source(question: Question, factors: dict[Series, Any]) -> sql.Composable:
     return joined
 
 
-def _conditions(question: Question) -> sql.Composable:
+def conditions(question: Question) -> sql.Composable:
+    """Which bars: those of the series between the bounds."""
     by_class: dict[str, list[str]] = {}
     for one in question.series:
         by_class.setdefault(one.asset_class, []).append(one.symbol)

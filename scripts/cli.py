@@ -376,6 +376,61 @@ def revisions(
 
 
 @app.command()
+def export(
+    symbols: Annotated[list[str] | None, typer.Argument(help="e.g. AAPL BTC; all by default")] = None,
+    to: Annotated[
+        Path, typer.Option("--to", help="a folder of its own; the same one again writes only what has changed")
+    ] = (Path("exports")),
+    format: Annotated[
+        Literal["parquet", "csv", "freqtrade", "lean", "qlib"],
+        typer.Option("--format", help="or what a backtester reads"),
+    ] = "parquet",
+    timeframes: Annotated[list[str] | None, typer.Option("--timeframes", help="all there are by default")] = None,
+    start: Start = None,
+    end: End = None,
+    columns: Annotated[
+        str | None, typer.Option("--columns", help="e.g. close,sma_20, or all; open to volume by default")
+    ] = None,
+    adjusted: Annotated[
+        Literal["splits", "total_return"] | None,
+        typer.Option("--adjusted", help="prices in the shares of the newest bar"),
+    ] = None,
+    as_of: Annotated[str | None, typer.Option("--as-of", help="as it was known at this instant")] = None,
+    numbers: Annotated[Literal["float64", "decimal"], typer.Option("--numbers", help="decimal: exact")] = "float64",
+    json: AsJson = False,
+) -> None:
+    """Write bars and features as files; again, only those whose bars have changed."""
+    with _reporting():
+        from json import dumps
+
+        from extract.settings import ConfigurationError
+        from market_warehouse import questions
+        from market_warehouse.errors import BadQuestion, WarehouseUnavailable
+        from scripts import export
+        from scripts.reading import Unreadable
+
+        options = _options(symbols, timeframes, None, start, end)
+        try:
+            selection = export.Selection(
+                symbols=tuple(options["symbols"]),
+                timeframes=tuple(options["timeframes"]),
+                start=options["start"],
+                end=options["end"],
+                columns="all" if columns == "all" else tuple(questions.words(columns)) if columns else None,
+                adjusted=adjusted,
+                as_of=questions.instant("--as-of", as_of),
+                format=format,
+                numbers=numbers,
+            )
+            report = export.export(export.with_columns(selection), to)
+        except BadQuestion as problem:
+            raise ConfigurationError(str(problem)) from None
+        except WarehouseUnavailable as problem:
+            raise Unreadable(str(problem)) from None
+        typer.echo(dumps(report.as_json()) if json else str(report))
+
+
+@app.command()
 def url(
     with_password: Annotated[
         bool, typer.Option("--with-password", help="for clients that read no password file; keep it to yourself")

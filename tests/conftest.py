@@ -44,7 +44,7 @@ SHARING = {
     "site": ("site/test_build.py", "site/test_site.py"),
     "readers": tuple(
         f"scripts/test_{name}.py"
-        for name in ("api", "api_reference", "assets", "frames", "metrics", "reports", "roles", "security")
+        for name in ("api", "api_reference", "assets", "exports", "frames", "metrics", "reports", "roles", "security")
     ),
 }
 

@@ -63,10 +63,8 @@ def test_every_column_is_that_of_the_mart(built: Warehouse, url: str) -> None:
     """Through floats: equal to the last bit to the nearest float of the stored decimal; through decimals: exact."""
     rows = [row for symbol in sorted(TOGETHER) for row in stored(built, symbol, "1h")]
     table = bars(TOGETHER, "1h", columns="all", frame="arrow", numbers="decimal", url=url)
-    assert table.column_names == [
-        "symbol",
-        *(name for name in rows[0] if name not in ("symbol", "asset_class", "timeframe")),
-    ]
+    keys = ["symbol", "timestamp"]
+    assert table.column_names == [*keys, *(name for name in rows[0] if name not in (*keys, "asset_class", "timeframe"))]
     for name in table.column_names:
         assert table[name].to_pylist() == [row[name] for row in rows], name
 
@@ -156,8 +154,8 @@ def test_what_a_split_changes_are_prices_and_amounts(url: str) -> None:
     """By their types; a ratio that got the type of a price would be divided by every split."""
     from market_warehouse import database
 
-    with database.connected(url) as (connection, _):
-        there = questions.columns_there(connection).values()
+    with database.connected(url) as warehouse:
+        there = questions.columns_there(warehouse.connection).values()
     assert [one.name for one in there if one.is_price] == [
         "open", "high", "low", "close", "atr", "true_range", "hlc3", "sma_20", "sma_50", "vwap_20",
     ]  # fmt: skip
