@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any, Literal
 
 import requests
 
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
 # The server ends an export after two minutes.
 SECONDS = 150
+# As many symbols as one question may name.
+AT_ONCE = 100
 
 
 def read(
@@ -36,36 +37,55 @@ def read(
     """As market_warehouse.database.read."""
     import pyarrow
 
-    if adjusted is not None or asset_class is not None:
-        raise BadQuestion("adjusted and asset_class need the database: give bars() the URL that `market url` prints")
     if not symbols:
         raise BadQuestion("symbols: name at least one")
-    asked = {"timeframe": timeframe, "format": "parquet"}
+    asked = {"timeframe": timeframe, "format": "parquet", "adjusted": adjusted or "false"}
     asked |= {name: value.isoformat() for name, value in (("start", start), ("end", end), ("as_of", as_of)) if value}
+    if asset_class is not None:
+        asked["asset_class"] = asset_class
     if columns != "all":
         asked["columns"] = ",".join(questions.words(questions.OHLCV if columns is None else columns))
-    parts = [_one(url.rstrip("/"), symbol, asked) for symbol in sorted(symbols)]
-    table = pyarrow.concat_tables(parts).unify_dictionaries()
+    ordered = sorted(symbols)
+    parts = [
+        _some(url.rstrip("/"), ordered[place : place + AT_ONCE], asked) for place in range(0, len(ordered), AT_ONCE)
+    ]
+    table = pyarrow.concat_tables(parts)
+    names = table["symbol"].cast(pyarrow.dictionary(pyarrow.int32(), pyarrow.string())).unify_dictionaries()
+    table = table.set_column(0, "symbol", names)
     return table if numbers == "decimal" else _floats(table)
 
 
-def _one(url: str, symbol: str, asked: dict[str, str]) -> pyarrow.Table:
-    import pyarrow
+def symbols(url: str) -> list[dict[str, Any]]:
+    """As market_warehouse.database.symbols."""
+    document = _get(f"{url.rstrip('/')}/api/v1/symbols", {}).json()
+    return [
+        {
+            "symbol": one["symbol"], "asset_class": one["asset_class"], "timeframe": series["timeframe"],
+            "first_bar": series["first_bar"], "newest_bar": series["newest_bar"], "bars": series["bars"],
+            "is_stale": series["is_stale"], "known_since": document["known_since"],
+        }
+        for one in document["symbols"]
+        for series in one["series"]
+    ]  # fmt: skip
+
+
+def _some(url: str, symbols: Sequence[str], asked: dict[str, str]) -> pyarrow.Table:
     from pyarrow import parquet
 
+    answer = _get(f"{url}/api/v1/data", {**asked, "symbols": ",".join(symbols)})
+    return parquet.read_table(io.BytesIO(answer.content))
+
+
+def _get(address: str, asked: dict[str, str]) -> requests.Response:
     try:
-        answer = requests.get(f"{url}/api/v1/data/{quote(symbol, safe='')}", params=asked, timeout=SECONDS)
+        answer = requests.get(address, params=asked, timeout=SECONDS)
     except requests.RequestException as error:
         raise WarehouseUnavailable(
-            f"{url} does not answer ({type(error).__name__}): is `market serve` running?"
+            f"{address} does not answer ({type(error).__name__}): is `market serve` running?"
         ) from None
     if answer.status_code != 200:
         raise _meaning(answer)
-    table = parquet.read_table(io.BytesIO(answer.content))
-    names = pyarrow.DictionaryArray.from_arrays(
-        pyarrow.array([0] * len(table), pyarrow.int32()), pyarrow.array([symbol])
-    )
-    return table.add_column(0, "symbol", names)
+    return answer
 
 
 def _meaning(answer: requests.Response) -> Exception:

@@ -108,10 +108,10 @@ def bars(
         "as_of": questions.instant("as_of", as_of),
     }
     change = questions.adjustment(adjusted)
-    if url is not None and url.startswith(("http://", "https://")):
+    if _is_api(url):
         from market_warehouse import api
 
-        table = api.read(url, names, timeframe, columns, change, numbers, asset_class, **asked)
+        table = api.read(str(url), names, timeframe, columns, change, numbers, asset_class, **asked)
     else:
         from market_warehouse import database
 
@@ -131,12 +131,22 @@ def symbols(url: str | None = None) -> pandas.DataFrame:
     """
     import pandas
 
-    from market_warehouse import database
+    if _is_api(url):
+        from market_warehouse import api
 
-    found = pandas.DataFrame(database.symbols(url))
+        rows = api.symbols(str(url))
+    else:
+        from market_warehouse import database
+
+        rows = database.symbols(url)
+    found = pandas.DataFrame(rows)
     for name in ("first_bar", "newest_bar", "known_since"):
         found[name] = pandas.to_datetime(found[name], utc=True)
     return found
+
+
+def _is_api(url: str | None) -> bool:
+    return url is not None and url.startswith(("http://", "https://"))
 
 
 def _polars(table: pyarrow.Table) -> polars.DataFrame:

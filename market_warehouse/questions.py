@@ -207,7 +207,7 @@ def refuse_impossible(question: Question) -> None:
         )
 
 
-_SHARES_TODAY: LiteralString = """
+SHARES_TODAY: LiteralString = """
 select
     newest.split_factor,
     (
@@ -224,7 +224,7 @@ where newest.symbol = %s and newest.asset_class = %s and newest.timeframe = %s
 order by newest.timestamp desc
 limit 1
 """
-_SHARES_THEN: LiteralString = """
+SHARES_THEN: LiteralString = """
 select split_factor, 1 as split_adjustment
 from marts.market_data_as_of(%s)
 where symbol = %s and asset_class = %s and timeframe = %s
@@ -239,13 +239,19 @@ def shares(connection: Connection, question: Question) -> dict[Series, Any]:
     for one in question.series:
         key = (one.symbol, one.asset_class, one.timeframe)
         if question.as_of is None:
-            row = connection.execute(_SHARES_TODAY, key).fetchone()
+            row = connection.execute(SHARES_TODAY, key).fetchone()
         else:
-            row = connection.execute(_SHARES_THEN, (question.as_of, *key)).fetchone()
-        if row:
-            # A split that is in force but has no bar yet: the mart's own adjustment of the newest bar is not 1 then.
-            found[one] = row[0] if row[1] in (None, 1) else round(row[0] / row[1], 8)
+            row = connection.execute(SHARES_THEN, (question.as_of, *key)).fetchone()
+        found[one] = shares_of(row)
     return found
+
+
+def shares_of(row: tuple[Any, ...] | None) -> Any:
+    """The split factor to adjust to, by a row of SHARES_TODAY or SHARES_THEN; 1 without a bar."""
+    if row is None:
+        return 1
+    # A split that is in force but has no bar yet: the mart's own adjustment of the newest bar is not 1 then.
+    return row[0] if row[1] in (None, 1) else round(row[0] / row[1], 8)
 
 
 def select(question: Question, factors: dict[Series, Any], numbers: Literal["float64", "decimal"]) -> sql.Composed:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Timeframe = Literal["5m", "15m", "30m", "1h", "4h", "1d", "1w"]
 Cell = float | int | str | bool | None
-AGE = "seconds since the newest bar closed, at the moment of the answer; null without a bar"
+AGE = "seconds since the newest bar closed, at the moment of the answer, or of as_of; null without a bar"
 STALE = "whether the data are later than their service level allows; nights, weekends and holidays count as no delay"
 
 
@@ -163,9 +163,46 @@ class Bars(Fresh):
     asset_class: Literal["stock", "etf", "crypto"]
     timeframe: Timeframe
     as_of: datetime | None = Field(description="the instant whose knowledge is shown; null = now")
+    adjusted: Literal["splits", "total_return"] | None = Field(description="what prices are adjusted for")
     count: int
     next_cursor: str | None = Field(description="ask again with cursor= this; null at the end")
     columns: dict[str, list[Cell]]
+
+
+class BarsOfMany(Fresh):
+    """Column-wise, as of one; the column symbol says whose a bar is. The age is that of the oldest series."""
+
+    symbols: list[str]
+    timeframe: Timeframe
+    as_of: datetime | None = Field(description="the instant whose knowledge is shown; null = now")
+    adjusted: Literal["splits", "total_return"] | None = Field(description="what prices are adjusted for")
+    count: int
+    next_cursor: str | None = Field(description="ask again with cursor= this; null at the end")
+    columns: dict[str, list[Cell]]
+
+
+class SymbolSeries(Answer):
+    timeframe: Timeframe
+    first_bar: datetime | None = Field(description="when it opened, UTC, as the next")
+    newest_bar: datetime | None
+    bars: int
+    is_fetched: bool = Field(description="false: resampled from a finer timeframe")
+    data_age_seconds: int | None = Field(description=AGE)
+    is_stale: bool | None = Field(description=STALE)
+
+
+class SymbolThere(Fresh):
+    symbol: str
+    asset_class: Literal["stock", "etf", "crypto"]
+    is_enabled: bool | None = Field(description="whether it is still asked for")
+    series: list[SymbolSeries]
+
+
+class Symbols(Fresh):
+    """The age is that of the newest series of all; stale if an enabled series is."""
+
+    known_since: datetime | None = Field(description="the first build: as_of knows nothing earlier")
+    symbols: list[SymbolThere]
 
 
 class Started(Answer):

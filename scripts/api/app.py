@@ -14,21 +14,26 @@ from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import version as version_of
 from typing import Annotated, Any, Literal
 
-from fastapi import FastAPI, Header, HTTPException, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BeforeValidator
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from extract import clock
 from extract.redaction import redact
+from market_warehouse import questions
+from market_warehouse.questions import Adjustment
 from scripts import reading
-from scripts.api import answers, export, queries, site, trigger
+from scripts.api import ages, answers, export, queries, site, trigger
 from scripts.api.bodies import NoBodies
 from scripts.api.examples import EXAMPLES
 from scripts.api.queries import TIMEFRAMES, Column
 from scripts.api.warehouse import Warehouse
 
 PAGE, LARGEST_PAGE = 1000, 5000
+# Of one question: each of them is looked up by itself.
+MOST_SYMBOLS = 100
 # Metrics read every series: many clients who ask in the same second get the same answer.
 METRICS_SECONDS = 1.0
 
@@ -73,9 +78,10 @@ def create_app(command: tuple[str, ...] | None = None) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _refuse_input)
     app.add_exception_handler(StarletteHTTPException, _refuse)
     app.add_exception_handler(Exception, _unexpected)
+    v1 = APIRouter(prefix="/api/v1", dependencies=[Depends(_refuse_unknown_parameters)])
 
-    @app.get("/api/v1/enrichment/status/{symbol}", summary="How fresh, complete and good a symbol's series are",
-             **_documented("status", answers.Status, 404))  # fmt: skip
+    @v1.get("/enrichment/status/{symbol}", summary="How fresh, complete and good a symbol's series are",
+             **_documented("status", answers.Status, 404, 422))  # fmt: skip
     async def status(symbol: Symbol) -> Response:
         row = await warehouse.row(queries.STATUS, {"symbol": _clean(symbol), "timeframes": list(TIMEFRAMES)})
         if row is None:
@@ -84,13 +90,13 @@ def create_app(command: tuple[str, ...] | None = None) -> FastAPI:
 
     metrics_answer = _Remembered(lambda: warehouse.row(queries.METRICS, {}), METRICS_SECONDS)
 
-    @app.get("/api/v1/enrichment/metrics", summary="Sources, quality, freshness and computation, over all series",
-             **_documented("metrics", answers.Metrics))  # fmt: skip
+    @v1.get("/enrichment/metrics", summary="Sources, quality, freshness and computation, over all series",
+             **_documented("metrics", answers.Metrics, 422))  # fmt: skip
     async def enrichment_metrics() -> Response:
         return _json((await metrics_answer.get())[0])
 
-    @app.post("/api/v1/enrichment/trigger", status_code=202, summary="Start a run, unless one is under way",
-              **_documented("trigger", answers.Started, 401, 403, 409, code=202))  # fmt: skip
+    @v1.post("/enrichment/trigger", status_code=202, summary="Start a run, unless one is under way",
+              **_documented("trigger", answers.Started, 401, 403, 409, 422, code=202))  # fmt: skip
     async def start_run(
         authorization: Annotated[str | None, Header(description="Bearer <API_TOKEN>")] = None,
     ) -> Response:
@@ -98,7 +104,7 @@ def create_app(command: tuple[str, ...] | None = None) -> FastAPI:
         run_id = await starter.start()
         return JSONResponse({"run_id": run_id, "status": "started"}, 202)
 
-    @app.get("/api/v1/data/quality/{symbol}", summary="A symbol's quality by day, and its open gaps",
+    @v1.get("/data/quality/{symbol}", summary="A symbol's quality by day, and its open gaps",
              **_documented("quality", answers.Quality, 304, 404, 422))  # fmt: skip
     async def quality(
         request: Request,
@@ -107,7 +113,7 @@ def create_app(command: tuple[str, ...] | None = None) -> FastAPI:
         end: Day = None,
         limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE, description="the newest so many days")] = 30,
     ) -> Response:
-        freshness = await _freshness(warehouse, symbol, None)
+        freshness = await _freshness(warehouse, [symbol], None)
         headers = freshness.headers(request)
         if freshness.is_known_to(request):
             return Response(status_code=304, headers=headers)
@@ -121,71 +127,76 @@ def create_app(command: tuple[str, ...] | None = None) -> FastAPI:
             headers,
         )
 
-    @app.get("/api/v1/data/{symbol}", summary="Bars and features of one series",
-             **_documented("data", answers.Bars, 304, 404, 422))  # fmt: skip
+    @v1.get("/symbols", summary="What there is, from when to when", **_documented("symbols", answers.Symbols, 422))
+    async def symbols() -> Response:
+        row = await warehouse.row(queries.SYMBOLS, {"timeframes": list(TIMEFRAMES)})
+        assert row is not None
+        return _json(row[0])
+
+    @v1.get("/data/{symbol}", summary="Bars and features of one series; of several: AAPL,BTC",
+            **_documented("data", answers.Bars, 304, 404, 422))  # fmt: skip
     async def data(
-        request: Request,
-        symbol: Symbol,
-        timeframe: Annotated[answers.Timeframe, Query(description="length of the bars", examples=["1d"])],
-        start: Annotated[
-            str | None,
-            Query(
-                description="first bar at or after this; without it, the newest bars are given",
-                examples=["2013-02-01"],
-                json_schema_extra=_INSTANT,
-            ),
-        ] = None,
-        end: Annotated[
-            str | None,
-            Query(description="last bar before this instant; a date includes its day", json_schema_extra=_INSTANT),
-        ] = None,
-        limit: Limit = None,
-        cursor: Annotated[
-            str | None,
-            Query(pattern=r"^(after|before)--?[0-9]{1,10}$", description="next_cursor of the page before"),
-        ] = None,
-        as_of: Annotated[
-            str | None, Query(description="as it was known at this instant", json_schema_extra=_INSTANT)
-        ] = None,
-        format: Annotated[
-            Literal["json", "csv", "parquet"], Query(description="csv and parquet stream all bars unless limited")
-        ] = "json",
-        columns: Annotated[
-            str | None,
-            Query(
-                description="only these columns, parted by commas; timestamp always comes first",
-                examples=["close,volume"],
-                json_schema_extra={"pattern": _one_or_more("[a-z][a-z0-9_]*")},
-            ),
-        ] = None,
+        request: Request, symbol: Symbol, asked: Annotated[BarsAsked, Depends()], limit: Limit = None
     ) -> Response:
-        values: dict[str, Any] = {
-            "start": _instant("start", start), "end": _instant("end", end, is_end=True),
-            "cursor": _cursor_instant(cursor), "as_of": _instant("as_of", as_of),
-        }  # fmt: skip
-        freshness = await _freshness(warehouse, symbol, timeframe)
-        chosen = _chosen(columns, await columns_of_bars.of(freshness.version))
+        return await answer(request, symbol.split(","), "," in symbol, asked, limit)
+
+    @v1.get("/data", summary="Bars and features of several symbols, in order of time, then symbol",
+            **_documented("many", answers.BarsOfMany, 304, 404, 422))  # fmt: skip
+    async def data_of_many(
+        request: Request,
+        symbols: Annotated[
+            str,
+            Query(
+                description=f"up to {MOST_SYMBOLS}, parted by commas",
+                examples=["AAPL,BTC"],
+                json_schema_extra={"pattern": f"^[^,]+(,[^,]+){{0,{MOST_SYMBOLS - 1}}}$"},
+            ),
+        ],
+        asked: Annotated[BarsAsked, Depends()],
+        limit: Limit = None,
+    ) -> Response:
+        return await answer(request, symbols.split(","), True, asked, limit)
+
+    async def answer(
+        request: Request, names: list[str], is_many: bool, asked: BarsAsked, limit: int | None
+    ) -> Response:
+        names = sorted(set(filter(None, names)))
+        if not 0 < len(names) <= MOST_SYMBOLS:
+            raise HTTPException(422, f"symbols: name one to {MOST_SYMBOLS}, parted by commas")
+        values = asked.values()
+        freshness = await _freshness(warehouse, names, asked.timeframe, values["as_of"], asked.asset_class)
+        if asked.as_of is not None:
+            await _refuse_before_history(warehouse, values["as_of"])
+        chosen = _chosen(asked.columns, await columns_of_bars.of(freshness.version), asked.adjusted)
+        _refuse_total_return(asked, chosen)
         headers = freshness.headers(request)
         if freshness.is_known_to(request):
             return Response(status_code=304, headers=headers)
-        values |= {"symbol": symbol, "asset_class": freshness.asset_class, "timeframe": timeframe, "limit": limit}
-        direction: queries.Direction = "after" if start or (format != "json" and not limit) else "before"
-        if cursor:
-            direction = "after" if cursor.startswith("after") else "before"
-        shape = (chosen, direction, start is not None, end is not None, cursor is not None, as_of is not None)
-        if format != "json":
+        shares = [await _shares(warehouse, asked, values["as_of"], *one) for one in freshness.series]
+        if is_many:
+            values |= {"symbols": names, "asset_classes": [one[1] for one in freshness.series], "shares": shares}
+        else:
+            values |= {"symbol": names[0], "asset_class": freshness.series[0][1], "shares": shares[0]}
+        values |= {"timeframe": asked.timeframe, "limit": limit}
+        shape = asked.shape(chosen, limit, is_many)
+        if asked.format != "json":
             reader = request.client.host if request.client else ""
-            return await _exported(warehouse, format, shape, values, headers, reader)
-        row = await warehouse.row(queries.page(*shape), {**values, "limit": limit or PAGE})
+            return await _exported(warehouse, asked.format, shape, values, headers, reader)
+        row = await warehouse.row(queries.page(shape), {**values, "limit": limit or PAGE})
         assert row is not None
-        count, is_more, first, last, *arrays = row
-        next_cursor = queries.cursor_of(direction, first, last) if is_more else None
-        body = ",".join(f'"{column.name}":{array}' for column, array in zip(chosen, arrays, strict=True))
-        head = {
-            "symbol": symbol, "asset_class": freshness.asset_class, "timeframe": timeframe,
-            "as_of": values["as_of"] and values["as_of"].isoformat(), "count": count, "next_cursor": next_cursor,
+        count, is_more, first, last, first_symbol, last_symbol, *arrays = row
+        next_cursor = queries.cursor_of(shape.direction, first, last, (first_symbol, last_symbol)) if is_more else None
+        body = ",".join(f'"{column.name}":{array}' for column, array in zip(shape.shown, arrays, strict=True))
+        head: dict[str, Any] = {"symbols": names} if is_many else {"symbol": names[0]}
+        if not is_many:
+            head["asset_class"] = values["asset_class"]
+        head |= {
+            "timeframe": asked.timeframe, "as_of": values["as_of"] and values["as_of"].isoformat(),
+            "adjusted": shape.adjusted, "count": count, "next_cursor": next_cursor,
         }  # fmt: skip
         return _json(f'{json.dumps(head)[:-1]},{freshness.json},"columns":{{{body}}}}}', headers)
+
+    app.include_router(v1)
 
     @app.get("/metrics", summary="The same for Prometheus, as OpenMetrics", responses={503: _PROBLEM},
              response_class=Response)  # fmt: skip
@@ -208,9 +219,10 @@ def create_app(command: tuple[str, ...] | None = None) -> FastAPI:
         # Without a warehouse that answers, any name may be a column's.
         with suppress(HTTPException):
             names = "|".join(await columns_of_bars.of(None))
-            for parameter in schema["paths"]["/api/v1/data/{symbol}"]["get"]["parameters"]:
-                if parameter["name"] == "columns":
-                    parameter["schema"]["pattern"] = _one_or_more(f"({names})")
+            for path in ("/api/v1/data/{symbol}", "/api/v1/data"):
+                for parameter in schema["paths"][path]["get"]["parameters"]:
+                    if parameter["name"] == "columns":
+                        parameter["schema"]["pattern"] = _one_or_more(f"({names})")
         return JSONResponse(schema)
 
     site.add_to(app)
@@ -218,6 +230,90 @@ def create_app(command: tuple[str, ...] | None = None) -> FastAPI:
 
 
 # ------------------------------------------------------------ questions
+
+
+def _refuse_unknown_parameters(request: Request) -> None:
+    """HTTPException 422 for a parameter that the route does not know: a typing error would be answered by something else."""
+    known = _parameters(request.scope["route"].dependant)
+    if unknown := sorted(set(request.query_params) - known):
+        told = ", ".join(sorted(known)) or "no parameters"
+        raise HTTPException(422, f"unknown parameter {', '.join(unknown)[:200]}; this address takes {told}")
+
+
+def _parameters(dependant: Any) -> set[str]:
+    own = {one.alias for one in dependant.query_params}
+    return own.union(*(_parameters(one) for one in dependant.dependencies))
+
+
+class BarsAsked:
+    """The parameters of a question for bars."""
+
+    def __init__(
+        self,
+        timeframe: Annotated[answers.Timeframe, Query(description="length of the bars", examples=["1d"])],
+        start: Annotated[
+            str | None,
+            Query(
+                description="first bar at or after this; without it, the newest bars are given",
+                examples=["2013-02-01"],
+                json_schema_extra=_INSTANT,
+            ),
+        ] = None,
+        end: Annotated[
+            str | None,
+            Query(description="last bar before this instant; a date includes its day", json_schema_extra=_INSTANT),
+        ] = None,
+        cursor: Annotated[
+            str | None,
+            Query(pattern=r"^(after|before)--?[0-9]{1,10}(-.{1,20})?$", description="next_cursor of the page before"),
+        ] = None,
+        as_of: Annotated[
+            str | None, Query(description="as it was known at this instant", json_schema_extra=_INSTANT)
+        ] = None,
+        adjusted: Annotated[
+            Literal["splits", "total_return", "true", "false"],
+            Query(
+                description="splits (or true): prices, features in prices and volumes in the shares of the newest bar;"
+                " total_return: open, high, low, close with dividends, too"
+            ),
+        ] = "false",
+        format: Annotated[
+            Literal["json", "csv", "parquet"], Query(description="csv and parquet stream all bars unless limited")
+        ] = "json",
+        columns: Annotated[
+            str | None,
+            Query(
+                description="only these columns, parted by commas; timestamp always comes first",
+                examples=["close,volume"],
+                json_schema_extra={"pattern": _one_or_more("[a-z][a-z0-9_]*")},
+            ),
+        ] = None,
+        asset_class: Annotated[
+            Literal["stock", "etf", "crypto"] | None, Query(description="where a symbol is several assets")
+        ] = None,
+    ) -> None:
+        self.timeframe, self.format, self.cursor, self.asset_class = timeframe, format, cursor, asset_class
+        self.start, self.end, self.as_of = start, end, as_of
+        self.adjusted: Adjustment | None = questions.adjustment(adjusted)
+        self.columns = columns
+
+    def values(self) -> dict[str, Any]:
+        """The values of the select. HTTPException 422 for a time that is none."""
+        return {
+            "start": _instant("start", self.start), "end": _instant("end", self.end, is_end=True),
+            "cursor": _cursor_instant(self.cursor), "cursor_symbol": _cursor_symbol(self.cursor),
+            "as_of": _instant("as_of", self.as_of),
+        }  # fmt: skip
+
+    def shape(self, columns: tuple[Column, ...], limit: int | None, is_many: bool) -> queries.Shape:
+        """The form of the select: on from the start or the cursor, or back from the newest."""
+        direction: queries.Direction = "after" if self.start or (self.format != "json" and not limit) else "before"
+        if self.cursor:
+            direction = "after" if self.cursor.startswith("after") else "before"
+        return queries.Shape(
+            columns, direction, self.start is not None, self.end is not None, self.cursor is not None,
+            self.as_of is not None, self.adjusted, is_many,
+        )  # fmt: skip
 
 
 def _clean(symbol: str) -> str:
@@ -247,8 +343,18 @@ def _instant(name: str, text: str | None, is_end: bool = False) -> datetime | No
         return (datetime.min if value.year < 5000 else datetime.max).replace(tzinfo=UTC)
 
 
+# after-1362027600, and of several symbols after-1362027600-AAPL.
+_CURSOR = re.compile(r"(?:after|before)-(-?[0-9]{1,10})(?:-(.+))?", re.DOTALL)
+
+
 def _cursor_instant(cursor: str | None) -> datetime | None:
-    return None if cursor is None else datetime.fromtimestamp(int(cursor.partition("-")[2]), UTC)
+    found = _CURSOR.fullmatch(cursor) if cursor else None
+    return datetime.fromtimestamp(int(found[1]), UTC) if found else None
+
+
+def _cursor_symbol(cursor: str | None) -> str:
+    found = _CURSOR.fullmatch(cursor) if cursor else None
+    return _clean(found[2] or "") if found else ""
 
 
 def _one_or_more(name: str) -> str:
@@ -274,7 +380,10 @@ class _Columns:
         return self._columns
 
 
-def _chosen(text: str | None, columns: dict[str, Column]) -> tuple[Column, ...]:
+def _chosen(text: str | None, columns: dict[str, Column], adjusted: Adjustment | None) -> tuple[Column, ...]:
+    """HTTPException 422 for one that is none."""
+    if text is None and adjusted == "total_return":
+        return tuple(column for column in columns.values() if column.is_return_known)
     if text is None:
         return tuple(columns.values())
     names = [name.strip() for name in text.split(",") if name.strip()]
@@ -284,11 +393,12 @@ def _chosen(text: str | None, columns: dict[str, Column]) -> tuple[Column, ...]:
 
 
 class _Freshness:
-    """How old a series is right now, and which state of the warehouse an answer is from."""
+    """How old some series are, now or at the moment of an as-of answer, and which state of the warehouse it is from. Of
+    several, the oldest; stale if one is."""
 
-    def __init__(self, asset_class: str, age: int | None, is_stale: bool, version: str) -> None:
-        self.asset_class, self.version = asset_class, version
-        self._age, self._is_stale = age, bool(is_stale)
+    def __init__(self, series: list[tuple[str, str]], age: int | None, is_stale: bool, version: str) -> None:
+        self.series, self.version = series, version
+        self._age, self._is_stale = age, is_stale
 
     @property
     def json(self) -> str:
@@ -313,11 +423,60 @@ class _Freshness:
         return f'W/"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
 
 
-async def _freshness(warehouse: Warehouse, symbol: str, timeframe: str | None) -> _Freshness:
-    row = await warehouse.row(queries.FRESHNESS, {"symbol": _clean(symbol), "timeframe": timeframe})
-    if row is None:
-        await _unknown(warehouse, symbol, timeframe)
-    return _Freshness(*row)  # type: ignore[misc]
+async def _freshness(
+    warehouse: Warehouse,
+    symbols: list[str],
+    timeframe: str | None,
+    as_of: datetime | None = None,
+    asset_class: str | None = None,
+) -> _Freshness:
+    asked = {"symbols": [_clean(one) for one in symbols], "timeframe": timeframe, "asset_class": asset_class}
+    rows = await warehouse.rows(queries.FRESHNESS, asked)
+    found = {row[0]: row[1:] for row in rows}
+    for symbol in symbols:
+        if symbol not in found:
+            await _unknown(warehouse, symbol, timeframe)
+    series = [(symbol, found[symbol][0]) for symbol in symbols]
+    aged = [(found[symbol][1], bool(found[symbol][2])) for symbol in symbols]
+    if as_of is not None and timeframe is not None:
+        moment = min(as_of, clock.now())
+        aged = []
+        for symbol, kind in series:
+            key = {"symbol": symbol, "asset_class": kind, "timeframe": timeframe, "as_of": as_of}
+            newest = await warehouse.row(queries.NEWEST_THEN, key) or (None, None)
+            age = ages.at(moment, kind, timeframe, *newest)
+            aged.append((age.seconds, age.is_stale))
+    known = [age for age, _ in aged if age is not None]
+    return _Freshness(series, max(known, default=None), any(stale for _, stale in aged), rows[0][4])
+
+
+def _refuse_total_return(asked: BarsAsked, chosen: tuple[Column, ...]) -> None:
+    """HTTPException 404 where no total return is known: of the past, and of features."""
+    if asked.adjusted != "total_return":
+        return
+    if asked.as_of is not None:
+        raise HTTPException(404, "adjusted: total_return is not known as of a past moment; splits is")
+    if odd := [column.name for column in chosen if not column.is_return_known]:
+        raise HTTPException(404, f"columns: {', '.join(odd)} has no total return; ask for it with adjusted=splits")
+
+
+async def _refuse_before_history(warehouse: Warehouse, as_of: datetime) -> None:
+    """HTTPException 404 for a moment before the first build: nothing was known then, which is no empty answer."""
+    begins = (await warehouse.row(queries.HISTORY_BEGINS, {}) or (None,))[0]
+    if begins is not None and as_of < begins:
+        raise HTTPException(404, questions.before_history(as_of, begins))
+
+
+async def _shares(warehouse: Warehouse, asked: BarsAsked, as_of: datetime | None, symbol: str, kind: str) -> Any:
+    """The split factor that prices are adjusted to; 1 where they are not."""
+    if asked.adjusted is None:
+        return 1
+    key: tuple[Any, ...] = (symbol, kind, asked.timeframe)
+    if as_of is None:
+        row = await warehouse.row(questions.SHARES_TODAY, key)
+    else:
+        row = await warehouse.row(questions.SHARES_THEN, (as_of, *key))
+    return questions.shares_of(row)
 
 
 async def _unknown(warehouse: Warehouse, symbol: str, timeframe: str | None = None) -> None:
@@ -357,18 +516,18 @@ def _json(text: str, headers: dict[str, str] | None = None) -> Response:
 async def _exported(
     warehouse: Warehouse,
     format: str,
-    shape: tuple[Any, ...],
+    shape: queries.Shape,
     values: dict[str, Any],
     headers: dict[str, str],
     reader: str,
 ) -> Response:
     """A file, streamed. The first piece is there before the status is sent, so that an error still has one."""
     is_csv = format == "csv"
-    statement = queries.copy(*shape, has_limit=values["limit"] is not None, header=is_csv)
+    statement = queries.copy(shape, has_limit=values["limit"] is not None, header=is_csv)
 
     async def stream() -> AsyncIterator[bytes]:
         async with warehouse.copy(statement, values, reader) as chunks:
-            made = export.pieces(chunks, export.CSV_PIECE) if is_csv else export.parquet(chunks, shape[0])
+            made = export.pieces(chunks, export.CSV_PIECE) if is_csv else export.parquet(chunks, shape.shown)
             async for piece in made:
                 yield piece
 
@@ -380,7 +539,7 @@ async def _exported(
         async for piece in pieces:
             yield piece
 
-    name = re.sub(r"[^A-Za-z0-9._-]", "_", f"{values['symbol']}-{values['timeframe']}.{format}")
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", f"{values.get('symbol', 'bars')}-{values['timeframe']}.{format}")
     headers |= {"Content-Disposition": f'attachment; filename="{name}"'}
     media_type = "text/csv; charset=utf-8" if is_csv else "application/vnd.apache.parquet"
     return StreamingResponse(all_of_it(), media_type=media_type, headers=headers)
@@ -408,7 +567,7 @@ _PROBLEMS: dict[int, str] = {
     304: "The answer you have is the current one",
     401: "No token, or a wrong one",
     403: "The server has no API_TOKEN: triggering is switched off",
-    404: "There is no such symbol or series",
+    404: "There is no such symbol or series, or nothing is known of it at as_of, or as total return",
     409: "A run is under way",
     422: "A parameter is wrong; the message says which",
 }
@@ -417,12 +576,13 @@ _PROBLEMS: dict[int, str] = {
 def _documented(name: str, model: type[answers.Answer], *problems: int, code: int = 200) -> dict[str, Any]:
     """What OpenAPI says of a route beyond its parameters."""
     success: dict[str, Any] = {"model": model}
+    success["content"] = {"application/json": {}}
     if name in EXAMPLES:
         success["content"] = {"application/json": {"example": EXAMPLES[name]}}
-    if name == "data":
+    if name in ("data", "many"):
         success["content"] |= {"text/csv": {"schema": {"type": "string"}}}
         success["content"] |= {"application/vnd.apache.parquet": {"schema": {"type": "string", "format": "binary"}}}
-    if name in ("data", "quality"):
+    if name in ("data", "many", "quality"):
         success["headers"] = {
             "ETag": {"description": "send it as If-None-Match", "schema": {"type": "string"}},
             "X-Data-Age-Seconds": {"description": answers.AGE, "schema": {"type": "string"}},

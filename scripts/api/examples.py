@@ -73,12 +73,36 @@ EXAMPLES: dict[str, Any] = {
         },
     },
     "data": {
-        "symbol": "AAPL", "asset_class": "stock", "timeframe": "1d", "as_of": None, "count": 2,
+        "symbol": "AAPL", "asset_class": "stock", "timeframe": "1d", "as_of": None, "adjusted": None, "count": 2,
         "next_cursor": "before-1362027600", "data_age_seconds": 18000, "is_stale": False,
         "columns": {
             "timestamp": ["2013-02-28T05:00:00+00:00", "2013-03-01T05:00:00+00:00"],
             "close": [441.4, 430.47],
         },
+    },
+    "many": {
+        "symbols": ["AAPL", "BTC"], "timeframe": "1d", "as_of": None, "adjusted": None, "count": 2,
+        "next_cursor": "before-1362096000-BTC", "data_age_seconds": 18000, "is_stale": False,
+        "columns": {
+            "symbol": ["BTC", "AAPL"], "timestamp": ["2013-03-01T00:00:00+00:00", "2013-03-01T05:00:00+00:00"],
+            "close": [36850.23, 430.47],
+        },
+    },
+    "symbols": {
+        "data_age_seconds": 0, "is_stale": False, "known_since": "2013-03-01T02:00:00+00:00",
+        "symbols": [
+            {
+                "symbol": "AAPL", "asset_class": "stock", "is_enabled": True, "data_age_seconds": 18000,
+                "is_stale": False,
+                "series": [
+                    {
+                        "timeframe": "1d", "first_bar": "2000-03-01T05:00:00+00:00",
+                        "newest_bar": "2013-03-01T05:00:00+00:00", "bars": 3270, "is_fetched": True,
+                        "data_age_seconds": 18000, "is_stale": False,
+                    }
+                ],
+            }
+        ],
     },
     "health": {"status": "ok", "version": "0.2.0", "series": 28},
 }  # fmt: skip

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, PackageLoader, select_autoescape
+from markupsafe import Markup
 from starlette.routing import Match
 
 from extract import settings
+
+# The style sheet of the site.
+DRESS = Path(__file__).resolve().parent.parent / "site" / "assets" / "site.css"
 
 _templates = Environment(loader=PackageLoader("scripts.api"), autoescape=select_autoescape())
 _templates.policies["json.dumps_kwargs"] = {"sort_keys": False, "ensure_ascii": False}
@@ -21,7 +27,9 @@ def add_to(app: FastAPI) -> None:
 
     @app.get("/docs", include_in_schema=False)
     def documentation() -> Response:
-        return HTMLResponse(_templates.get_template("docs.html").render(api=app.openapi()))
+        # In the page itself: it is there before `make site` has written any file.
+        page = _templates.get_template("docs.html").render(api=app.openapi(), dress=Markup(DRESS.read_text()))
+        return HTMLResponse(page)
 
     # A route, not a mount: a mount would answer to every method of every path of the API, too.
     @app.api_route("/{path:path}", methods=["GET", "HEAD"], include_in_schema=False)

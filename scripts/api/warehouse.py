@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, LiteralString
 
@@ -21,6 +21,7 @@ POOL_TIMEOUT = 5.0
 EXPORT_TIMEOUT_MS = 120_000
 EXPORTS_AT_ONCE = 2
 BUSY = {"Retry-After": "5"}
+Values = Mapping[str, Any] | Sequence[Any]
 
 
 class ExportSlots:
@@ -69,18 +70,23 @@ class Warehouse:
         self._opening = asyncio.Lock()
         self._exports = ExportSlots()
 
-    async def row(self, statement: LiteralString | sql.Composed, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    async def row(self, statement: LiteralString | sql.Composed, values: Values) -> tuple[Any, ...] | None:
         """The first row of a select."""
+        rows = await self.rows(statement, values)
+        return rows[0] if rows else None
+
+    async def rows(self, statement: LiteralString | sql.Composed, values: Values) -> list[tuple[Any, ...]]:
+        """The rows of a select that has few."""
         with _as_http():
             pool = await self._opened()
             try:
-                return await _first(pool, statement, values)
+                return await _all(pool, statement, values)
             except psycopg.OperationalError as error:
                 if isinstance(error, PoolTimeout | psycopg.errors.QueryCanceled):
                     raise
                 # The server was restarted: none of the connections that wait in the pool is any good.
                 await pool.check()
-                return await _first(pool, statement, values)
+                return await _all(pool, statement, values)
 
     @asynccontextmanager
     async def copy(
@@ -127,10 +133,10 @@ class Warehouse:
         return self._pool
 
 
-async def _first(pool: AsyncConnectionPool, statement: Any, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
+async def _all(pool: AsyncConnectionPool, statement: Any, values: Values) -> list[tuple[Any, ...]]:
     async with pool.connection() as connection:
         cursor = await connection.execute(statement, values, prepare=True)
-        return await cursor.fetchone()
+        return await cursor.fetchall()
 
 
 class _as_http:

@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from extract import database as extract_database
 from extract import locks, settings
 from extract.locks import Lock
 from scripts import reading
+from scripts.api import ages
 from scripts.api.app import create_app
 from tests.extract.conftest import forget
 from tests.scripts.conftest import BEFORE_THE_AMENDMENT, HOSTILE, HOURS, NOW, SESSIONS, TOKEN, Served, serving
@@ -132,9 +134,133 @@ def test_as_of_shows_what_was_known_then(served: Served) -> None:
     assert close() == bar.close + Decimal("0.01")
     assert close(as_of=BEFORE_THE_AMENDMENT.isoformat()) == bar.close
     assert close(as_of=NOW.isoformat()) == bar.close + Decimal("0.01")
-    assert exact(served.get(f"{DATA}/BTC", timeframe="1h", as_of="2025-03-01"))["count"] == 0
     file = served.get(f"{DATA}/BTC", timeframe="1h", as_of=BEFORE_THE_AMENDMENT.isoformat(), format="csv")
     assert len(file.text.splitlines()) == 263
+
+
+def test_age_and_staleness_of_an_as_of_answer_are_those_of_its_moment(served: Served) -> None:
+    def age(path: str, timeframe: str, as_of: datetime) -> tuple[int, bool]:
+        answer = served.get(f"{DATA}/{path}", timeframe=timeframe, columns="close", limit=1, as_of=as_of.isoformat())
+        told = answer.json()
+        assert answer.headers["x-data-age-seconds"] == str(told["data_age_seconds"])
+        return told["data_age_seconds"], told["is_stale"]
+
+    # The bar that opened at 23:00 closed at midnight; the next one closes at one.
+    assert age("BTC", "1h", BEFORE_THE_AMENDMENT) == (600, False)
+    assert age("BTC", "1h", NOW) == (1800, False)
+    # New York's session closed at 20:00 UTC.
+    assert age("AAPL", "1d", BEFORE_THE_AMENDMENT) == (4 * 3600 + 600, False)
+    # A moment that is still to come knows what is known now.
+    assert age("BTC", "1h", NOW + timedelta(days=3)) == (1800, False)
+    assert served.get(f"{DATA}/BTC", timeframe="1h", columns="close", limit=1).json()["data_age_seconds"] == 1800
+
+
+@pytest.mark.parametrize(
+    ("asset_class", "timeframe", "newest", "moment", "expected"),
+    [
+        # A coin's hour: the next one is due an hour after the close, and stale ten minutes later.
+        ("crypto", "1h", "2025-03-14T10:00Z", "2025-03-14T12:10:00Z", (4200, False)),
+        ("crypto", "1h", "2025-03-14T10:00Z", "2025-03-14T12:10:01Z", (4201, True)),
+        # A stock's Friday is current until Monday's close.
+        ("stock", "1d", "2025-03-14T04:00Z", "2025-03-17T19:00Z", (71 * 3600, False)),
+        ("stock", "1d", "2025-03-14T04:00Z", "2025-03-17T21:00:01Z", (73 * 3600 + 1, True)),
+        # The last hour of the session, and the first of the next: on the session, and on the clock.
+        ("stock", "1h", "2025-03-14T19:30Z", "2025-03-17T15:29Z", (67 * 3600 + 29 * 60, False)),
+        ("stock", "1h", "2025-03-14T19:00Z", "2025-03-17T15:01Z", (67 * 3600 + 60, True)),
+        # A half day, then Thanksgiving's week: closed at 13:00 New York.
+        ("stock", "1d", "2024-11-29T05:00Z", "2024-11-29T18:30Z", (1800, False)),
+        ("etf", "1w", "2025-03-10T04:00Z", "2025-03-21T19:00Z", (167 * 3600, False)),
+        ("etf", "1w", "2025-03-10T04:00Z", "2025-03-21T22:00Z", (170 * 3600, True)),
+    ],
+)
+def test_ages_know_sessions(
+    asset_class: str, timeframe: str, newest: str, moment: str, expected: tuple[int, bool]
+) -> None:
+    age = ages.at(datetime.fromisoformat(moment), asset_class, timeframe, datetime.fromisoformat(newest), None)
+    assert (age.seconds, age.is_stale) == expected
+
+
+def test_ages_of_now_are_those_of_the_mart(built: Warehouse) -> None:
+    """What is counted here for the past is counted there for the present."""
+    found = built.query("select * from marts.enrichment_status where newest_bar is not null and is_enabled")
+    assert len(found) > 5
+    for row in found:
+        age = ages.at(NOW, row["asset_class"], row["timeframe"], row["newest_bar"], row["source_in_use"])
+        told = (row["symbol"], row["timeframe"])
+        assert (age.seconds, age.is_stale) == (row["data_age_seconds"], row["is_stale"]), told
+
+
+def test_a_moment_before_the_first_build_is_no_empty_answer(served: Served) -> None:
+    answer = served.get(f"{DATA}/BTC", timeframe="1h", as_of="2025-03-01")
+    assert answer.status_code == 422
+    assert "this warehouse knew nothing yet: its first build was at 2025-03-14 00:10:00 UTC" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("start", [None, "2025-03-05"])
+def test_pages_of_several_symbols_follow_each_other(served: Served, built: Warehouse, start: str | None) -> None:
+    names, pages, cursor = ["AAPL", "BTC"], [], None
+    while True:
+        wanted: dict[str, str | int] = {"symbols": "BTC,AAPL", "timeframe": "1d", "limit": 7, "columns": "close"}
+        wanted |= {"start": start} if start else {}
+        wanted |= {"cursor": cursor} if cursor else {}
+        answer = exact(served.get(DATA, **wanted))
+        assert answer["symbols"] == names
+        columns = answer["columns"]
+        assert list(columns) == ["symbol", "timestamp", "close"]
+        pages.append(list(zip(columns["timestamp"], columns["symbol"], columns["close"], strict=True)))
+        cursor = answer["next_cursor"]
+        if cursor is None:
+            break
+    assert len(pages) > 2
+    in_order = list(itertools.chain(*(pages if start else pages[::-1])))
+    stored = built.query(
+        "select timestamp, symbol, close from marts.market_data_v2 where symbol = any(%s) and timeframe = '1d'"
+        " and timestamp >= %s order by timestamp, symbol",
+        names,
+        start or "2000-01-01",
+    )
+    assert in_order == [(row["timestamp"].isoformat(), row["symbol"], row["close"]) for row in stored]
+
+
+def test_several_symbols_as_a_file_and_in_the_path(served: Served) -> None:
+    answer = served.get(f"{DATA}/BTC,AAPL", timeframe="1d", columns="close", format="csv")
+    lines = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [line["symbol"] for line in lines] == ["AAPL"] * len(SESSIONS) + ["BTC"] * 11
+    limited = served.get(f"{DATA}/BTC,AAPL", timeframe="1d", columns="close", format="csv", limit=3)
+    assert len(limited.text.splitlines()) == 4
+    table = pyarrow.parquet.read_table(
+        io.BytesIO(served.get(DATA, symbols="BTC,AAPL", timeframe="1d", columns="close", format="parquet").content)
+    )
+    assert table.column_names == ["symbol", "timestamp", "close"]
+    # The oldest of them tells the age.
+    told = served.get(DATA, symbols="BTC,AAPL", timeframe="1d", columns="close", limit=1).json()
+    assert told["data_age_seconds"] == max(
+        served.get(f"{DATA}/{one}", timeframe="1d", columns="close", limit=1).json()["data_age_seconds"]
+        for one in ("BTC", "AAPL")
+    )
+
+
+@pytest.mark.parametrize("adjusted", ["splits", "true", "total_return"])
+def test_adjusted_prices_are_those_of_the_mart(served: Served, built: Warehouse, adjusted: str) -> None:
+    answer = exact(served.get(f"{DATA}/AAPL", timeframe="1d", columns="close,volume", adjusted=adjusted))
+    mart = built.query(
+        "select * from marts.market_data_adjusted where symbol = 'AAPL' and timeframe = '1d' order by timestamp"
+    )
+    name = "total_return_close" if adjusted == "total_return" else "close"
+    assert [Decimal(one) for one in answer["columns"]["close"]] == [row[name] for row in mart]
+    assert [Decimal(one) for one in answer["columns"]["volume"]] == [row["volume"] for row in mart]
+    assert answer["adjusted"] == ("total_return" if adjusted == "total_return" else "splits")
+    assert mart[0]["split_adjustment"] == Decimal("0.5")
+
+
+def test_symbols_are_listed_with_their_ranges(served: Served) -> None:
+    told = served.get("/api/v1/symbols").json()
+    assert told["known_since"] == BEFORE_THE_AMENDMENT.isoformat()
+    aapl = next(one for one in told["symbols"] if one["symbol"] == "AAPL")
+    assert (aapl["asset_class"], aapl["is_enabled"]) == ("stock", True)
+    assert [one["timeframe"] for one in aapl["series"]] == ["1d", "1w"]
+    daily = aapl["series"][0]
+    assert (daily["first_bar"], daily["bars"]) == (SESSIONS[0].timestamp.isoformat(), len(SESSIONS))
 
 
 def test_between_an_end_and_a_later_start_there_is_nothing(served: Served) -> None:
@@ -267,6 +393,31 @@ def test_metrics_tell_of_every_source_and_class(served: Served) -> None:
         (f"{DATA}/AAPL", {"timeframe": "1d", "limit": 0}, 422, "limit: input should be greater than or equal to 1"),
         (f"{DATA}/AAPL", {"timeframe": "1d", "cursor": "x"}, 422, "cursor: "),
         (f"{DATA}/AAPL", {"timeframe": "1d", "columns": "close,pg_sleep(9)"}, 422, "columns: pg_sleep(9) is none of"),
+        (
+            f"{DATA}/AAPL",
+            {"timeframe": "1d", "limt": 2},
+            422,
+            "unknown parameter limt; this address takes adjusted, as_of",
+        ),
+        (METRICS, {"x": 1}, 422, "unknown parameter x; this address takes no parameters"),
+        (f"{STATUS}/BTC", {"timeframe": "1h"}, 422, "unknown parameter timeframe"),
+        ("/api/v1/symbols", {"symbol": "A"}, 422, "unknown parameter symbol"),
+        (DATA, {"timeframe": "1d"}, 422, "symbols: field required"),
+        (DATA, {"timeframe": "1d", "symbols": ","}, 422, "name one to 100"),
+        (DATA, {"timeframe": "1d", "symbols": "AAPL,BTX"}, 404, "unknown symbol 'BTX'; did you mean BTC?"),
+        (f"{DATA}/AAPL", {"timeframe": "1d", "adjusted": "yes"}, 422, "adjusted: input should be 'splits'"),
+        (
+            f"{DATA}/AAPL",
+            {"timeframe": "1d", "adjusted": "total_return", "as_of": "2025-03-14"},
+            422,
+            "total_return is not known",
+        ),
+        (
+            f"{DATA}/AAPL",
+            {"timeframe": "1d", "adjusted": "total_return", "columns": "atr"},
+            422,
+            "atr has no total return",
+        ),
         ("/api/v1/nothing", {}, 404, "/docs lists all"),
     ],
 )
@@ -458,4 +609,4 @@ def test_schemathesis_finds_nothing(served: Served, tmp_path: Path) -> None:
     command = [str(program), "run", f"{served.url}/openapi.json", *options, *header]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout
-    assert "Operations:       7 selected / 7 total" in result.stdout
+    assert "Operations:       9 selected / 9 total" in result.stdout

@@ -41,3 +41,6 @@ def test_the_page_of_the_api_lists_every_route_and_asks_nobody_else(served: Serv
     for path in served.get("/openapi.json").json()["paths"]:
         assert path in page
     assert "://" not in page.replace("http://127.0.0.1", "")
+    # In the dress of the site, which it carries itself.
+    assert (ROOT / "scripts" / "site" / "assets" / "site.css").read_text() in page
+    assert '<header class="top">' in page

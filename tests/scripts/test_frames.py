@@ -184,6 +184,10 @@ def test_over_http_it_is_the_same(served: Served, url: str) -> None:
     both("AAPL", "1d", columns="all")
     both(TOGETHER, "1h", start="2025-03-10", columns="close,sma_20,source")
     both("BTC", "1h", as_of=BEFORE_THE_AMENDMENT, end="2025-03-06", columns="close")
+    both("AAPL", "1d", columns="close,volume,sma_20,log_return", adjusted=True)
+    both("AAPL", "1d", adjusted="total_return", asset_class="stock")
+    both("AAPL", "1d", columns="close", numbers="decimal")
+    pandas.testing.assert_frame_equal(symbols(url=url), symbols(url=served.url))
     with pytest.raises(UnknownSymbol, match="did you mean BTC"):
         bars("BTX", "1h", url=served.url)
     with pytest.raises(BadQuestion, match="there are 1h, 4h, 1d, 1w"):
