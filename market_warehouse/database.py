@@ -39,7 +39,7 @@ class Warehouse:
         questions.refuse_impossible(asked)
         if asked.as_of is not None:
             questions.refuse_before_history(self.connection, asked.as_of)
-        factors = questions.shares(self.connection, asked) if asked.adjusted == "splits" else {}
+        factors = questions.shares(self.connection, asked) if asked.adjusted else {}
         statement = questions.select(asked, factors, numbers).as_string(self.connection)
         try:
             with adbc.connect(self._information, autocommit=True) as session, session.cursor() as cursor:

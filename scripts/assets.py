@@ -235,7 +235,8 @@ def remove(symbols: Sequence[str], delete: bool = False) -> list[str]:
 def _replace(rows: Sequence[Row]) -> None:
     """Only a registry that can be read again takes the old one's place."""
     path = registry_file.ensure()
-    trial = path.with_name(".assets-trial.csv")
+    # No name that dbt would take for a seed.
+    trial = path.with_name(".assets-trial.tmp")
     try:
         registry_file.replace(trial, COLUMNS, rows)
         try:

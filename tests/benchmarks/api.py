@@ -3,7 +3,8 @@
 So many clients ask `market serve` (one process) over 1M 5m bars of 50 coins, each question for some seconds, one after
 the other on kept connections. Goals: p95 < 100 ms for status, quality and metrics, < 250 ms for 1000 bars with all
 features. Clients, server and Postgres share the machine's cores. Bars are one built stretch repeated into the past.
-Results go to bench.json under `api`, and as a table to the terminal.
+Then bars() reads all of them as one frame, straight from the database. Results go to bench.json under `api` and `frames`,
+and as tables to the terminal.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+from market_warehouse import bars
 from scripts.postgres import temporary_postgres
 from tests.benchmarks.transform import ROOT, load, symbol
 from tests.scripts.conftest import serving
@@ -105,6 +108,27 @@ def measured(url: str, clients: int, seconds: float) -> dict[str, dict[str, floa
     return found
 
 
+def framed(url: str) -> dict[str, dict[str, float]]:
+    """The seconds that bars() takes for everything; the best of two, the first of which imports its libraries."""
+    names = [symbol(number) for number in range(SYMBOLS)]
+    questions: dict[str, dict[str, Any]] = {
+        "pandas, open to volume": {},
+        "polars, open to volume": {"frame": "polars"},
+        "pandas, in today's shares": {"adjusted": True},
+        "arrow, exact decimals": {"frame": "arrow", "numbers": "decimal"},
+        "arrow, all columns": {"frame": "arrow", "columns": "all"},
+    }
+    found = {}
+    for name, asked in questions.items():
+        seconds, rows = [], 0
+        for _ in range(2):
+            started = time.perf_counter()
+            rows = len(bars(names, "5m", url=url, **asked))
+            seconds.append(time.perf_counter() - started)
+        found[name] = {"rows": rows, "seconds": min(seconds)}
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", type=int, default=16)
@@ -117,14 +141,17 @@ def main() -> None:
         filled(warehouse, 2_000 if chosen.small else 20_000)
         with serving(warehouse.database, Path(directory)) as api:
             found = measured(api.url, chosen.clients, chosen.seconds)
+        frames = framed(warehouse.database.dsn)
     document = json.loads(chosen.output.read_text()) if chosen.output.exists() else {}
-    document["api"] = found
+    document |= {"api": found, "frames": frames}
     chosen.output.write_text(json.dumps(document, indent=2) + "\n")
     lines = ["| question | p50 ms | p95 ms | goal | answers/s |", "|---|---|---|---|---|"]
     lines += [
         f"| {name} | {row['p50_ms']:.0f} | {row['p95_ms']:.0f} | {row['goal_ms']:.0f} | {row['per_second']:.0f} |"
         for name, row in found.items()
     ]
+    lines += ["", "| bars() | bars | s |", "|---|---|---|"]
+    lines += [f"| {name} | {row['rows']:,} | {row['seconds']:.1f} |" for name, row in frames.items()]
     sys.stdout.write("\n".join(lines) + "\n")
 
 
