@@ -258,8 +258,9 @@ def add(
             typer.echo(line)
         for problem in planned.problems:
             typer.echo(problem, err=True)
-        if planned.rows and is_asking:
-            typer.confirm("write this into the registry?", default=True, abort=True)
+        if planned.rows and is_asking and not typer.confirm("write this into the registry?", default=True):
+            typer.echo("nothing is written")
+            raise typer.Exit(EXIT_FAILED)
         if planned.rows:
             assets.write(planned.rows)
         added = [row["symbol"] for row in planned.rows]
@@ -275,11 +276,13 @@ def add(
 
 def _chosen_asset(options: list[Any]) -> Any:
     """Ask which of several assets is meant."""
-    import click
-
     for number, option in enumerate(options, 1):
         typer.echo(f"{number}  {option}")
-    return options[typer.prompt("which", type=click.IntRange(1, len(options))) - 1]
+    while True:
+        number = typer.prompt("which", type=int)
+        if 1 <= number <= len(options):
+            return options[number - 1]
+        typer.echo(f"a number from 1 to {len(options)}")
 
 
 def _loaded(symbols: list[str], start: datetime | None) -> int:
@@ -743,7 +746,8 @@ def _reporting() -> Iterator[None]:
     except (typer.Exit, BrokenPipeError):
         # Who reads us has seen enough (`market status | head`): Typer ends in silence.
         raise
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
+        # Ctrl-C, at a question, too.
         raise typer.Exit(EXIT_INTERRUPTED) from None
     except Exception as error:
         if (meant := meaning_of(error)) is not None:

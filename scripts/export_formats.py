@@ -159,10 +159,12 @@ class Qlib(Writer):
     Places move when the calendar does, so any change writes all of it. `factor` is what a price as traded was multiplied by.
     """
 
-    timeframes = ("5m", "15m", "30m", "1h", "1d")
+    timeframes = ("1d", "1h", "30m", "15m", "5m")
     FREQUENCY: ClassVar = {"1d": "day", "1h": "60min", "30m": "30min", "15m": "15min", "5m": "5min"}
 
     def parts(self, marks: Marks) -> Iterator[Part]:
+        # `all.txt` are the instruments of the longest bars that are exported.
+        self._longest = next((name for name in self.timeframes if any(one.timeframe == name for one in marks)), "1d")
         for timeframe in self.timeframes:
             series = tuple(one for one in marks if one.timeframe == timeframe)
             if series:
@@ -189,7 +191,8 @@ class Qlib(Writer):
             instruments.append(
                 f"{_qlib_name(one)}\t{frame.index[0].strftime(pattern)}\t{frame.index[-1].strftime(pattern)}\n"
             )
-        path = self.folder / "instruments" / ("all.txt" if frequency == "day" else f"all_{frequency}.txt")
+        is_longest = part.series[0].timeframe == self._longest
+        path = self.folder / "instruments" / ("all.txt" if is_longest else f"all_{frequency}.txt")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(instruments))
         made.write_text("".join(f"{day}\n" for day in calendar.strftime(pattern)))
