@@ -80,8 +80,9 @@ class Project:
     def copy(cls, source: Path, directory: Path, *, described: bool = True) -> Project:
         """described: builds write the descriptions into the database, too, which takes a tenth of their time."""
         shutil.copytree(source / "dbt_project", directory / "dbt_project")
-        # Whatever the registry of this checkout holds.
-        shutil.copy(source / registry_file.EXAMPLE, directory / settings.ASSETS)
+        # Whatever the registry of this checkout holds; released versions track theirs.
+        if (source / registry_file.EXAMPLE).exists():
+            shutil.copy(source / registry_file.EXAMPLE, directory / settings.ASSETS)
         for name in PROJECT_FILES:
             if (source / name).exists():
                 shutil.copy2(source / name, directory / name)
