@@ -65,19 +65,20 @@ class Report:
     written: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
+    not_there: list[str] = field(default_factory=list)
     bars: int = 0
 
     def __str__(self) -> str:
         return (
             f"{self.folder}: {len(self.written)} files written ({self.bars:,} bars), {len(self.unchanged)} unchanged,"
-            f" {len(self.removed)} removed"
+            f" {len(self.removed)} removed" + (f"; not there: {', '.join(self.not_there)}" if self.not_there else "")
         )
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
         return {
             "folder": str(self.folder), "written": self.written, "unchanged": self.unchanged, "removed": self.removed,
-            "bars": self.bars,
+            "not_there": self.not_there, "bars": self.bars,
         }  # fmt: skip
 
 
@@ -93,7 +94,7 @@ def export(selection: Selection, folder: Path, url: str | None = None) -> Report
     with connected(url, "export") as warehouse:
         columns = _columns(warehouse, selection)
         writer = writer_of(selection.format, folder)
-        series = _series(warehouse, selection, writer.timeframes)
+        series = _series(warehouse, selection, writer.timeframes, report)
         parts = list(_parts(warehouse, selection, series, columns, writer))
         for part in parts:
             if known.get(part.file) == part.mark and (folder / part.file).exists():
@@ -155,8 +156,8 @@ def _columns(warehouse: Warehouse, selection: Selection) -> tuple[Column, ...]:
     return questions.chosen_columns(selection.columns, there)
 
 
-def _series(warehouse: Warehouse, selection: Selection, possible: Sequence[str]) -> list[Series]:
-    """The series to export; those that are named must be there."""
+def _series(warehouse: Warehouse, selection: Selection, possible: Sequence[str], report: Report) -> list[Series]:
+    """The series to export. A symbol that is named must be there; a timeframe that it lacks is said."""
     there = questions.series_there(warehouse.connection)
     if odd := [one for one in selection.timeframes if one not in possible]:
         raise ConfigurationError(f"{selection.format} takes bars of {' '.join(possible)}, not of {' '.join(odd)}")
@@ -168,13 +169,11 @@ def _series(warehouse: Warehouse, selection: Selection, possible: Sequence[str])
         if one.symbol in symbols and one.timeframe in (selection.timeframes or possible)
     ]  # fmt: skip
     for symbol in selection.symbols:
-        missing = [
-            name
-            for name in selection.timeframes
-            if not any((one.symbol, one.timeframe) == (symbol, name) for one in chosen)
-        ]
-        if missing:
-            raise questions.no_bars(symbol, missing[0], [one for one in there if one.symbol == symbol])
+        mine = [one for one in there if one.symbol == symbol]
+        if selection.timeframes and not any(one in chosen for one in mine):
+            raise questions.no_bars(symbol, " or ".join(selection.timeframes), mine)
+        lacking = [name for name in selection.timeframes if name not in {one.timeframe for one in mine}]
+        report.not_there += [f"{symbol} {name}" for name in lacking]
     return sorted(chosen, key=lambda one: (list(STEPS).index(one.timeframe), one.symbol, one.asset_class))
 
 

@@ -67,6 +67,7 @@ def test_parquet_holds_the_bars_with_symbol_and_timeframe(built: Warehouse, tmp_
     for name in table.column_names:
         assert table[name].to_pylist() == [row[name] for row in stored], name
     assert report.bars == 262 + 11 + len(SESSIONS)
+    assert report.not_there == ["AAPL 1h"]
     # A folder is one data set.
     everything = parquet.read_table(tmp_path)
     assert len(everything) == report.bars
@@ -207,8 +208,8 @@ def test_lean_reads_its_layout(built: Warehouse, tmp_path: Path) -> None:
     """As in Lean's Data folder: shares in New York's time and ten-thousandths of a dollar, coins in UTC and as they are."""
     exported(built, tmp_path, "AAPL", "BTC", format="lean")
     assert files(tmp_path) == [
-        "crypto/binance/daily/btcusdt_trade.zip", "crypto/binance/hour/btcusdt_trade.zip", "equity/usa/daily/aapl.zip",
-        "_export.json",
+        "_export.json", "crypto/binance/daily/btcusdt_trade.zip", "crypto/binance/hour/btcusdt_trade.zip",
+        "equity/usa/daily/aapl.zip",
     ]  # fmt: skip
     name, lines = lines_of(tmp_path / "equity/usa/daily/aapl.zip")
     assert name == "aapl.csv"
@@ -303,6 +304,7 @@ def test_the_command(built: Warehouse, tmp_path: Path) -> None:
         "written": ["1h/BTC/2025.parquet"],
         "unchanged": [],
         "removed": [],
+        "not_there": [],
         "bars": 262,
     }
     assert parquet.read_table(io.BytesIO((tmp_path / "out/1h/BTC/2025.parquet").read_bytes())).column_names[3:] == [
