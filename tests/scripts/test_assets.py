@@ -172,17 +172,17 @@ def test_on_a_terminal_it_asks_before_it_writes(database: Database, project: Pat
         assert [row["symbol"] for row in rows(project)] == expected
 
 
-def test_list_shows_the_ranges(built: Warehouse) -> None:
-    directory = built.project.directory
-    told = {row["symbol"]: row for row in json.loads(market(built.database, directory, "list", "--json"))}["BTC"]
+def test_list_shows_the_ranges(built: Warehouse, project: Path) -> None:
+    (project / ASSETS).write_text(f"{HEADER}\nBTC,crypto,1h,,BTCUSDT,,,,24/7,,,,true\n")
+    (told,) = json.loads(market(built.database, project, "list", "--json"))
     assert told["bars"]["1h"] == {
         "first_bar": "2025-03-03T00:00:00+00:00",
         "newest_bar": "2025-03-13T23:00:00+00:00",
         "bars": 262,
     }
     assert (told["binance"], told["timeframes"], told["enabled"]) == ("BTCUSDT", ["1h"], True)
-    lines = list(csv.DictReader(market(built.database, directory, "list").splitlines(), dialect="excel-tab"))
-    assert lines[0]["bars"] == "1h 2025-03-03..2025-03-13 (262)"
+    (line,) = csv.DictReader(market(built.database, project, "list").splitlines(), dialect="excel-tab")
+    assert line["bars"] == "1h 2025-03-03..2025-03-13 (262)"
 
 
 def test_list_needs_no_warehouse(database: Database, project: Path) -> None:
