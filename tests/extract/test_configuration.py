@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from extract import clock, registry, settings
+from extract import clock, registry, registry_file, settings
 from extract.redaction import RedactingFormatter, redact
 from extract.settings import ConfigurationError
 from tests.extract.conftest import AAPL, BTC, Market, environment
@@ -92,7 +92,7 @@ def write(path: Path, *lines: str) -> Path:
 
 
 def test_the_registry_of_the_repository_is_valid() -> None:
-    assets = registry.load(Path(__file__).parents[2] / settings.ASSETS)
+    assets = registry.load(Path(__file__).parents[2] / registry_file.EXAMPLE)
     assert {"AAPL", "BTC"} <= {asset.symbol for asset in assets}
 
 
