@@ -12,7 +12,7 @@ import pybreaker
 from psycopg import sql
 
 from extract import database
-from extract.patience import PATIENCE
+from extract.retry_policy import RETRY_POLICY
 
 
 class PostgresStorage(pybreaker.CircuitBreakerStorage):
@@ -82,8 +82,8 @@ class PostgresStorage(pybreaker.CircuitBreakerStorage):
 def make(source: str, not_failures: tuple[type[BaseException], ...]) -> pybreaker.CircuitBreaker:
     """The breaker of a source; the exceptions named do not count against it."""
     return pybreaker.CircuitBreaker(
-        fail_max=PATIENCE.breaker_failures,
-        reset_timeout=PATIENCE.breaker_seconds,
+        fail_max=RETRY_POLICY.breaker_failures,
+        reset_timeout=RETRY_POLICY.breaker_seconds,
         exclude=[GeneratorExit, KeyboardInterrupt, *not_failures],  # type: ignore[arg-type]
         state_storage=PostgresStorage(source),
         name=source,

@@ -31,9 +31,9 @@ import tenacity
 
 from extract import bodies, breaker, clock, headers
 from extract.budget import Block, Spent
-from extract.patience import PATIENCE
 from extract.redaction import redact
 from extract.responses import Answer
+from extract.retry_policy import RETRY_POLICY
 
 USER_AGENT = "market-warehouse"
 
@@ -109,7 +109,7 @@ class Source:
         opened_at = self._breaker._state_storage.opened_at
         if self._breaker.current_state != pybreaker.STATE_OPEN or opened_at is None:
             return False
-        return (datetime.now(UTC) - opened_at).total_seconds() < PATIENCE.breaker_seconds
+        return (datetime.now(UTC) - opened_at).total_seconds() < RETRY_POLICY.breaker_seconds
 
     def ask(self, send: Callable[[], Response], quota: Callable[[], int | None] = no_quota) -> Answer:
         """Send, with patience, and say what came of it. `send` is called once per attempt, `quota` after the answer."""
@@ -151,7 +151,7 @@ class Source:
             return self._blocked(asked_at, state)
         except Spent as problem:
             error = f"not asked: {problem}"
-            return Answer(asked_at, asked_at, state, quota_remaining=quota(), error=error, is_put_off=True)
+            return Answer(asked_at, asked_at, state, quota_remaining=quota(), error=error, is_deferred=True)
         except Unexpected as problem:
             error = f"the request failed unexpectedly ({problem}); the next run asks again"
         except Deferred as problem:
@@ -161,9 +161,9 @@ class Source:
             error += f" (`market unblock {self.name}` ends it)"
         except Unavailable as problem:
             response = problem.response
-            error = f"HTTP {response.status_code} after {len(PATIENCE.backoff) + 1} attempts"
+            error = f"HTTP {response.status_code} after {len(RETRY_POLICY.backoff) + 1} attempts"
         except OSError as problem:  # requests' and curl_cffi's exceptions are OSErrors
-            error = f"no answer after {len(PATIENCE.backoff) + 1} attempts: {problem}"
+            error = f"no answer after {len(RETRY_POLICY.backoff) + 1} attempts: {problem}"
         finally:
             if is_trial:
                 self._trial.release()
@@ -205,11 +205,11 @@ class Source:
         if response.status_code != 429 and response.status_code != 418 and response.status_code < 500:
             return response
         seconds = retry_after(response)
-        if response.status_code == 418 or seconds > PATIENCE.longest_wait:
-            longest = PATIENCE.longest_ban if response.status_code == 418 else PATIENCE.longest_block
-            raise Deferred(response, min(seconds or PATIENCE.breaker_seconds, longest))
-        if response.status_code == 429 and PATIENCE.backoff:
-            self._quiet_until = time.monotonic() + (seconds or PATIENCE.backoff[0])
+        if response.status_code == 418 or seconds > RETRY_POLICY.longest_wait:
+            longest = RETRY_POLICY.longest_ban if response.status_code == 418 else RETRY_POLICY.longest_block
+            raise Deferred(response, min(seconds or RETRY_POLICY.breaker_seconds, longest))
+        if response.status_code == 429 and RETRY_POLICY.backoff:
+            self._quiet_until = time.monotonic() + (seconds or RETRY_POLICY.backoff[0])
         raise Unavailable(response)
 
 
@@ -235,7 +235,7 @@ def _retrying() -> tenacity.Retrying:
             lambda problem: isinstance(problem, Unavailable | OSError) and not isinstance(problem, Deferred)
         ),
         wait=_wait,
-        stop=tenacity.stop_after_attempt(len(PATIENCE.backoff) + 1),
+        stop=tenacity.stop_after_attempt(len(RETRY_POLICY.backoff) + 1),
         reraise=True,
     )
 
@@ -244,7 +244,7 @@ def _wait(state: tenacity.RetryCallState) -> float:
     problem = state.outcome.exception() if state.outcome else None
     asked_for = retry_after(problem.response) if isinstance(problem, Unavailable) else 0
     # The wait after the last attempt is computed too, and never slept.
-    return asked_for or (*PATIENCE.backoff, 0)[state.attempt_number - 1]
+    return asked_for or (*RETRY_POLICY.backoff, 0)[state.attempt_number - 1]
 
 
 def session(connections: int) -> bodies.Session:
@@ -256,4 +256,4 @@ def get(
     made: bodies.Session, url: str, params: Mapping[str, str | int] | None = None, **fields: str
 ) -> bodies.Received:
     """GET with the pipeline's time-outs; `fields` are header fields."""
-    return bodies.get(made, url, params, fields, (PATIENCE.connect, PATIENCE.read), PATIENCE.whole)
+    return bodies.get(made, url, params, fields, (RETRY_POLICY.connect, RETRY_POLICY.read), RETRY_POLICY.whole)

@@ -25,7 +25,7 @@ class Outcome:
     # Not served in this country, and no bars: files of the archive stand in, as far as they go.
     is_blocked: bool = False
     # Not all was asked, because the budget was spent.
-    is_put_off: bool = False
+    is_deferred: bool = False
     answered: list[Window] = field(default_factory=list)
     errors: dict[Window, str] = field(default_factory=dict)
     # What was no good and has been asked elsewhere: archive files whose window was asked over REST.
@@ -35,7 +35,7 @@ class Outcome:
         task, status = row.task, row.values["http_status"]
         self.purpose = task.purpose
         self.requests += 1
-        self.is_put_off |= row.is_put_off
+        self.is_deferred |= row.is_deferred
         if row.status in ("ok", "unchanged"):
             self.answered.append(task.window)
             # Another host, or the file's substitute, has answered what failed before.

@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
-from extract import clock, demo_mark, http, registry, settings
+from extract import clock, http, provenance, registry, settings
 from extract.binance import archive
 from extract.binance.settings import (
     ARCHIVE_AGE,
@@ -578,5 +578,5 @@ class Probe:
 
 def probe() -> Iterator[Probed]:
     """Ask every endpoint in use once and compare. Raises ConfigurationError for a bad registry or bad settings."""
-    demo_mark.refuse_mixing()
+    provenance.refuse_mixing()
     yield from Probe().run()

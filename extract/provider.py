@@ -34,7 +34,7 @@ class Fetched:
 
 
 @dataclass(frozen=True)
-class Need:
+class QuotaCost:
     """What some tasks take of one of a source's quotas; `per_minute` is None where the source sets no limit."""
 
     what: str
@@ -83,9 +83,9 @@ class Provider(ABC):
         """What else than bars to ask for these assets: in the window, or what a plain extract lacks."""
         return []
 
-    def needs(self, tasks: Sequence[Task]) -> list[Need]:
+    def needs(self, tasks: Sequence[Task]) -> list[QuotaCost]:
         """What the tasks take of each of the source's quotas."""
-        return [Need("requests", sum(task.requests for task in tasks), self.requests_per_minute)]
+        return [QuotaCost("requests", sum(task.requests for task in tasks), self.requests_per_minute)]
 
     def combined(self, tasks: list[Task]) -> list[Task]:
         """The same answers from fewer requests, where the source has a way."""

@@ -101,7 +101,7 @@ class Answer:
     quota_remaining: int | None = None
     error: str | None = None
     # Nothing was sent, for want of budget: the source is as good as before.
-    is_put_off: bool = False
+    is_deferred: bool = False
     # Why `body` is not the whole of what was sent.
     problem: str | None = None
 
@@ -138,7 +138,7 @@ class Row:
 
     task: Task
     values: dict[str, Any]
-    is_put_off: bool = False
+    is_deferred: bool = False
     # The same is asked elsewhere in this run: what is wrong with this answer is a warning.
     is_replaced: bool = False
 
@@ -204,4 +204,4 @@ def make_row(
         values |= {"status": "quarantined", "bad_payload": _storable(text[:BAD_PAYLOAD_LIMIT])}
     else:
         values["status"] = "failed"
-    return Row(task, values, answer.is_put_off)
+    return Row(task, values, answer.is_deferred)

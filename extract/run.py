@@ -16,7 +16,7 @@ import dlt
 import psycopg
 import pyarrow as pa
 
-from extract import clock, database, demo_mark, gaps, logs, pipeline, planner, registry, settings, state
+from extract import clock, database, gaps, logs, pipeline, planner, provenance, registry, settings, state
 from extract.binance import Binance
 from extract.coinmetrics import CoinMetrics
 from extract.locks import Holder
@@ -159,7 +159,7 @@ Plan = Callable[[Series, str, planner.Left], Planned]
 
 
 @dataclass
-class Wish:
+class PendingSeries:
     """A series on its way through its sources."""
 
     series: Series
@@ -167,7 +167,7 @@ class Wish:
     sources: list[str]
     left: planner.Left = None
     # The sources that have sent it on because their budget was spent: when they are asked again, it waits.
-    put_off: set[str] = field(default_factory=set)
+    deferred: set[str] = field(default_factory=set)
 
 
 def extract(
@@ -243,7 +243,7 @@ def open_providers(
 ) -> dict[str, Provider]:
     """The sources that can be asked. One that cannot is named loudly, and on record if this is a run; POLYGON_REQUIRED
     makes it an error."""
-    demo_mark.refuse_mixing()
+    provenance.refuse_mixing()
     opened: dict[str, Provider] = {}
     for name, make in PROVIDERS.items():
         if (only and name != only) or name not in settings.load().sources:
@@ -269,18 +269,18 @@ def load_series(run: Run, wanted: Sequence[Series], plan: Plan, extra: dict[str,
     wishes = []
     for series in wanted:
         if series.sources:
-            wishes.append(Wish(series, list(series.sources)))
+            wishes.append(PendingSeries(series, list(series.sources)))
         else:
             log.error("%s: no source has it; see its row in assets.csv", series.name)
             run.report.failed.append(series.name)
     # Where requests are few, what stands beside the bars waits until no series needs them any more.
     beside = {name: tasks for name, tasks in extra.items() if tasks}
     while wishes or beside:
-        unsettled: list[Wish] = []
+        unsettled: list[PendingSeries] = []
         for source, provider in run.providers.items():
             turn = [wish for wish in wishes if wish.sources[0] == source]
-            may_ask_beside = not (wishes and provider.requests_are_scarce)
-            tasks = beside.pop(source, []) if may_ask_beside else []
+            may_ask_auxiliary = not (wishes and provider.requests_are_scarce)
+            tasks = beside.pop(source, []) if may_ask_auxiliary else []
             if turn or tasks:
                 unsettled += _take_turn(run, source, turn, plan, tasks)
         wishes = unsettled
@@ -290,11 +290,13 @@ def _fetched_before(row: Row, task: Task) -> Iterator[pa.Table]:
     yield row.to_arrow()
 
 
-def _take_turn(run: Run, source: str, turn: Sequence[Wish], plan: Plan, beside: Sequence[Task]) -> list[Wish]:
+def _take_turn(
+    run: Run, source: str, turn: Sequence[PendingSeries], plan: Plan, beside: Sequence[Task]
+) -> list[PendingSeries]:
     """Ask a source for all the series whose turn it is; returns those that go on to their next source."""
     provider = run.providers[source]
     tasks = list(beside)
-    asked: dict[str, list[tuple[Wish, Planned, Outcome]]] = defaultdict(list)
+    asked: dict[str, list[tuple[PendingSeries, Planned, Outcome]]] = defaultdict(list)
     for wish in turn:
         planned = plan(wish.series, source, wish.left)
         outcome = Outcome(wish.series.name, source)
@@ -319,21 +321,21 @@ def _take_turn(run: Run, source: str, turn: Sequence[Wish], plan: Plan, beside: 
         left = planner.unanswered(wish.series, planned.windows, outcome.answered)
         if not left:
             outcome.errors.clear()
-        following = wish.sources[1:] + [source] * (outcome.is_put_off and source not in wish.put_off)
+        following = wish.sources[1:] + [source] * (outcome.is_deferred and source not in wish.deferred)
         if not outcome.errors or not following:
             run.report.close(outcome)
             continue
         log.warning("%s; asking %s", outcome, following[0])
-        put_off = wish.put_off | {source} if outcome.is_put_off else wish.put_off
-        unsettled.append(Wish(wish.series, following, left, put_off))
+        deferred = wish.deferred | {source} if outcome.is_deferred else wish.deferred
+        unsettled.append(PendingSeries(wish.series, following, left, deferred))
     for outcome in others.values():
         run.report.close(outcome)
     return unsettled
 
 
-def _can_go_on(run: Run, wish: Wish, planned: Planned) -> bool:
+def _can_go_on(run: Run, wish: PendingSeries, planned: Planned) -> bool:
     """Whether a later source can bring what is planned, so that the series need not wait for a spent budget."""
-    if wish.sources[0] in wish.put_off:
+    if wish.sources[0] in wish.deferred:
         return False
     return any(
         run.providers[name].source.is_available

@@ -19,7 +19,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from extract import clock, database, demo_mark, migrations, settings
+from extract import clock, database, migrations, provenance, settings
 from extract.settings import ConfigurationError
 from scripts.postgres import binaries
 
@@ -45,7 +45,7 @@ def backup(file: Path | None = None) -> Path:
     if file.exists():
         raise ConfigurationError(f"{file} is there already: name another file")
     with psycopg.connect(database.url(), connect_timeout=database.CONNECT_SECONDS) as connection:
-        if not demo_mark.holds_answers(connection):
+        if not provenance.holds_answers(connection):
             raise ConfigurationError(f"database {connection.info.dbname} holds no answers: there is nothing to keep")
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_name(file.name + ".unfinished")

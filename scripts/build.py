@@ -155,7 +155,7 @@ def _environment() -> Iterator[None]:
     from scripts import environment
 
     before = dict(os.environ)
-    environment.lead()
+    environment.configure_environment()
     # The run looks at its alerts itself, when it knows how it ended (macros/operations.sql).
     os.environ["MARKET_RUN"] = "true"
     try:

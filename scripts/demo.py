@@ -22,7 +22,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from extract import database, demo_mark, settings
+from extract import database, provenance, settings
 from extract.settings import ConfigurationError
 from scripts.features import registered
 from scripts.postgres import ROOT
@@ -101,7 +101,7 @@ def main() -> int:
                 simulator.add_fault(**fault)
             simulator.set_clock(SECOND_DAY)
             with psycopg.connect(database.url(), autocommit=True) as connection:
-                demo_mark.set_clock(connection, SECOND_DAY)
+                provenance.set_clock(connection, SECOND_DAY)
             with step("Day 2: extract what is new; one bar comes late, two are amended"):
                 _run("extract", simulator.environment())
             with step("Day 2: dbt build"):
@@ -132,16 +132,16 @@ def step(title: str) -> Iterator[None]:
 def _prepare() -> None:
     """Mark the database as the demo's; one that an earlier demo filled is emptied, any other with data is refused."""
     with psycopg.connect(database.url(), autocommit=True) as connection:
-        if demo_mark.is_marked(connection):
+        if provenance.is_marked(connection):
             for schema in SCHEMAS:
                 connection.execute(f"drop schema if exists {schema} cascade")
-        elif demo_mark.holds_answers(connection):
+        elif provenance.holds_answers(connection):
             raise ConfigurationError(
                 "this database holds answers of real providers, with which the demo's synthetic ones must not mix:"
                 " set PGDATABASE to another one, or remove the embedded database with `make clean`"
             )
-        connection.execute(demo_mark.CREATE)
-        demo_mark.set_clock(connection, FIRST_DAY)
+        connection.execute(provenance.CREATE)
+        provenance.set_clock(connection, FIRST_DAY)
         connection.cursor().executemany(
             "insert into ops.demo values (%s, %s, %s)",
             [(symbol, False, "real daily prices as traded, 2000-2013, from bokeh-sampledata") for symbol in STOCKS]

@@ -18,7 +18,7 @@ from extract import session
 # Run at the start of every Python of this .venv: it costs the others a microsecond, and imports nothing for them.
 HOOK = (
     "import sys; {'dbt', 'sqlfluff', 'dbt.cli.main'} & {word.rpartition('/')[2] for word in sys.orig_argv[:3]}"
-    " and __import__('scripts.environment').environment.lead()\n"
+    " and __import__('scripts.environment').environment.configure_environment()\n"
 )
 
 
@@ -27,13 +27,13 @@ def hook_file() -> Path:
     return Path(sysconfig.get_path("purelib")) / "market_environment.pth"
 
 
-def lead() -> None:
+def configure_environment() -> None:
     """Complete the environment of this process."""
     # Of a library of dlt's, about a faster part that it no longer uses: two lines before all that dbt says.
     warnings.filterwarnings("ignore", message=r"sqlglot\[rs\]")
     make_registry()
     read_settings_file()
-    lead_to_embedded_server()
+    use_embedded_server()
     # dbt has no setting for it: libpq reads what a session asks for from here.
     os.environ["PGOPTIONS"] = session.options(os.environ.get("PGOPTIONS", ""))
     if os.environ.get("LOG_FORMAT") == "json":
@@ -59,7 +59,7 @@ def read_settings_file() -> None:
             os.environ[name.upper()] = value
 
 
-def lead_to_embedded_server() -> None:
+def use_embedded_server() -> None:
     """Unless PGHOST names a server, point the PG* variables at the embedded one, if one was ever made here. It has the
     database that PGDATABASE names, made if it is missing."""
     from scripts.postgres import DATABASE, HOME, Server, chosen_database
@@ -80,12 +80,12 @@ def keep_the_clock_of_the_demo() -> None:
         return
     import psycopg
 
-    from extract import demo_mark
+    from extract import provenance
 
     try:
         # The address is in the PG* variables; dbt's name for the database where there is none.
         with psycopg.connect(dbname=os.environ.get("PGDATABASE") or "market", connect_timeout=3) as connection:
-            at = demo_mark.clock(connection)
+            at = provenance.clock(connection)
     except psycopg.Error:
         return
     if at:

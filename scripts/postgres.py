@@ -126,11 +126,11 @@ class Server:
         # Two programs may want it at once.
         with (self.home / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            self._forget_the_dead()
+            self._delete_dead()
             if not self.is_running():
                 self._start()
 
-    def _forget_the_dead(self) -> None:
+    def _delete_dead(self) -> None:
         """Remove the pid file of a server that was killed and never reaped. In a container whose first process reaps
         nobody it stays a zombie, which pg_ctl takes for a running server and postgres for a second one."""
         pid_file = self.data / "postmaster.pid"

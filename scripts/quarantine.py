@@ -86,7 +86,7 @@ values
 on conflict (source, load_id) do update set
     symbols = excluded.symbols, is_lifted = excluded.is_lifted, reason = excluded.reason,
     changed_by = excluded.changed_by, changed_at = excluded.changed_at,
-    changed_in_load = null
+    changed_in_batch = null
 """
 
 

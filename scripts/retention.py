@@ -4,9 +4,9 @@ Data flow: raw_<provider>.responses + the logs of what each answer contributed -
 
 Only answers with bars are pruned; they are nearly all of the bytes. A payload may go when it is older than asked for, has
 been worked in by every reader, and none of these came out of it: a revision or withdrawal of a bar (int_bar_revisions), a
-word on a split or dividend (int_action_words), a rejected row (rejected_bars, rejected_rows), a bar that is still unfinished
-(int_bars_unfinished). What it repeated was told by other answers, whose payloads stay: a full refresh afterwards gives the
-same rows, revisions included. The answer itself stays in the log with its window, hash, times and row count.
+word on a split or dividend (int_action_observations), a rejected row (rejected_bars, rejected_rows), a bar that is still
+in progress (int_bars_in_progress). What it repeated was told by other answers, whose payloads stay: a full refresh
+afterwards gives the same rows, revisions included. The answer itself stays in the log with its window, hash, times and row count.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from extract import clock, database
 from scripts import reading
 
 PROVIDERS = ("polygon", "binance", "yahoo")
-READERS = ("int_bar_revisions", "int_bars_unfinished", "rejected_bars", "rejected_rows", "int_action_words")
+READERS = ("int_bar_revisions", "int_bars_in_progress", "rejected_bars", "rejected_rows", "int_action_observations")
 
 # A marker is smaller than any answer; its size is known without reading a payload out of its compressed store.
 MARKER_BYTES = 64
@@ -30,9 +30,9 @@ SUPERFLUOUS = """
 create temporary table superfluous on commit drop as
 with
 
-worked_in as (
+processed as (
     -- One reader without a mark has read nothing yet.
-    select case when count(*) = {readers} then min(load_no) else 0 end as load_no
+    select case when count(*) = {readers} then min(batch) else 0 end as batch
     from ops.watermarks
     where model = any(%(models)s)
 ),
@@ -43,13 +43,13 @@ answers as (
         responses.symbol,
         responses.timeframe,
         responses.fetched_at,
-        loads.load_no,
+        loads.batch,
         series.series_id,
         pg_column_size(responses.payload) as bytes
     from {schema}.responses
     inner join intermediate.int_loads as loads
         on loads.provider = %(provider)s and loads.load_id = responses._dlt_load_id
-    inner join worked_in on loads.load_no <= worked_in.load_no
+    inner join processed on loads.batch <= processed.batch
     left join intermediate.int_series as series
         on
             series.symbol = responses.symbol
@@ -65,24 +65,24 @@ answers as (
 ),
 
 contributed as (
-    select load_no, fetched_at, series_id
+    select batch, fetched_at, series_id
     from intermediate.int_bar_revisions
     where source = %(provider)s
     union
-    select load_no, fetched_at, series_id
-    from intermediate.int_bars_unfinished
+    select batch, fetched_at, series_id
+    from intermediate.int_bars_in_progress
     where source = %(provider)s
     union
-    select load_no, fetched_at, null
+    select batch, fetched_at, null
     from marts.rejected_bars
     where source = %(provider)s
     union
-    select load_no, fetched_at, null
+    select batch, fetched_at, null
     from marts.rejected_rows
     where source = %(provider)s
     union
-    select load_no, fetched_at, null
-    from intermediate.int_action_words
+    select batch, fetched_at, null
+    from intermediate.int_action_observations
     where source = %(provider)s
 )
 
@@ -92,7 +92,7 @@ where not exists (
     select 1
     from contributed
     where
-        contributed.load_no = answers.load_no
+        contributed.batch = answers.batch
         and contributed.fetched_at = answers.fetched_at
         and (contributed.series_id = answers.series_id or contributed.series_id is null or answers.series_id is null)
 )
@@ -120,7 +120,9 @@ def prune(older_than: timedelta, dry_run: bool = False) -> list[Pruned]:
     Takes the pipeline's lock. Raises LockHeld, and Unreadable before the first build.
     """
     with database.run_lock("prune"), psycopg.connect(database.url(), autocommit=True) as connection:
-        if not connection.execute("select to_regclass('intermediate.int_action_words') is not null").fetchone()[0]:  # type: ignore[index]
+        if not connection.execute("select to_regclass('intermediate.int_action_observations') is not null").fetchone()[
+            0
+        ]:  # type: ignore[index]
             raise reading.Unreadable(reading.NOT_BUILT)
         pruned = [one for name in PROVIDERS for one in _prune(connection, name, clock.now() - older_than, dry_run)]
     if any(one.payloads for one in pruned) and not dry_run:

@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 
 import psycopg
 
-from extract import clock, database, demo_mark, logs, settings
+from extract import clock, database, logs, provenance, settings
 from extract.locks import Holder, LockLost
 from extract.redaction import redact
 from extract.settings import ConfigurationError
@@ -155,7 +155,7 @@ def _run(
     from scripts import alerts
 
     # Before anything is done: half a run of the demo's database would call itself failed, in the record and in an alert.
-    demo_mark.refuse_mixing()
+    provenance.refuse_mixing()
     with database.run_lock("run") as lock, ExitStack() as stack:
         alerts.tell_of_the_warehouse(None)
         database.migrate()

@@ -36,7 +36,7 @@
 
 {# Post-hook of the mart: bars that the registry no longer gives their series (a source taken off its list, another grid)
    leave it, and are listed in ops.deleted_bars for those who keep something about them. #}
-{% macro delete_unlisted_bars() %}
+{% macro delete_inactive_bars() %}
     {%- set history = adapter.get_relation(database=target.database, schema='snapshots', identifier='market_data_history') -%}
     {%- if is_incremental() %}
     merge into ops.deleted_bars as listed
@@ -56,17 +56,17 @@
         inner join (
             select series_id, opened_at
             from {{ ref('int_bars_selected') }}
-            where not is_listed and changed_in_load > {{ watermark('market_data_v2') }}
+            where not is_active and changed_in_batch > {{ watermark('market_data_v2') }}
             union
             select series_id, opened_at
             from {{ ref('int_bars_resampled') }}
-            where not is_listed and changed_in_load > {{ watermark('market_data_v2') }}
-        ) as unlisted
-            on mart.id = cast(unlisted.series_id as bigint) * 4294967296 + {{ epoch_seconds('unlisted.opened_at') }}
+            where not is_active and changed_in_batch > {{ watermark('market_data_v2') }}
+        ) as inactive
+            on mart.id = cast(inactive.series_id as bigint) * 4294967296 + {{ epoch_seconds('inactive.opened_at') }}
         where not exists (
             select 1
             from {{ ref('int_bars') }} as bars
-            where bars.series_id = unlisted.series_id and bars.opened_at = unlisted.opened_at
+            where bars.series_id = inactive.series_id and bars.opened_at = inactive.opened_at
         )
         {%- endif %}
     ) as gone
@@ -274,7 +274,7 @@
 
 {# Post-hook of data_corrections: what is recorded of a bar goes with it (the history keeps it; should the bar come back,
    so does this). Then nobody needs the list of deleted bars any more. #}
-{% macro forget_corrections_of_deleted_bars() %}
+{% macro delete_corrections_of_deleted_bars() %}
     delete from {{ this }} as corrections
     using ops.deleted_bars as listed
     where

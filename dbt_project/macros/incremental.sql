@@ -1,11 +1,11 @@
 {#- Writing only what differs: a run without news writes no row and touches no timestamp. -#}
 
 {# Condition: the row is new, or one of its columns differs from the row that is kept under the same key. #}
-{% macro differs(row, kept, key, columns) -%}
+{% macro differs(row, existing, key, columns) -%}
     (
-        {{ kept }}.{{ key }} is null
+        {{ existing }}.{{ key }} is null
         {%- for column in columns %}
-        or {{ row }}.{{ column }} is distinct from {{ kept }}.{{ column }}
+        or {{ row }}.{{ column }} is distinct from {{ existing }}.{{ column }}
         {%- endfor %}
     )
 {%- endmacro %}
@@ -13,21 +13,21 @@
 {# Joins a row of news with the row that the model holds under the same key, as `kept`: all NULL if there is none. The
    index is asked once for each row of news. As a plain join Postgres, which cannot know how little is new, read all that
    is held: 0.6 of the 16 s that one day of bars took in 5M rows. #}
-{% macro left_join_kept(row, keys) -%}
+{% macro left_join_existing(row, keys) -%}
     left join lateral (
-        select held.*
-        from {{ this }} as held
+        select existing_rows.*
+        from {{ this }} as existing_rows
         where
             {%- for key in keys %}
-            {{ 'and ' if not loop.first }}held.{{ key }} = {{ row }}.{{ key }}
+            {{ 'and ' if not loop.first }}existing_rows.{{ key }} = {{ row }}.{{ key }}
             {%- endfor %}
-        {{ compute_once() }}
-    ) as kept on true
+        {{ optimization_fence() }}
+    ) as existing on true
 {%- endmacro %}
 
 {# Pre-hook of int_bar_versions: the versions of the bars that are looked at again are written anew, all of them or, when
    no listed source has a word on a bar any more, none. #}
-{% macro forget_changed_bars() %}
+{% macro delete_changed_bars() %}
     {%- if is_incremental() %}
     delete from {{ this }} as versions
     using {{ ref('int_bars_changed') }} as changed
@@ -37,8 +37,8 @@
 
 {# Pre-hook of a model that is built anew from many rows: Postgres has no statistics of what comes out of windows, takes
    it for a few rows and would look each bar's samples up by index, one by one. #}
-{% macro expect_many_rows() %}
-    {%- if starts_anew(this.identifier) or rebuilt_features() %}
+{% macro disable_nestloop() %}
+    {%- if is_full_build(this.identifier) or rebuilt_features() %}
     set local enable_nestloop = off
     {%- endif %}
 {% endmacro %}
@@ -48,8 +48,8 @@
 {% macro delete_series_of_other_rules() %}
     {%- if is_incremental() %}
     delete from {{ this }} as existing
-    using {{ ref('int_series_rules') }} as rules
-    where rules.series_id = existing.series_id and rules.changed_in_load > {{ watermark(this.identifier) }}
+    using {{ ref('int_series_fingerprints') }} as rules
+    where rules.series_id = existing.series_id and rules.changed_in_batch > {{ watermark(this.identifier) }}
     {%- endif %}
 {% endmacro %}
 
@@ -57,24 +57,24 @@
 {% macro delete_resampled_versions() %}
     {%- if is_incremental() %}
     delete from {{ this }} as versions
-    using {{ ref('int_resampling_frontier') }} as frontier
+    using {{ ref('int_resampling_ranges') }} as recompute_ranges
     where
-        frontier.series_id = versions.series_id
-        and versions.opened_at >= frontier.reads_from
-        and versions.opened_at < frontier.reads_to
+        recompute_ranges.series_id = versions.series_id
+        and versions.opened_at >= recompute_ranges.reads_from
+        and versions.opened_at < recompute_ranges.reads_to
     ;
     delete from {{ this }} as versions
-    using {{ ref('int_series_rules') }} as rules
-    where rules.series_id = versions.series_id and rules.changed_in_load > {{ watermark(this.identifier) }}
+    using {{ ref('int_series_fingerprints') }} as rules
+    where rules.series_id = versions.series_id and rules.changed_in_batch > {{ watermark(this.identifier) }}
     {%- endif %}
 {% endmacro %}
 
-{# Post-hook of int_bars_unfinished. #}
-{% macro forget_finished_bars() %}
-    delete from {{ this }} as unfinished
+{# Post-hook of int_bars_in_progress. #}
+{% macro delete_finished_bars() %}
+    delete from {{ this }} as in_progress
     using {{ ref('int_bar_revisions') }} as revisions
     where
-        revisions.series_id = unfinished.series_id
-        and revisions.opened_at = unfinished.opened_at
-        and revisions.source = unfinished.source
+        revisions.series_id = in_progress.series_id
+        and revisions.opened_at = in_progress.opened_at
+        and revisions.source = in_progress.source
 {% endmacro %}

@@ -13,7 +13,7 @@
    we added earlier follow their corrections. Rows of the old system are never touched. #}
 {% macro fill_old_table(old, bars) %}
     {%- set values = ['open', 'high', 'low', 'close', 'volume', 'source', 'validated', 'quality_score', 'gap_detected', 'volume_anomaly', 'fetched_at'] %}
-    update {{ old }} as kept
+    update {{ old }} as existing
     set
         {%- for column in values %}
         {{ column }} = bars.{{ column }},
@@ -21,13 +21,13 @@
         validation_notes = concat_ws('; ', bars.validation_notes, '{{ written_by_us() }}')
     from {{ bars }} as bars
     where
-        kept.symbol = bars.symbol
-        and kept.timeframe = '1d'
-        and kept.time = bars.time
-        and kept.validation_notes like '%{{ written_by_us() }}%'
+        existing.symbol = bars.symbol
+        and existing.timeframe = '1d'
+        and existing.time = bars.time
+        and existing.validation_notes like '%{{ written_by_us() }}%'
         and (
             {%- for column in values %}
-            kept.{{ column }} is distinct from bars.{{ column }}{{ ' or' if not loop.last }}
+            existing.{{ column }} is distinct from bars.{{ column }}{{ ' or' if not loop.last }}
             {%- endfor %}
         )
         and bars.open is not null and bars.high is not null and bars.low is not null and bars.close is not null;
@@ -42,13 +42,13 @@
         {%- endfor %}
         concat_ws('; ', bars.validation_notes, '{{ written_by_us() }}')
     from {{ bars }} as bars
-    left join {{ old }} as kept
+    left join {{ old }} as existing
         on
-            kept.symbol = bars.symbol
-            and kept.timeframe = '1d'
-            and {{ local_date('kept.time', "'UTC'") }} = {{ local_date('bars.time', "'UTC'") }}
+            existing.symbol = bars.symbol
+            and existing.timeframe = '1d'
+            and {{ local_date('existing.time', "'UTC'") }} = {{ local_date('bars.time', "'UTC'") }}
     where
-        kept.symbol is null
+        existing.symbol is null
         and bars.open is not null and bars.high is not null and bars.low is not null and bars.close is not null;
 {% endmacro %}
 

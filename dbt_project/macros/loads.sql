@@ -10,10 +10,10 @@
 {%- endmacro %}
 
 {# Whether this run builds a model (or one of several) from nothing: it is not there yet, or a full refresh was asked for. #}
-{% macro starts_anew(model) -%}
+{% macro is_full_build(model) -%}
     {%- if not execute or flags.FULL_REFRESH -%}{{ return(true) }}{%- endif -%}
     {%- if model is not string -%}
-        {%- for one in model if starts_anew(one) -%}{{ return(true) }}{%- endfor -%}
+        {%- for one in model if is_full_build(one) -%}{{ return(true) }}{%- endfor -%}
         {{ return(false) }}
     {%- endif -%}
     {{ return(relation_of(model) is none) }}
@@ -22,24 +22,24 @@
 {# The highest load that a model (of several: that every one) has worked in, as a literal (the planner can then use an
    index); 0 = start anew. #}
 {% macro watermark(model) -%}
-    {%- if not execute or starts_anew(model) -%}{{ return(0) }}{%- endif -%}
+    {%- if not execute or is_full_build(model) -%}{{ return(0) }}{%- endif -%}
     {%- if model is not string -%}
         {%- set marks = [] -%}
         {%- for one in model -%}{%- do marks.append(watermark(one)) -%}{%- endfor -%}
         {{ return(marks | min) }}
     {%- endif -%}
-    {%- set found = run_query("select load_no from ops.watermarks where model = '" ~ model ~ "'") -%}
+    {%- set found = run_query("select batch from ops.watermarks where model = '" ~ model ~ "'") -%}
     {{ return(found.columns[0].values()[0] if found.rows else 0) }}
 {%- endmacro %}
 
 {# SQL: the highest load that all the named parents have worked in. int_loads itself knows all that are registered. #}
-{% macro worked_in_by(parents) -%}
+{% macro processed_by(parents) -%}
     least(
     {%- for parent in parents %}
         {%- if parent == 'int_loads' %}
-        (select coalesce(max(load_no), 0) from {{ ref('int_loads') }})
+        (select coalesce(max(batch), 0) from {{ ref('int_loads') }})
         {%- else %}
-        (select coalesce(max(load_no), 0) from ops.watermarks where model = '{{ parent }}')
+        (select coalesce(max(batch), 0) from ops.watermarks where model = '{{ parent }}')
         {%- endif %}{{ ',' if not loop.last }}
     {%- endfor %}
     )
@@ -49,32 +49,32 @@
    prepares the news for another says which (`prepares`), so that its own reach is known: since which load it
    reads. `stamp` is that of the rows it wrote or read, see written_at(). #}
 {% macro advance_watermark(parents, prepares=none, stamp=none) %}
-    merge into ops.watermarks as kept
+    merge into ops.watermarks as existing
     using (
         select
             '{{ this.identifier }}' as model,
-            {{ watermark(prepares) if prepares else 'cast(null as bigint)' }} as since_load_no,
-            {{ worked_in_by(parents) }} as load_no,
+            {{ watermark(prepares) if prepares else 'cast(null as bigint)' }} as since_batch,
+            {{ processed_by(parents) }} as batch,
             cast({{ stamp or 'null' }} as timestamp with time zone) as written_at
     ) as reached
-        on kept.model = reached.model
+        on existing.model = reached.model
     when matched then
         update set
-            since_load_no = reached.since_load_no, load_no = reached.load_no, began_at = current_timestamp,
+            since_batch = reached.since_batch, batch = reached.batch, began_at = current_timestamp,
             advanced_at = clock_timestamp(), written_at = reached.written_at
     when not matched then
-        insert (model, since_load_no, load_no, began_at, advanced_at, written_at)
+        insert (model, since_batch, batch, began_at, advanced_at, written_at)
         values (
-            reached.model, reached.since_load_no, reached.load_no, current_timestamp, clock_timestamp(),
+            reached.model, reached.since_batch, reached.batch, current_timestamp, clock_timestamp(),
             reached.written_at
         )
 {% endmacro %}
 
 {# Pre-hook of a model whose news another model prepares: built anew from a part of the news it would keep that part
    only. #}
-{% macro require_whole(preparation) %}
-    {%- if execute and starts_anew(this.identifier) -%}
-        {%- set found = run_query("select since_load_no from ops.watermarks where model = '" ~ preparation ~ "'") -%}
+{% macro require_full_input(preparation) %}
+    {%- if execute and is_full_build(this.identifier) -%}
+        {%- set found = run_query("select since_batch from ops.watermarks where model = '" ~ preparation ~ "'") -%}
         {%- if found.rows and found.columns[0].values()[0] != 0 -%}
             {{ exceptions.raise_compiler_error(this.identifier ~ " is to be built anew, but " ~ preparation ~ " holds the latest news only. Build both: dbt build --full-refresh --select " ~ preparation ~ "+") }}
         {%- endif -%}
@@ -85,21 +85,21 @@
    that the filter reaches the raw table below a view before any payload is unnested. Other loads than those after
    the model's watermark: `since`. #}
 {% macro is_new_load(model, load_id, since=none) -%}
-    {%- if not execute or since == 0 or starts_anew(model) -%}
+    {%- if not execute or since == 0 or is_full_build(model) -%}
     {{ load_id }} in (select known.load_id from {{ ref('int_loads') }} as known)
     {%- else -%}
-    {%- set found = run_query("select load_id from " ~ ref('int_loads') ~ " where load_no > " ~ (since if since is not none else watermark(model))) -%}
+    {%- set found = run_query("select load_id from " ~ ref('int_loads') ~ " where batch > " ~ (since if since is not none else watermark(model))) -%}
     {{ load_id }} in ('{{ (found.columns[0].values() | list + ['none']) | join("', '") }}')
     {%- endif -%}
 {%- endmacro %}
 
 {# The series whose answers a reader of payloads (of several: any) reads again from the first on, since what places their
-   rows changed (int_series_rules). None where it starts anew: then it reads all of all. #}
+   rows changed (int_series_fingerprints). None where it starts anew: then it reads all of all. #}
 {% macro replaced_series(reader) -%}
-    {%- if not execute or starts_anew(reader) -%}{{ return([]) }}{%- endif -%}
+    {%- if not execute or is_full_build(reader) -%}{{ return([]) }}{%- endif -%}
     {{ return(run_query(
-        "select series_id, symbol, asset_class, timeframe from " ~ ref('int_series_rules')
-        ~ " where placed_in_load > " ~ watermark(reader) ~ " order by series_id"
+        "select series_id, symbol, asset_class, timeframe from " ~ ref('int_series_fingerprints')
+        ~ " where aligned_in_batch > " ~ watermark(reader) ~ " order by series_id"
     ).rows) }}
 {%- endmacro %}
 
@@ -115,7 +115,7 @@
 {%- endmacro %}
 
 {# Pre-hook, in the model's own transaction: what it holds of replaced series goes before it is read anew. #}
-{% macro forget_replaced_series(by='series_id') %}
+{% macro delete_replaced_series(by='series_id') %}
     {%- set replaced = replaced_series(this.identifier) if is_incremental() else [] %}
     {%- if replaced %}
     delete from {{ this }}
@@ -125,11 +125,11 @@
 
 {# The bars to look at again since a load: those on which a source said something, and all bars of a series whose rules,
    splits or bases changed (is_reselected 1); a bar may be there more than once. #}
-{% macro bars_with_news(since) -%}
+{% macro changed_bars(since) -%}
     (
         select series_id, opened_at, 0 as is_reselected
         from {{ ref('int_bar_revisions') }}
-        where load_no > {{ since }}
+        where batch > {{ since }}
 
         union all
 
@@ -137,8 +137,8 @@
         from {{ ref('int_bar_revisions') }} as revisions
         inner join (
             select series_id
-            from {{ ref('int_series_rules') }}
-            where changed_in_load > {{ since }}
+            from {{ ref('int_series_fingerprints') }}
+            where changed_in_batch > {{ since }}
 
             union
 
@@ -146,16 +146,16 @@
             from {{ ref('int_series') }} as series
             inner join {{ ref('int_splits') }} as splits
                 on splits.symbol = series.symbol and splits.asset_class = series.asset_class
-            where splits.changed_in_load > {{ since }}
+            where splits.changed_in_batch > {{ since }}
 
             union
 
             -- Another basis of an answer that was worked in before.
             select bases.series_id
             from {{ ref('int_yahoo_bases') }} as bases
-            where bases.changed_in_load > {{ since }} and bases.load_no <= {{ since }}
+            where bases.changed_in_batch > {{ since }} and bases.batch <= {{ since }}
         ) as changed_series on changed_series.series_id = revisions.series_id
-    ) as news
+    ) as changed_rows
 {%- endmacro %}
 
 {# Post-hook for a table whose rows a later model of the same run joins: without statistics Postgres chose a merge join

@@ -54,7 +54,7 @@
 {# Post-hook: of two final rows of one answer on one bar the later one counts (Yahoo tells today's day twice, the second
    time with more trades). An earlier one that says something else is rejected. #}
 {% macro reject_contradicted_rows() %}
-    {%- set key = ['series_id', 'opened_at', 'source', 'load_no', 'known_until', 'fetched_at', 'window_start'] -%}
+    {%- set key = ['series_id', 'opened_at', 'source', 'batch', 'known_until', 'fetched_at', 'window_start'] -%}
     {%- set values = ['open', 'high', 'low', 'close', 'volume', 'taker_buy_volume'] -%}
     merge into {{ this }} as earlier
     using (

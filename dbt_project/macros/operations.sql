@@ -1,21 +1,21 @@
 {#- What the operations and quality models share. -#}
 
 {# What a reader of market_data_v2 has to look at: 'nothing' when the mart has not been written since `model` last read
-   it; 'spans' when those that int_frontier last prepared are all that was; 'everything' when the mart was written several
+   it; 'spans' when those that int_recompute_ranges last prepared are all that was; 'everything' when the mart was written several
    times meanwhile, or anew, or features of all its bars were computed again (a new column brings no load: without this the
    log and the quality of days missed it). #}
-{% macro news_of_the_mart(model) -%}
-    {%- if not execute or starts_anew(model) or rebuilt_features() -%}{{ return('everything') }}{%- endif -%}
-    {%- set found = run_query("select model, since_load_no, load_no, coalesce(written_at < rebuilt.last_at, rebuilt.last_at is not null) from ops.watermarks cross join (select max(written_at) as last_at from ops.rebuilds) as rebuilt where model in ('" ~ model ~ "', 'market_data_v2', 'int_frontier')") -%}
+{% macro changed_rows_of_the_mart(model) -%}
+    {%- if not execute or is_full_build(model) or rebuilt_features() -%}{{ return('everything') }}{%- endif -%}
+    {%- set found = run_query("select model, since_batch, batch, coalesce(written_at < rebuilt.last_at, rebuilt.last_at is not null) from ops.watermarks cross join (select max(written_at) as last_at from ops.rebuilds) as rebuilt where model in ('" ~ model ~ "', 'market_data_v2', 'int_recompute_ranges')") -%}
     {%- set reached = {} -%}
     {%- for row in found.rows %}{% do reached.update({row[0]: row}) %}{% endfor -%}
-    {%- set mine, mart, frontier = reached.get(model), reached.get('market_data_v2'), reached.get('int_frontier') -%}
+    {%- set mine, mart, recompute_ranges = reached.get(model), reached.get('market_data_v2'), reached.get('int_recompute_ranges') -%}
     {%- if mine is none or mart is none or mine[3] -%}
         {{ return('everything') }}
     {%- elif mine[2] == mart[2] -%}
         {{ return('nothing') }}
-    {%- elif frontier is not none and frontier[2] == mart[2] and frontier[1] is not none and 0 < frontier[1] <= mine[2] -%}
-        {{ return('spans') }}
+    {%- elif recompute_ranges is not none and recompute_ranges[2] == mart[2] and recompute_ranges[1] is not none and 0 < recompute_ranges[1] <= mine[2] -%}
+        {{ return('ranges') }}
     {%- endif -%}
     {{ return('everything') }}
 {%- endmacro %}
@@ -25,12 +25,12 @@
     (
         select {{ extreme }}(bars.opened_at)
         from {{ table }} as bars
-        where bars.series_id = stretches.series_id and bars.opened_at {{ comparison }} {{ moment }} and bars.is_listed
+        where bars.series_id = missing_ranges.series_id and bars.opened_at {{ comparison }} {{ moment }} and bars.is_active
     )
 {%- endmacro %}
 
 {# Pre-hook of source_reconciliation: what was compared of bars that changed is compared anew. #}
-{% macro forget_reconciled_bars() %}
+{% macro delete_reconciled_bars() %}
     {%- if is_incremental() %}
     delete from {{ this }} as reconciled
     using (
@@ -50,10 +50,10 @@
         and reconciled.timestamp = changed.opened_at
     ;
     delete from {{ this }} as reconciled
-    using {{ ref('int_series_rules') }} as rules
+    using {{ ref('int_series_fingerprints') }} as rules
     where
         rules.series_id = reconciled.series_id
-        and rules.changed_in_load > {{ watermark(this.identifier) }}
+        and rules.changed_in_batch > {{ watermark(this.identifier) }}
     {%- endif %}
 {% endmacro %}
 
@@ -69,8 +69,8 @@
 {# Which series a build is about to compute stands in ops.computations until the mart has been written. What is still
    there in a later build is of one that broke off: enrichment_compute_log logs it. #}
 
-{# Post-hook of int_frontier, in its transaction. #}
-{% macro remember_computations() %}
+{# Post-hook of int_recompute_ranges, in its transaction. #}
+{% macro record_computations() %}
     insert into ops.computations (build_id, series_id, began_at)
     select distinct
         '{{ invocation_id }}',
@@ -80,12 +80,12 @@
 {% endmacro %}
 
 {# Post-hook of market_data_v2, in its transaction. #}
-{% macro forget_computations() %}
+{% macro delete_computations() %}
     delete from ops.computations where build_id = '{{ invocation_id }}'
 {% endmacro %}
 
 {# Post-hook of enrichment_compute_log, in its transaction. #}
-{% macro forget_broken_computations() %}
+{% macro delete_broken_computations() %}
     delete from ops.computations where build_id <> '{{ invocation_id }}'
 {% endmacro %}
 

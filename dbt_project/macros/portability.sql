@@ -98,9 +98,9 @@
    `for_each`, where each row is another one: a column that tells the answers apart. Postgres otherwise expects the same
    rows over and over, and keeps every result in a cache that it never finds one in (200,000 klines on Postgres 15: 3.5 s of
    CPU instead of 1.3). #}
-{% macro compute_once(for_each=none) %}{{ return(adapter.dispatch('compute_once', 'market_warehouse')(for_each)) }}{% endmacro %}
-{% macro default__compute_once(for_each=none) -%}{%- endmacro %}
-{% macro postgres__compute_once(for_each=none) -%}
+{% macro optimization_fence(for_each=none) %}{{ return(adapter.dispatch('optimization_fence', 'market_warehouse')(for_each)) }}{% endmacro %}
+{% macro default__optimization_fence(for_each=none) -%}{%- endmacro %}
+{% macro postgres__optimization_fence(for_each=none) -%}
     {%- if for_each %}
     where ({{ for_each }} is null or {{ for_each }} is not null)
     {% endif -%}
@@ -281,8 +281,8 @@
 {%- endmacro %}
 
 {# Place of a word in a list separated by blanks or commas, to rank by: smaller is earlier, NULL = not in the list. #}
-{% macro place_in_list(word, list) -%}
-    nullif(position(' ' || {{ word }} || ' ' in ' ' || replace({{ list }}, ',', ' ') || ' '), 0)
+{% macro position_in_list(observation, list) -%}
+    nullif(position(' ' || {{ observation }} || ' ' in ' ' || replace({{ list }}, ',', ' ') || ' '), 0)
 {%- endmacro %}
 
 {# A whole number as a UUID: its hexadecimal digits at the end. #}
@@ -302,8 +302,8 @@
 {%- endmacro %}
 
 {# The words of a text with blanks between them, as rows of column `item`; none of NULL. #}
-{% macro words_of(text) %}{{ return(adapter.dispatch('words_of', 'market_warehouse')(text)) }}{% endmacro %}
-{% macro postgres__words_of(text) -%}
+{% macro items_of(text) %}{{ return(adapter.dispatch('items_of', 'market_warehouse')(text)) }}{% endmacro %}
+{% macro postgres__items_of(text) -%}
     (select parts.part as item from unnest(string_to_array({{ text }}, ' ')) as parts (part))
 {%- endmacro %}
 

@@ -1,6 +1,6 @@
 {#-
   `market quarantine` takes a bad load out of force (`--lift`: back in). What it told must then be nowhere, as if it had
-  never come: its series are made again of all other answers, by the path of a changed registry (int_series.placed_by),
+  never come: its series are made again of all other answers, by the path of a changed registry (int_series.calendar_fingerprint),
   and the few models that are not kept by series forget what may come of it. Its load number waits in
   ops.quarantined_loads, since the numbers say in which order the answers came: with a new one it would outrank
   whatever came after it.
@@ -17,7 +17,7 @@
             -- An answer about the whole market is about every symbol.
             and (
                 out_of_force.symbols is null
-                or {{ place_in_list(symbol, 'out_of_force.symbols') }} is not null
+                or {{ position_in_list(symbol, 'out_of_force.symbols') }} is not null
             )
             {%- endif %}
     )
@@ -26,12 +26,12 @@
 {# Pre-hook of int_loads: a load that is lifted gets its number again. #}
 {% macro bring_back_loads() %}
     {%- if is_incremental() %}
-    insert into {{ this }} (load_no, provider, load_id, committed_at, registered_at)
-    select lifted.load_no, lifted.source, lifted.load_id, lifted.committed_at, lifted.registered_at
+    insert into {{ this }} (batch, provider, load_id, committed_at, registered_at)
+    select lifted.batch, lifted.source, lifted.load_id, lifted.committed_at, lifted.registered_at
     from ops.quarantined_loads as lifted
     where
         lifted.is_lifted
-        and lifted.load_no is not null
+        and lifted.batch is not null
         and not exists (
             select 1
             from {{ this }} as known
@@ -44,14 +44,14 @@
    which the other models find it. #}
 {% macro take_loads_out() %}
     update ops.quarantined_loads as quarantined
-    set load_no = known.load_no, registered_at = known.registered_at
+    set batch = known.batch, registered_at = known.registered_at
     from {{ this }} as known
     where known.provider = quarantined.source and known.load_id = quarantined.load_id;
 
     update ops.quarantined_loads
-    set changed_in_load = (select max(loads.load_no) from {{ this }} as loads)
+    set changed_in_batch = (select max(loads.batch) from {{ this }} as loads)
     -- A later number is of the list before this one.
-    where coalesce(changed_in_load > (select max(loads.load_no) from {{ this }} as loads), true);
+    where coalesce(changed_in_batch > (select max(loads.batch) from {{ this }} as loads), true);
 
     delete from {{ this }} as known
     using ops.quarantined_loads as quarantined
@@ -64,16 +64,16 @@
 {# The numbers of the loads that were quarantined or lifted since `model` (of several: any) last ran, lowest first; none
    where it is built from nothing anyway. #}
 {% macro moved_loads(model) -%}
-    {%- if not execute or flags.EMPTY or starts_anew(model) -%}{{ return([]) }}{%- endif -%}
+    {%- if not execute or flags.EMPTY or is_full_build(model) -%}{{ return([]) }}{%- endif -%}
     {{ return(run_query(
-        "select load_no from ops.quarantined_loads where changed_in_load > " ~ watermark(model) ~ " order by load_no"
+        "select batch from ops.quarantined_loads where changed_in_batch > " ~ watermark(model) ~ " order by batch"
     ).columns[0].values() | list) }}
 {%- endmacro %}
 
 {# Condition: the row came in a load that was quarantined or lifted since the reader (of several: any) last ran. #}
-{% macro is_of_moved_load(reader, load_no) -%}
+{% macro is_of_moved_load(reader, batch) -%}
     {%- set moved = moved_loads(reader) -%}
-    {{ load_no ~ ' in (' ~ moved | join(', ') ~ ')' if moved else 'false' }}
+    {{ batch ~ ' in (' ~ moved | join(', ') ~ ')' if moved else 'false' }}
 {%- endmacro %}
 
 {# The highest load that a model kept load by load need not read again: its watermark or, where loads were quarantined or
@@ -85,21 +85,21 @@
 {%- endmacro %}
 
 {# Pre-hook of such a model: what it reads again goes first. #}
-{% macro forget_since_moved_loads(reads_all=false) %}
+{% macro delete_since_moved_loads(reads_all=false) %}
     {%- if is_incremental() and moved_loads(this.identifier) %}
-    delete from {{ this }} where load_no > {{ watermark_before_moved_loads(this.identifier, reads_all) }}
+    delete from {{ this }} where batch > {{ watermark_before_moved_loads(this.identifier, reads_all) }}
     {%- endif %}
 {% endmacro %}
 
 {# Pre-hook of rejected_bars: rows of series that are not in the registry are of no replaced series. #}
-{% macro forget_moved_loads() %}
+{% macro delete_moved_loads() %}
     {%- if is_incremental() and moved_loads(this.identifier) %}
-    delete from {{ this }} where {{ is_of_moved_load(this.identifier, 'load_no') }}
+    delete from {{ this }} where {{ is_of_moved_load(this.identifier, 'batch') }}
     {%- endif %}
 {% endmacro %}
 
 {# Pre-hook of a model kept by asset: what it holds of assets whose answers are read again goes. #}
-{% macro forget_replaced_assets() %}
+{% macro delete_replaced_assets() %}
     {%- if is_incremental() and replaced_series(this.identifier) %}
     delete from {{ this }}
     where {{ is_of_replaced_asset(this.identifier) }}
@@ -124,7 +124,7 @@
     insert into ops.processed_quarantines (written_at, source, load_id, symbols, is_lifted, changed_by)
     select {{ written_at() }}, moved.source, moved.load_id, moved.symbols, moved.is_lifted, moved.changed_by
     from ops.quarantined_loads as moved
-    where moved.changed_in_load > {{ watermark('market_data_v2') }}
+    where moved.changed_in_batch > {{ watermark('market_data_v2') }}
     {%- endif %}
 {% endmacro %}
 

@@ -4,7 +4,7 @@
 {%- endmacro %}
 
 {# SQL: all but the registry that a bar's verdict hangs on, as one text. #}
-{% macro judging_settings() -%}
+{% macro classification_settings() -%}
     concat_ws(
         '|', {{ all_rows_of(ref('freshness_sla')) }}, {{ all_rows_of(ref('reconciliation_tolerances')) }},
         '{{ var('min_data_completeness') }}', '{{ var('min_quality_score') }}', '{{ var('validate_on_insert') | string | lower }}'
@@ -12,13 +12,13 @@
 {%- endmacro %}
 
 {# The last day of the slot of `series` (int_series) that begins on that date. #}
-{% macro last_day_of_slot(date) -%}
+{% macro last_day_of_bar(date) -%}
     {{ date }} + case when series.step_minutes = 10080 then 6 else 0 end
 {%- endmacro %}
 
 {# Condition: the registry lists the asset of `series` (int_series) on that date, or on any day up to `last_date`. Only a
    series that was listed nowhere for a while in between is looked up row by row. #}
-{% macro is_listed_on(date, last_date=none) -%}
+{% macro is_active_on(date, last_date=none) -%}
     (
         (series.active_from is null or {{ last_date or date }} >= series.active_from)
         and (series.active_to is null or {{ date }} <= series.active_to)

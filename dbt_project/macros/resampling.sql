@@ -1,33 +1,33 @@
 {#- How finer bars become coarser ones: int_bars_resampled makes them as they are now, int_resampled_versions as they were
     after each load. Both read a relation `parts`: one row per base bar of a coarse bar, with the values of the base bar,
-    is_valid, is_withdrawn, has_no_trades (a base bar that is not there and is not expected), first_load_no and load_no. -#}
+    is_valid, is_retracted, has_no_trades (a base bar that is not there and is not expected), first_batch and batch. -#}
 
 {# Condition: the row is one that values are taken from. A coarse bar all of whose base bars were retracted keeps the
    values that it had, flagged. #}
 {% macro is_part() -%}
-    (is_valid or (is_withdrawn and last_valid_at is null))
+    (is_valid or (is_retracted and last_valid_at is null))
 {%- endmacro %}
 
 {# CTEs from `parts` to `aggregated`: one row per combination of `keys`. `carried`: columns that are equal in all rows of
    a combination. #}
-{% macro aggregate_parts(keys, carried) %}
+{% macro aggregate_parts(keys, forward_filled) %}
 ended as (
     select
         *,
-        min(case when is_valid then base_opened_at end) over slot as first_valid_at,
-        max(case when is_valid then base_opened_at end) over slot as last_valid_at,
-        min(case when is_withdrawn then base_opened_at end) over slot as first_withdrawn_at,
-        max(case when is_withdrawn then base_opened_at end) over slot as last_withdrawn_at
+        min(case when is_valid then base_opened_at end) over expected_bar as first_valid_at,
+        max(case when is_valid then base_opened_at end) over expected_bar as last_valid_at,
+        min(case when is_retracted then base_opened_at end) over expected_bar as first_retracted_at,
+        max(case when is_retracted then base_opened_at end) over expected_bar as last_retracted_at
     from parts
-    window slot as (partition by {{ keys | join(', ') }})
+    window expected_bar as (partition by {{ keys | join(', ') }})
 ),
 
 bounded as (
     select
         *,
         {{ is_part() }} as is_part,
-        coalesce(first_valid_at, first_withdrawn_at) as first_base_at,
-        coalesce(last_valid_at, last_withdrawn_at) as last_base_at
+        coalesce(first_valid_at, first_retracted_at) as first_base_at,
+        coalesce(last_valid_at, last_retracted_at) as last_base_at
     from ended
 ),
 
@@ -37,14 +37,14 @@ based as (
         *,
         max(case when base_opened_at = last_base_at then split_factor end) over (
             partition by {{ keys | join(', ') }}
-        ) as slot_split_factor
+        ) as target_split_factor
     from bounded
 ),
 
 summed as (
     select
         {{ keys | join(', ') }},
-        {% for column in carried -%}
+        {% for column in forward_filled -%}
         max({{ column }}) as {{ column }},
         {% endfor -%}
         case
@@ -53,8 +53,8 @@ summed as (
             else min(case when is_part then source end) || '+' || max(case when is_part then source end)
         end as source,
         -- A bar of several sources ranks as its last one.
-        case when max(last_valid_at) is not null then max(case when is_part then source_place end) end as source_place,
-        max(slot_split_factor) as split_factor,
+        case when max(last_valid_at) is not null then max(case when is_part then source_rank end) end as source_rank,
+        max(target_split_factor) as split_factor,
         max(case when is_part and base_opened_at = first_base_at then {{ in_basis('open') }} end) as open,
         max(case when is_part then {{ in_basis('high') }} end) as high,
         min(case when is_part then {{ in_basis('low') }} end) as low,
@@ -65,8 +65,8 @@ summed as (
                 then sum(
                     case
                         when not is_part then 0
-                        when split_factor = slot_split_factor then volume
-                        else round(volume * slot_split_factor / split_factor, 8)
+                        when split_factor = target_split_factor then volume
+                        else round(volume * target_split_factor / split_factor, 8)
                     end
                 )
         end as volume,
@@ -77,8 +77,8 @@ summed as (
         sum(coalesce(revision - 1, 0)) as parts_amended,
         max(case when is_part then first_seen_at end) as first_seen_at,
         max(case when is_part then fetched_at end) as fetched_at,
-        min(first_load_no) as first_load_no,
-        max(load_no) as last_load_no,
+        min(first_batch) as first_batch,
+        max(batch) as last_batch,
         max(base_closed_at) as last_base_closed_at,
         count(case when is_valid then 1 end) as bars_present,
         count(case when has_no_trades then 1 end) as bars_without_trades
@@ -105,9 +105,9 @@ aggregated as (
 {% macro room_for_base_bars() -%}
     cast(
         case
-            when step_minutes >= 1440 then base_slots
+            when step_minutes >= 1440 then base_bars_expected
             else ceil(
-                ({{ epoch_seconds('closed_at') }} - {{ epoch_seconds('greatest(opened_at, base_first_slot_at)') }})
+                ({{ epoch_seconds('closed_at') }} - {{ epoch_seconds('greatest(opened_at, base_first_expected_at)') }})
                 / (60.0 * base_step_minutes)
             )
         end as integer
@@ -124,16 +124,16 @@ aggregated as (
     end
 {%- endmacro %}
 
-{# CTEs from `slots_to_date` (series_id, base_series_id, opened_at, closed_at, session_date, step_minutes of coarse bars) to
+{# CTEs from `expected_to_date` (series_id, base_series_id, opened_at, closed_at, session_date, step_minutes of coarse bars) to
    `dated`: the load in which the first base bar at or after the end of each came, or the first answer of its session
    that covers the end, since when the bar is over. Base bars and ends are put in one line, and the earliest load of what
    lies behind is carried along it. #}
-{% macro date_ends_of_slots() %}
+{% macro date_ends_of_targets() %}
 base_reads as (
     select
         base_series_id,
         min(opened_at) as reads_from
-    from slots_to_date
+    from expected_to_date
     group by base_series_id
 ),
 
@@ -141,8 +141,8 @@ ends_in_line as (
     select
         bars.series_id as base_series_id,
         bars.closed_at,
-        0 as is_slot,
-        bars.first_load_no,
+        0 as is_target,
+        bars.first_batch,
         cast(null as integer) as series_id,
         cast(null as timestamp with time zone) as opened_at,
         cast(null as date) as session_date,
@@ -150,45 +150,45 @@ ends_in_line as (
     from base_reads
     inner join {{ ref('int_bars_selected') }} as bars
         on bars.series_id = base_reads.base_series_id and bars.opened_at >= base_reads.reads_from
-    where bars.is_listed
+    where bars.is_active
 
     union all
 
     select base_series_id, closed_at, 1, cast(null as integer), series_id, opened_at, session_date, step_minutes
-    from slots_to_date
+    from expected_to_date
 ),
 
-carried_loads as (
+forward_filled_batches as (
     select
         *,
-        min(first_load_no) over (
+        min(first_batch) over (
             partition by base_series_id
-            order by closed_at desc, is_slot asc
+            order by closed_at desc, is_target asc
             rows between unbounded preceding and current row
-        ) as over_in_load
+        ) as over_in_batch
     from ends_in_line
 ),
 
 dated as (
     select
-        carried.series_id,
-        carried.base_series_id,
-        carried.opened_at,
+        forward_filled.series_id,
+        forward_filled.base_series_id,
+        forward_filled.opened_at,
         nullif(
-            least(coalesce(carried.over_in_load, {{ in_force() }}), coalesce(answered.load_no, {{ in_force() }})),
+            least(coalesce(forward_filled.over_in_batch, {{ in_force() }}), coalesce(answered.batch, {{ in_force() }})),
             {{ in_force() }}
-        ) as over_in_load
-    from carried_loads as carried
+        ) as over_in_batch
+    from forward_filled_batches as forward_filled
     left join lateral (
-        select min(sessions.load_no) as load_no
+        select min(sessions.batch) as batch
         from {{ ref('int_answered_sessions') }} as sessions
         where
-            sessions.series_id = carried.base_series_id
-            and sessions.session_date >= carried.session_date
-            and sessions.session_date <= carried.session_date + case when carried.step_minutes = 10080 then 6 else 0 end
-            and sessions.covered_to >= carried.closed_at
+            sessions.series_id = forward_filled.base_series_id
+            and sessions.session_date >= forward_filled.session_date
+            and sessions.session_date <= forward_filled.session_date + case when forward_filled.step_minutes = 10080 then 6 else 0 end
+            and sessions.covered_to >= forward_filled.closed_at
     ) as answered on true
-    where carried.is_slot = 1
+    where forward_filled.is_target = 1
 ),
 {% endmacro %}
 
@@ -199,7 +199,7 @@ dated as (
         (resampled.is_valid and not native.is_valid)
         or (
             resampled.is_valid = native.is_valid
-            and coalesce(resampled.source_place, 1000) < coalesce(native.source_place, 1000)
+            and coalesce(resampled.source_rank, 1000) < coalesce(native.source_rank, 1000)
         )
     )
 {%- endmacro %}
@@ -218,7 +218,7 @@ dated as (
             then
                 case
                     when
-                        {{ loser }}.load_no < {{ winner }}.load_no
+                        {{ loser }}.batch < {{ winner }}.batch
                         and (
                             {%- for column in versioned_columns() %}
                             {{ 'or ' if not loop.first }}{{ loser }}.{{ column }} is distinct from {{ winner }}.{{ column }}
@@ -231,11 +231,11 @@ dated as (
             with
 
             states as (
-                {% set columns = versioned_columns()[1:] + ['source_place'] -%}
+                {% set columns = versioned_columns()[1:] + ['source_rank'] -%}
                 select
                     0 as is_resampled,
-                    versions.load_no,
-                    lead(versions.load_no) over (order by versions.revision asc) as superseded_in,
+                    versions.batch,
+                    lead(versions.batch) over (order by versions.revision asc) as superseded_in,
                     versions.failed_checks is null as is_valid,
                     versions.{{ columns | join(', versions.') }}
                 from {{ ref('int_bar_versions') }} as versions
@@ -244,13 +244,13 @@ dated as (
                     and versions.opened_at = native.opened_at
                     and native.revision > 1
                 union all
-                select 0, native.load_no, null, native.is_valid, native.{{ columns | join(', native.') }}
+                select 0, native.batch, null, native.is_valid, native.{{ columns | join(', native.') }}
                 where native.revision = 1
                 union all
                 select
                     1,
-                    versions.load_no,
-                    lead(versions.load_no) over (order by versions.revision asc),
+                    versions.batch,
+                    lead(versions.batch) over (order by versions.revision asc),
                     versions.is_valid,
                     versions.{{ columns | join(', versions.') }}
                 from {{ ref('int_resampled_versions') }} as versions
@@ -259,29 +259,29 @@ dated as (
                     and versions.opened_at = resampled.opened_at
                     and resampled.is_replayed
                 union all
-                select 1, resampled.load_no, null, resampled.is_valid, resampled.{{ columns | join(', resampled.') }}
+                select 1, resampled.batch, null, resampled.is_valid, resampled.{{ columns | join(', resampled.') }}
                 where not resampled.is_replayed
             ),
 
             ranked as (
                 select
                     states.*,
-                    moments.load_no as as_of_load,
+                    as_of_times.batch as as_of_batch,
                     row_number() over (
-                        partition by moments.load_no
+                        partition by as_of_times.batch
                         order by
                             case when states.is_valid then 0 else 1 end,
-                            coalesce(states.source_place, 1000),
+                            coalesce(states.source_rank, 1000),
                             states.is_resampled
                     ) as place
                 from (
-                    select distinct load_no
+                    select distinct batch
                     from states
-                ) as moments
+                ) as as_of_times
                 inner join states
                     on
-                        states.load_no <= moments.load_no
-                        and coalesce(states.superseded_in, 2147483647) > moments.load_no
+                        states.batch <= as_of_times.batch
+                        and coalesce(states.superseded_in, 2147483647) > as_of_times.batch
             ),
 
             winners as (
@@ -293,7 +293,7 @@ dated as (
                     ) as is_new
                 from ranked
                 where place = 1
-                window in_order as (order by as_of_load)
+                window in_order as (order by as_of_batch)
             )
 
             select cast(count(*) as integer)

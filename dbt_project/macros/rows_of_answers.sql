@@ -88,7 +88,7 @@
             {{ json_decimal('rows.item', number) }} as {{ number }},
             {%- endfor %}
             {{ date_from_text(json_text('rows.item', ex_date)) }} as ex_date
-        {{ compute_once('answers.payload_sha') }}
+        {{ optimization_fence('answers.payload_sha') }}
     ) as events
     where answers.endpoint = '{{ endpoint }}' and answers.status = 'ok'
 {%- endmacro %}
@@ -119,7 +119,7 @@
                 as time_zone,
             {{ json_text(json_member('answers.payload', 'chart.result.0.meta'), 'currency') }} as currency,
             {{ json_member('answers.payload', 'chart.result.0.events.' ~ kind) }} as events
-        {{ compute_once() }}
+        {{ optimization_fence() }}
     ) as charts
     cross join lateral {{ json_values('charts.events') }} as rows (item)
     cross join lateral (
@@ -128,7 +128,7 @@
             {{ json_decimal('rows.item', number) }} as {{ number }},
             {%- endfor %}
             {{ json_integer('rows.item', 'date') }} as stamp
-        {{ compute_once('answers.payload_sha') }}
+        {{ optimization_fence('answers.payload_sha') }}
     ) as events
     where answers.endpoint in ('bars', 'events') and answers.status = 'ok'
 {%- endmacro %}
@@ -174,7 +174,7 @@
                     else {{ json_decimal('rows.item', 'fundingRate') }}
                 end as funding_rate,
                 case when answers.origin = 'archive' then {{ json_decimal('rows.item', 1) }} end as interval_hours
-            {{ compute_once('answers.payload_sha') }}
+            {{ optimization_fence('answers.payload_sha') }}
         ) as numbers
         where answers.endpoint = 'funding' and answers.status = 'ok'
     ) as settlements
@@ -217,11 +217,11 @@
                 when answers.endpoint = 'metrics' then {{ json_decimal('rows.item', 2) }}
                 else coalesce({{ json_decimal('rows.item', 'sumOpenInterest') }}, {{ json_decimal('rows.item', 'openInterest') }})
             end as open_interest
-        {{ compute_once('answers.payload_sha') }}
+        {{ optimization_fence('answers.payload_sha') }}
     ) as numbers
     cross join lateral (
         select coalesce({{ instant_from_text('numbers.label') }}, {{ instant_from_epoch('numbers.stamp') }}) as sampled_at
-        {{ compute_once('answers.payload_sha') }}
+        {{ optimization_fence('answers.payload_sha') }}
     ) as labels
     where answers.endpoint in ('open_interest', 'open_interest_now', 'metrics') and answers.status = 'ok'
 {%- endmacro %}
@@ -263,11 +263,11 @@
             end as long_account,
             case when answers.endpoint = 'metrics' then 1 else {{ json_decimal('rows.item', 'shortAccount') }} end
                 as short_account
-        {{ compute_once('answers.payload_sha') }}
+        {{ optimization_fence('answers.payload_sha') }}
     ) as numbers
     cross join lateral (
         select coalesce({{ instant_from_text('numbers.label') }}, {{ instant_from_epoch('numbers.stamp') }}) as sampled_at
-        {{ compute_once('answers.payload_sha') }}
+        {{ optimization_fence('answers.payload_sha') }}
     ) as labels
     where
         answers.endpoint in ('long_short_ratio', 'metrics')
@@ -304,7 +304,7 @@
             {{ json_text("(" ~ json_member('rows.item', 'o') ~ ")", 'S') }} as side,
             {{ json_decimal("(" ~ json_member('rows.item', 'o') ~ ")", 'z') }} as quantity,
             {{ json_decimal("(" ~ json_member('rows.item', 'o') ~ ")", 'ap') }} as average_price
-        {{ compute_once('answers.payload_sha') }}
+        {{ optimization_fence('answers.payload_sha') }}
     ) as orders
     where answers.endpoint = 'liquidations' and answers.status = 'ok'
 {%- endmacro %}
@@ -333,7 +333,7 @@
         select
             {{ date_from_text('substr(' ~ json_text('rows.item', 'time') ~ ', 1, 10)') }} as day,
             {{ json_decimal('rows.item', 'FlowInExNtv') }} as exchange_inflow
-        {{ compute_once('answers.payload_sha') }}
+        {{ optimization_fence('answers.payload_sha') }}
     ) as numbers
     where
         answers.endpoint = 'exchange_inflow'

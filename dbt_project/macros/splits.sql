@@ -1,6 +1,6 @@
 {# A base bar's price in the basis of the slot's last session; the usual case costs no division. #}
 {% macro in_basis(price) -%}
-    case when split_factor = slot_split_factor then {{ price }} else round({{ price }} * split_factor / slot_split_factor, 10) end
+    case when split_factor = target_split_factor then {{ price }} else round({{ price }} * split_factor / target_split_factor, 10) end
 {%- endmacro %}
 
 {# A source's price as traded: Yahoo's adjustment for later splits undone, and for stocks the single-precision noise of

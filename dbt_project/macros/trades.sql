@@ -29,7 +29,7 @@
             series_id,
             session_date
         from {{ ref('int_bars_selected') }}
-        where changed_in_load > {{ since }}
+        where changed_in_batch > {{ since }}
 
         union
 
@@ -37,7 +37,7 @@
             series_id,
             session_date
         from {{ ref('int_answered_sessions') }}
-        where load_no > {{ since }}
+        where batch > {{ since }}
 
         union
 
@@ -46,7 +46,7 @@
             {{ local_date('rejected.opened_at', 'series.time_zone') }}
         from {{ ref('int_bars_rejected') }} as rejected
         inner join {{ ref('int_series') }} as series on series.series_id = rejected.series_id
-        where rejected.load_no > {{ since }}
+        where rejected.batch > {{ since }}
 
         union
 
@@ -58,7 +58,7 @@
                 series_id,
                 min(opened_at) as opened_at
             from {{ ref('int_bars_selected') }}
-            where changed_in_load > {{ since }}
+            where changed_in_batch > {{ since }}
             group by series_id
         ) as changed
         inner join lateral (
@@ -66,7 +66,7 @@
                 known.session_date,
                 known.opened_at
             from {{ ref('int_bars_selected') }} as known
-            where known.series_id = changed.series_id and known.first_load_no <= {{ since }} and known.is_listed
+            where known.series_id = changed.series_id and known.first_batch <= {{ since }} and known.is_active
             order by known.opened_at
             limit 1
         ) as firsts on firsts.opened_at > changed.opened_at
@@ -77,17 +77,17 @@
 {% macro delete_judged_sessions() %}
     {%- if is_incremental() %}
     delete from {{ this }} as ranges
-    using {{ sessions_with_news(watermark(this.identifier)) }} as news
-    where news.series_id = ranges.series_id and news.session_date = ranges.session_date
+    using {{ sessions_with_news(watermark(this.identifier)) }} as changed_rows
+    where changed_rows.series_id = ranges.series_id and changed_rows.session_date = ranges.session_date
     ;
     {{ delete_series_of_other_rules() }}
     {%- endif %}
 {% endmacro %}
 
 {# Which expected bar of its session (a row of `sessions`) an instant lies in, from 0 on. #}
-{% macro slot_of_session(instant) -%}
+{% macro bar_of_session(instant) -%}
     cast(floor(
-        ({{ epoch_seconds(instant) }} - {{ epoch_seconds('sessions.first_slot_at') }}) / (60.0 * sessions.step_minutes)
+        ({{ epoch_seconds(instant) }} - {{ epoch_seconds('sessions.first_expected_at') }}) / (60.0 * sessions.step_minutes)
     ) as integer)
 {%- endmacro %}
 
@@ -100,14 +100,14 @@
     inner join lateral (
         select
             ranges.opens_from + {{ minutes('numbers.number * ' ~ step_minutes) }} as opened_at,
-            ranges.from_load,
-            ranges.to_load
+            ranges.from_batch,
+            ranges.to_batch
         from {{ ref('int_ranges_without_trades') }} as ranges
         cross join lateral {{ whole_numbers(0, 'ranges.bars - 1') }} as numbers
         where
             ranges.series_id = {{ series_id }}
             and ranges.session_date >= {{ first_day }}
             and ranges.session_date <= {{ first_day }} + case when {{ of_step_minutes }} = 10080 then 6 else 0 end
-        {{ compute_once() }}
+        {{ optimization_fence() }}
     ) as quiet on true
 {%- endmacro %}

@@ -7,7 +7,7 @@
 {# Whether an incremental model that has rows has to work in everything again: an upgrade says so, or its contract has a
    column that its table lacks. #}
 {% macro is_rebuilt_in_place(model) -%}
-    {%- if not execute or starts_anew(model) -%}{{ return(false) }}{%- endif -%}
+    {%- if not execute or is_full_build(model) -%}{{ return(false) }}{%- endif -%}
     {%- if new_columns(model) -%}{{ return(true) }}{%- endif -%}
     {%- if watermark(model) != 0 -%}{{ return(false) }}{%- endif -%}
     {{ return(run_query('select 1 from ' ~ relation_of(model) ~ ' limit 1').rows | length > 0) }}

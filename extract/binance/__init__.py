@@ -26,7 +26,7 @@ from extract.binance.settings import (
     STATISTICS_REQUESTS_PER_MINUTE,
 )
 from extract.budget import WEIGHT_SHARE
-from extract.provider import Fetched, Need, Provider
+from extract.provider import Fetched, Provider, QuotaCost
 from extract.registry import Asset
 from extract.responses import Task
 from extract.state import Loaded
@@ -46,7 +46,7 @@ class Binance(Provider):
     def close(self) -> None:
         self._asking.close()
 
-    def needs(self, tasks: Sequence[Task]) -> list[Need]:
+    def needs(self, tasks: Sequence[Task]) -> list[QuotaCost]:
         files = [task for task in tasks if task.origin == "archive"]
         asked = [task for task in tasks if task.origin != "archive"]
         spot = [task for task in asked if task.endpoint == "bars" and task.via == "spot"]
@@ -55,15 +55,15 @@ class Binance(Provider):
         statistics = [task for task in asked if task.endpoint in STATISTICS]
         now = [task for task in asked if task.endpoint == "open_interest_now"]
         return [
-            Need("weight of spot", SPOT_KLINES[2] * len(spot), int(SPOT_WEIGHT_PER_MINUTE * WEIGHT_SHARE)),
-            Need(
+            QuotaCost("weight of spot", SPOT_KLINES[2] * len(spot), int(SPOT_WEIGHT_PER_MINUTE * WEIGHT_SHARE)),
+            QuotaCost(
                 "weight of futures",
                 FUTURES_KLINES[2] * len(futures) + len(now),
                 int(FUTURES_WEIGHT_PER_MINUTE * WEIGHT_SHARE),
             ),
-            Need("requests of funding", len(funding), FUNDING_REQUESTS_PER_MINUTE),
-            Need("requests of statistics", len(statistics), STATISTICS_REQUESTS_PER_MINUTE),
-            Need("requests of files", sum(task.requests for task in files), None),
+            QuotaCost("requests of funding", len(funding), FUNDING_REQUESTS_PER_MINUTE),
+            QuotaCost("requests of statistics", len(statistics), STATISTICS_REQUESTS_PER_MINUTE),
+            QuotaCost("requests of files", sum(task.requests for task in files), None),
         ]
 
     def symbol_of(self, asset: Asset) -> str | None:

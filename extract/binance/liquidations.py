@@ -31,7 +31,7 @@ import orjson
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
-from extract import clock, database, demo_mark, pipeline, registry, settings
+from extract import clock, database, pipeline, provenance, registry, settings
 from extract.locks import Lock
 from extract.redaction import redact
 from extract.registry import Asset
@@ -119,7 +119,7 @@ class Collector:
     """The resident process: connections, what they have brought, and its way into the warehouse."""
 
     def __init__(self, symbols: Sequence[str] = ()) -> None:
-        demo_mark.refuse_mixing()
+        provenance.refuse_mixing()
         today = clock.now().date()
         self._assets = [
             asset

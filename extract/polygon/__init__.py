@@ -66,7 +66,7 @@ class Polygon(Provider):
             return "POLYGON_API_KEY is not set (get a key and put it into .env)"
         status = self._ask(STATUS_PATH, may_wait=False)
         # A budget that other runs have just spent says enough of the key; the status is asked for later.
-        self._status = None if status.is_put_off else status
+        self._status = None if status.is_deferred else status
         # Every plan may ask for the market's status: a 403 is no matter of the plan here.
         if status.http_status in (401, 403):
             problem = f"POLYGON_API_KEY is refused (HTTP {status.http_status}): put a valid key into .env"

@@ -2,7 +2,7 @@
 
 - `compute`: the features of 100k 5m bars of one symbol in one backend (goal <= 1.0 s, then 0.5 s), against the same
   formulas as naive float windows, and in pandas, polars and DuckDB on bars that are already in their memory.
-- `through`: from bars in Postgres to rows in Postgres: the models from int_frontier to market_data, against the plan's
+- `through`: from bars in Postgres to rows in Postgres: the models from int_recompute_ranges to market_data, against the plan's
   own way, pandas in between and an upsert into a table with all the plan's indexes (goal >= 5x faster); and against the
   write floor, the same rows copied into a table with the same indexes (goal <= 1.5).
 - `symbols`: the same models for 1, 10, 50 and 200 symbols: microseconds a bar.
@@ -41,8 +41,14 @@ STEP = timedelta(minutes=5)
 BARS_AN_ANSWER = 1000
 DAY = 288
 # Every reader of the news: one that is left out has all of it read again each time.
-EVERY_DAY = "+data_corrections int_bars_unfinished rejected_bars"
-MART_MODELS = ("int_frontier", "int_bars_to_compute", "int_futures_as_of", "int_liquidations_by_bar", "market_data_v2")
+EVERY_DAY = "+data_corrections int_bars_in_progress rejected_bars"
+MART_MODELS = (
+    "int_recompute_ranges",
+    "int_bars_to_compute",
+    "int_futures_as_of",
+    "int_liquidations_by_bar",
+    "market_data_v2",
+)
 HISTORY_MODELS = {"mart": "market_data_v2", "history": "market_data_history", "corrections": "data_corrections"}
 # The plan's own table and indexes (its part 2.1), with the types that hold real data (FEATURES.md) and the six features
 # that its DDL forgot.
@@ -373,7 +379,7 @@ def through(rounds: int, scale: float) -> dict[str, float]:
         found = alternating(
             rounds,
             {
-                "ours": lambda: model_seconds(warehouse, "int_frontier+,+market_data_v2", full_refresh=True),
+                "ours": lambda: model_seconds(warehouse, "int_recompute_ranges+,+market_data_v2", full_refresh=True),
                 "pandas_upsert": planned_way,
                 "write_floor": floor,
             },
@@ -392,7 +398,8 @@ def symbols(rounds: int, scale: float) -> dict[str, float]:
         with temporary_postgres() as server, filled(count, int(2_000 * scale), server) as warehouse:
             rows = warehouse.query("select count(*) as n from marts.market_data_v2")[0]["n"]
             found = alternating(
-                rounds, {"ours": lambda: model_seconds(warehouse, "int_frontier+,+market_data_v2", full_refresh=True)}
+                rounds,
+                {"ours": lambda: model_seconds(warehouse, "int_recompute_ranges+,+market_data_v2", full_refresh=True)},
             )
             out[f"us_per_row_{count}_symbols"] = found["ours"] / rows * 1e6
     return out
@@ -426,7 +433,7 @@ def slope(rounds: int, scale: float) -> dict[str, float]:
                 amend(warehouse, 50, sizes[name] + number * DAY, DAY, 100)
                 build(name, "amended")
             for name in warehouses:
-                build(name, "no_news")
+                build(name, "no_change")
             for name, warehouse in warehouses.items():
                 past = f"select * from marts.market_data_as_of(now()) where {series}"
                 found.setdefault(f"as_of_{name}_s", []).append(sql_seconds(warehouse, past))

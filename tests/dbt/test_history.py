@@ -234,7 +234,9 @@ def test_nothing_is_written_without_a_changed_value(told: Told) -> None:
     before = row_versions(told.warehouse)[HISTORY]
     told.warehouse.build(BUILT)
     assert row_versions(told.warehouse)[HISTORY] == before, "a run without news wrote into the history"
-    told.warehouse.build("int_frontier+,+market_data_v2 market_data_history", full_refresh=True, without_staging=True)
+    told.warehouse.build(
+        "int_recompute_ranges+,+market_data_v2 market_data_history", full_refresh=True, without_staging=True
+    )
     assert row_versions(told.warehouse)[HISTORY] == before, "a rebuild wrote equal values into the history"
     told.warehouse.execute("update ops.watermarks set written_at = null where model = 'market_data_history'")
     told.warehouse.build("market_data_history")
@@ -430,7 +432,9 @@ def test_the_command_knows_the_checks_of_the_pipeline() -> None:
 def test_nothing_stored_bar_by_bar_had_looked_ahead(told: Told) -> None:
     """Bars were stored over several builds, then all computed anew from the whole history, with the same result but for
     what corrections, late bars and late samples explain."""
-    told.warehouse.build("int_frontier+,+market_data_v2 market_data_history", full_refresh=True, without_staging=True)
+    told.warehouse.build(
+        "int_recompute_ranges+,+market_data_v2 market_data_history", full_refresh=True, without_staging=True
+    )
     certificate = leakage.check(told.warehouse.database.dsn)
     assert certificate.unexplained == 0, certificate.as_text()
     assert certificate.is_clean
@@ -454,7 +458,9 @@ def leaky(make_warehouse: MakeWarehouse) -> Warehouse:
         warehouse.now = loaded[-1].timestamp + STEP["1h"]
         warehouse.load_bars("binance", "BTC", "1h", loaded)
         warehouse.build(f"{BUILT} market_data.v1")
-    warehouse.build("int_frontier+,+market_data_v2 market_data_history", full_refresh=True, without_staging=True)
+    warehouse.build(
+        "int_recompute_ranges+,+market_data_v2 market_data_history", full_refresh=True, without_staging=True
+    )
     return warehouse
 
 

@@ -54,9 +54,9 @@ STRANGE: list[Any] = [
 # Tables that keep what was worked in, and what of it says when rather than what.
 KEPT = (
     "intermediate.int_bar_revisions", "intermediate.int_bars_selected", "intermediate.int_bars_resampled",
-    "intermediate.int_bar_versions", "intermediate.int_bars_unfinished", "intermediate.int_funding_rates",
+    "intermediate.int_bar_versions", "intermediate.int_bars_in_progress", "intermediate.int_funding_rates",
     "intermediate.int_futures_samples", "intermediate.int_liquidations", "intermediate.int_exchange_inflows",
-    "intermediate.int_actions_told", "intermediate.int_splits", "intermediate.int_split_factors",
+    "intermediate.int_actions_reported", "intermediate.int_splits", "intermediate.int_split_factors",
     "intermediate.int_dividends", "intermediate.int_price_adjustments", "marts.market_data_v2", "marts.rejected_bars",
     "marts.rejected_rows",
 )  # fmt: skip
@@ -262,7 +262,7 @@ def kept_of_controls(warehouse: Warehouse) -> dict[str, list[dict[str, Any]]]:
             else "series_id in (select series_id from intermediate.int_series where symbol = any(%s))"
         )  # fmt: skip
         rows = warehouse.query(
-            f"select to_jsonb(kept) - 'changed_in_load' as row from {relation} as kept where {where}", list(CONTROLS)
+            f"select to_jsonb(kept) - 'changed_in_batch' as row from {relation} as kept where {where}", list(CONTROLS)
         )
         out[relation] = sorted((row["row"] for row in rows), key=str)
     return out
@@ -314,7 +314,7 @@ def test_no_payload_stops_a_build_or_touches_another_series(control: Warehouse) 
     assert all(
         before[name]
         for name in KEPT
-        if name not in ("marts.rejected_bars", "marts.rejected_rows", "intermediate.int_bars_unfinished")
+        if name not in ("marts.rejected_bars", "marts.rejected_rows", "intermediate.int_bars_in_progress")
     )
     count = 0
     for seed in range(SEED, SEED + ROUNDS):

@@ -31,7 +31,7 @@ BUILT_SCHEMAS = ("intermediate", "marts", "snapshots")
 SELECTED = "+market_data_v2 +rejected_bars +unfinished_bars +source_reconciliation quality_components"
 # These read the payload rows that int_bar_revisions has not worked in yet, so a break between them would lose some.
 READERS_OF_PAYLOADS = "+rejected_bars +unfinished_bars"
-HALF_WAY = ("int_bar_revisions", "int_bars_selected", "int_bars_resampled", "int_frontier")
+HALF_WAY = ("int_bar_revisions", "int_bars_selected", "int_bars_resampled", "int_recompute_ranges")
 COMPARED = {
     "marts.market_data_v2": "symbol, asset_class, timeframe, timestamp",
     "marts.rejected_bars": "source, symbol, timeframe, timestamp",
@@ -51,7 +51,7 @@ FIXED = {
 }
 Rows = Counter[tuple[tuple[str, str], ...]]
 # When a row was computed, and the numbers under which loads were first seen.
-EXCLUDED_COLUMNS = {"computed_at", "updated_at", "created_at", "load_no", "changed_in_load", "from_load", "to_load"}
+EXCLUDED_COLUMNS = {"computed_at", "updated_at", "created_at", "batch", "changed_in_batch", "from_batch", "to_batch"}
 
 
 def rows_of(warehouse: Warehouse, relation: str) -> Rows:
@@ -165,7 +165,7 @@ def run(history: History, incremental: Warehouse, full: Warehouse, steps: int, b
         outvoted |= {
             (row["series_id"], row["opened_at"])
             for row in incremental.query(
-                "select * from intermediate.int_bars_outvoted where outvoted_fields is not null"
+                "select * from intermediate.int_bars_against_consensus where fields_against_consensus is not null"
             )
         }
         if step % 2 == 0:

@@ -66,7 +66,7 @@ def every_column_is_described(manifest: Manifest) -> Iterator[str]:
                 yield f"column {node['name']}.{column['name']} has no description"
 
 
-def every_test_says_what_it_promises(manifest: Manifest) -> Iterator[str]:
+def every_test_is_described(manifest: Manifest) -> Iterator[str]:
     for test in nodes(manifest, "test"):
         if not test.get("description", "").strip():
             yield f"test {test['name']} has no description"
@@ -186,7 +186,7 @@ def marts_outlive_a_build(manifest: Manifest) -> Iterator[str]:
 RULES: list[Rule] = [
     every_thing_is_described,
     every_column_is_described,
-    every_test_says_what_it_promises,
+    every_test_is_described,
     sources_are_read_in_staging_only,
     layers_are_read_downwards,
     marts_have_contracts,
@@ -250,7 +250,7 @@ DATA_TEST = {"resource_type": "test", "description": "", "attached_node": None, 
 BAD: dict[str, dict[str, Any]] = {
     "every_thing_is_described": model("int_bars", "intermediate/bars", description=" "),
     "every_column_is_described": model("int_bars", "intermediate/bars", columns=UNDESCRIBED),
-    "every_test_says_what_it_promises": model("t", "bars", **DATA_TEST),
+    "every_test_is_described": model("t", "bars", **DATA_TEST),
     "sources_are_read_in_staging_only": model(
         "int_bars", "intermediate/bars", depends_on={"nodes": ["source.market_warehouse.raw_yahoo.responses"]}
     ),

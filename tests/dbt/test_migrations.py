@@ -64,7 +64,7 @@ def test_dbt_expects_the_newest_migration() -> None:
 
 def test_dbt_refuses_a_watermark_that_no_model_owns(make_warehouse: MakeWarehouse) -> None:
     warehouse = make_warehouse("warehouse")
-    warehouse.execute("insert into ops.watermarks (model, load_no, advanced_at) values ('int_bars_chosen', 7, now())")
+    warehouse.execute("insert into ops.watermarks (model, batch, advanced_at) values ('int_bars_chosen', 7, now())")
     with pytest.raises(BuildFailed, match=r"int_bars_chosen has worked.*update ops\.watermarks set model"):
         warehouse.build("calendars")
     warehouse.execute("update ops.watermarks set model = 'int_bars_selected'")

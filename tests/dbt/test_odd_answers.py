@@ -63,7 +63,7 @@ def rejected(warehouse: Warehouse, symbol: str, relation: str = "rejected_bars")
     return [
         (row["timestamp"], row["reason"])
         for row in warehouse.query(
-            f"select timestamp, reason from marts.{relation} where symbol = %s order by load_no, timestamp, reason",
+            f"select timestamp, reason from marts.{relation} where symbol = %s order by batch, timestamp, reason",
             symbol,
         )
     ]
@@ -367,7 +367,7 @@ def the_bar_that_runs_may_follow_the_window(warehouse: Warehouse, symbol: str) -
 def taken_back(warehouse: Warehouse, symbol: str) -> list[datetime]:
     rows = warehouse.query(
         "select opened_at from intermediate.int_bar_revisions as revisions inner join intermediate.int_series using (series_id)"
-        " where symbol = %s and is_withdrawn order by opened_at",
+        " where symbol = %s and is_retracted order by opened_at",
         symbol,
     )
     return [row["opened_at"] for row in rows]

@@ -40,7 +40,7 @@ SELECTED = (
 COMPARED = (
     "marts.market_data_v2", "marts.rejected_bars", "marts.unfinished_bars", "marts.corporate_actions",
     "marts.market_data_adjusted", "intermediate.int_bars", "intermediate.int_bar_revisions",
-    "intermediate.int_action_words",
+    "intermediate.int_action_observations",
 )  # fmt: skip
 RECORDED = "yahoo/recorded_http_yahoo_finance2/"
 
@@ -87,7 +87,7 @@ def adjusted_as_yahoo(bars: list[Bar], splits: Mapping[date, int]) -> list[Bar]:
     return out
 
 
-def told_splits(splits: Mapping[date, tuple[int, int]], fetched_at: datetime, symbol: str = "SYN") -> Answer:
+def reported_splits(splits: Mapping[date, tuple[int, int]], fetched_at: datetime, symbol: str = "SYN") -> Answer:
     window = (EVER, fetched_at + timedelta(days=30))
     return Answer("splits", symbol, payloads.polygon_splits(splits), window=window, fetched_at=fetched_at)
 
@@ -171,8 +171,8 @@ def _load_recorded(warehouse: Warehouse) -> None:
         window = (midnight(date.fromisoformat(first)), midnight(date.fromisoformat(end)))
         body = json.loads(recorded_chart(name))
         warehouse.load("yahoo", Answer("bars", symbol, body, "1d", window, origin="chart"))
-    warehouse.load("polygon", told_splits({date(2021, 7, 20): (4, 1), date(2024, 6, 10): (10, 1)}, NOW, "NVDA"))
-    warehouse.load("polygon", told_splits(known, NOW, "AAPLP"))
+    warehouse.load("polygon", reported_splits({date(2021, 7, 20): (4, 1), date(2024, 6, 10): (10, 1)}, NOW, "NVDA"))
+    warehouse.load("polygon", reported_splits(known, NOW, "AAPLP"))
 
 
 @pytest.fixture(scope="module")
@@ -388,7 +388,7 @@ def test_a_split_touches_nothing_before_its_ex_date(years: Warehouse) -> None:
 
     untouched = rows()
     years.now = NOW + timedelta(hours=1)
-    years.load("polygon", told_splits({EX_DATE: (2, 1)}, years.now))
+    years.load("polygon", reported_splits({EX_DATE: (2, 1)}, years.now))
     years.build(SELECTED, without_staging=True)
     split = rows()
     touched = [row for key, row in split.items() if row != untouched[key]]
@@ -418,7 +418,7 @@ def test_a_split_touches_nothing_before_its_ex_date(years: Warehouse) -> None:
 
     # Both take it back.
     years.now = NOW + timedelta(hours=3)
-    years.load("polygon", told_splits({}, years.now))
+    years.load("polygon", reported_splits({}, years.now))
     years.load("yahoo", Answer("bars", "SYN", payloads.yahoo_chart(SYN, "1d"), "1d", (midnight(DAYS[0]), years.now)))
     years.build(SELECTED, without_staging=True)
     assert [row[1:4] for row in actions(years, "SYN")] == [

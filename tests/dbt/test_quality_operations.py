@@ -29,7 +29,7 @@ MARTS = (
 )
 WRITTEN = (
     "enrichment_fetch_log", "enrichment_compute_log", "data_quality_metrics", "bar_gaps", "source_reconciliation",
-    "series_quality_by_day", "int_bar_gaps", "int_bars_outvoted",
+    "series_quality_by_day", "int_bar_gaps", "int_bars_against_consensus",
 )  # fmt: skip
 COMPARED = {
     "marts.enrichment_fetch_log": "created_at",
@@ -50,7 +50,7 @@ class Market:
     first_computed: Rows = field(default_factory=list)
     first_notes: Rows = field(default_factory=list)
     failure: str = ""
-    without_news: dict[str, str] = field(default_factory=dict)
+    without_changes: dict[str, str] = field(default_factory=dict)
 
     def rows(self, relation: str, where: str = "true", order: str = "1") -> Rows:
         return self.warehouse.query(f"select * from {relation} where {where} order by {order}")
@@ -138,7 +138,7 @@ def market(make_warehouse: MakeWarehouse) -> Market:
     state.first_metrics = state.rows("marts.data_quality_metrics", order="symbol, metric_date")
     state.first_computed = state.rows("marts.enrichment_compute_log", order="symbol, timeframe")
     state.first_notes = state.rows("marts.market_data_v2", NOTED, "timestamp")
-    state.without_news = warehouse.build(MARTS, without_staging=True)
+    state.without_changes = warehouse.build(MARTS, without_staging=True)
     # The hole, a part of what was never asked for, and a correction arrive; one bar is amended.
     warehouse.load("polygon", answer("polygon", "AAA", "1d", SESSIONS[7:10], window(SESSIONS[7].timestamp, 72)))
     warehouse.load(
@@ -149,7 +149,7 @@ def market(make_warehouse: MakeWarehouse) -> Market:
     # One of the two that outvoted the first one takes it back.
     warehouse.load("polygon", answer("polygon", "THREE", "1d", DAYS[2:3], window(at[48], 24)))
     # Two builds break off: one ends after it has found out what to compute, one fails to write it.
-    warehouse.build("+int_frontier", without_staging=True)
+    warehouse.build("+int_recompute_ranges", without_staging=True)
     warehouse.execute(REFUSE)
     with pytest.raises(BuildFailed) as failure:
         warehouse.build(MARTS, without_staging=True)
@@ -166,7 +166,7 @@ def test_each_request_is_logged_with_what_was_new_of_it(market: Market) -> None:
     rows = market.rows("marts.enrichment_fetch_log", "symbol = 'GAPS'", "id")
     assert [
         (row["window_start"], row["success"], row["records_fetched"], row["records_inserted"], row["records_updated"])
-        for row in sorted(rows, key=lambda row: (row["load_no"], row["window_start"]))
+        for row in sorted(rows, key=lambda row: (row["batch"], row["window_start"]))
     ] == [
         (MARCH, True, 19, 19, 0),
         (MARCH + 20 * STEP["1h"], False, 0, 0, 0),
@@ -192,7 +192,7 @@ def test_the_plan_s_name_shows_the_same_requests(market: Market) -> None:
 
 
 def test_a_run_without_news_writes_no_row(market: Market) -> None:
-    assert {name: market.without_news[name].split()[-1] for name in WRITTEN} == dict.fromkeys(WRITTEN, "0")
+    assert {name: market.without_changes[name].split()[-1] for name in WRITTEN} == dict.fromkeys(WRITTEN, "0")
 
 
 # ---------------------------------------------------------------- gaps
@@ -406,7 +406,7 @@ def test_a_backfill_is_where_its_answers_end(market: Market) -> None:
 
 def compared(rows: Rows, day: int, **values: Any) -> dict[str, tuple[Any, ...]]:
     return {
-        row["field"]: (row["difference_bp"], row["verdict"], row["is_outvoted"])
+        row["field"]: (row["difference_bp"], row["verdict"], row["is_against_consensus"])
         for row in rows
         if row["timestamp"] == MARCH + timedelta(days=day) and all(row[name] == is_ for name, is_ in values.items())
     }
@@ -435,9 +435,9 @@ def test_an_outvoted_bar_says_so_until_the_others_differ(market: Market) -> None
     )
     now = market.rows("marts.market_data_v2", NOTED, "timestamp")
     assert [row["validation_notes"] for row in now] == [None] * 4
-    assert market.rows("marts.source_reconciliation", "is_outvoted") == []
-    kept = market.rows("intermediate.int_bars_outvoted")
-    assert [row["outvoted_fields"] for row in kept] == [None, None]
+    assert market.rows("marts.source_reconciliation", "is_against_consensus") == []
+    kept = market.rows("intermediate.int_bars_against_consensus")
+    assert [row["fields_against_consensus"] for row in kept] == [None, None]
     # Others of the series were computed again, and not written: nothing of them differs.
     written = {row["timestamp"] for row in now if row["updated_at"] > outvoted["updated_at"]}
     assert written == {DAYS[0].timestamp, DAYS[1].timestamp, DAYS[2].timestamp}
@@ -483,7 +483,7 @@ def test_increments_give_what_a_full_refresh_gives_in_any_time_zone(market: Mark
                 for row in market.rows("marts.market_data_v2")
             },
             "days": {
-                tuple(str(value) for name, value in row.items() if name != "changed_in_load")
+                tuple(str(value) for name, value in row.items() if name != "changed_in_batch")
                 for row in market.rows("marts.series_quality_by_day", "bars > 0")
             },
         }

@@ -35,10 +35,10 @@ COMPARED_TOO = {
     "marts.corporate_actions": "symbol, kind, ex_date, source",
     "intermediate.int_liquidations": "symbol, traded_at, side",
     "marts.rejected_rows": "source, kind, symbol, timestamp",
-    "intermediate.int_action_words": "source, kind, ticker, ex_date, word_no",
+    "intermediate.int_action_observations": "source, kind, ticker, ex_date, observation_no",
 }
 # Under which number a load is known differs where one was never there.
-OWN = ("id", "created_at", "load_no", "updated_at")
+OWN = ("id", "created_at", "batch", "updated_at")
 BAD, REPEATED = "1700000900.100000", "1700000901.100000"
 
 

@@ -57,7 +57,7 @@ def test_the_embedded_server_has_the_database_that_is_asked_for(
     # The settings file names it for dbt, too; the environment outranks it.
     (home / ".env").write_text("PGDATABASE=crypto3\n")
     monkeypatch.setenv("PGDATABASE", "")
-    environment.lead()
+    environment.configure_environment()
     assert os.environ["PGDATABASE"] == "crypto3" and os.environ["PGHOST"] == "127.0.0.1"
     assert "crypto3" in names(postgres)
 

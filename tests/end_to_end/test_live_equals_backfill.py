@@ -19,7 +19,7 @@ import pytest
 from typer.testing import CliRunner
 
 from extract import settings
-from extract.patience import PATIENCE
+from extract.retry_policy import RETRY_POLICY
 from extract.timeframes import FIRST_REACH
 from scripts.cli import app
 from tests.extract.conftest import forget
@@ -101,7 +101,7 @@ def stage(make_warehouse: MakeWarehouse) -> Iterator[Stage]:
         patch.chdir(warehouse.project.directory)
         for name, value in {**warehouse.database.environment, **simulator.environment()}.items():
             patch.setenv(name, value)
-        patch.setattr(PATIENCE, "backoff", (0.0, 0.0, 0.0))
+        patch.setattr(RETRY_POLICY, "backoff", (0.0, 0.0, 0.0))
         patch.setitem(FIRST_REACH, "5m", REACH)
         patch.setattr("extract.binance.derivatives.FIRST_STATISTICS_REACH", REACH)
         patch.setattr("extract.binance.derivatives.FIRST_FUNDING_REACH", timedelta(days=40))

@@ -85,6 +85,7 @@ def test_unit_tests_hold_under_them(postgres: Server, projects: MakeProject) -> 
         migrations.migrate(connection)
     warehouse.assets(ASSETS)
     warehouse.build(
-        "+int_slots +int_bars_observed +int_funding_rates +int_futures_samples +int_action_words", tests=True
+        "+int_expected_bars +int_bars_observed +int_funding_rates +int_futures_samples +int_action_observations",
+        tests=True,
     )
     warehouse.database.drop()

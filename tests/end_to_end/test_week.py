@@ -21,7 +21,7 @@ import pytest
 from typer.testing import CliRunner
 
 from extract import settings
-from extract.patience import PATIENCE
+from extract.retry_policy import RETRY_POLICY
 from extract.timeframes import FIRST_REACH
 from scripts import build
 from scripts.cli import app
@@ -132,7 +132,7 @@ def week(make_warehouse: MakeWarehouse) -> Iterator[Week]:
             patch.setenv(name, value)
         patch.setenv("ALERT_URLS", receiver.url("json", f"/{SECRET}").replace("//", f"//user:{SECRET}@"))
         patch.setenv("HEALTHCHECK_URL", receiver.url(path=f"/{SECRET}"))
-        patch.setattr(PATIENCE, "backoff", (0.0, 0.0, 0.0))
+        patch.setattr(RETRY_POLICY, "backoff", (0.0, 0.0, 0.0))
         for timeframe, days in {"30m": 12, "1h": 12, "1d": 120}.items():
             patch.setitem(FIRST_REACH, timeframe, timedelta(days=days))
         patch.setattr("extract.binance.derivatives.FIRST_STATISTICS_REACH", timedelta(days=5))
@@ -288,7 +288,7 @@ def test_no_secret_is_in_the_tables(week: Week) -> None:
         ("quality", "completeness_low", "stock AAPL", "update seeds.alert_rules set threshold = 1.01"),
         (
             "source", "bars_rejected", "yahoo",
-            "insert into marts.rejected_bars (source, reason, fetched_at, load_no) values"
+            "insert into marts.rejected_bars (source, reason, fetched_at, batch) values"
             " ('yahoo', 'no close', '2013-02-25T04:00:00Z', 1)",
         ),
         (

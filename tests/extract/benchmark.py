@@ -3,7 +3,7 @@
 - `rows`: rows per CPU-second of `market backfill`, against a bare orjson + psycopg COPY of the same Polygon answers.
 - `memory`: peak resident memory of a process that loads 50 symbols x 100k bars (goal < 500 MB).
 - `year`: wall time of 100 symbols x 365 days of 5m bars (goal < 600 s).
-- `no_news`: a run of 100 series without news: requests, and seconds from its last answer to its end (goal < 3 s).
+- `no_change`: a run of 100 series without news: requests, and seconds from its last answer to its end (goal < 3 s).
 
 The simulator runs in a process of its own and answers without delay. CPU time is this process's, without the server's.
 Results go to bench.json under `extract`, and as tables to the terminal.
@@ -130,7 +130,7 @@ def memory(symbols: int, bars: int) -> dict[str, float]:
         }
 
 
-def no_news(symbols: int) -> dict[str, float]:
+def no_change(symbols: int) -> dict[str, float]:
     """The third run at one instant: nothing can be new."""
     with market(symbols, "1h") as (_, simulator):
         run.extract()
@@ -154,7 +154,7 @@ PARTS: dict[str, Callable[[float], dict[str, float]]] = {
     "rows": lambda scale: rows_per_cpu_second(10, int(100_000 * scale)),
     "memory": lambda scale: memory(50, int(100_000 * scale)),
     "year": lambda scale: memory(100, int(365 * 288 * scale)),
-    "no_news": lambda scale: no_news(int(100 * scale)),
+    "no_change": lambda scale: no_change(int(100 * scale)),
 }
 
 

@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 
 from extract import database as warehouse
 from extract import settings
-from extract.patience import PATIENCE
 from extract.registry import COLUMNS
+from extract.retry_policy import RETRY_POLICY
 from extract.run import prepare_warehouse
 from extract.timeframes import FIRST_REACH
 from scripts.cli import app
@@ -145,7 +145,7 @@ def market(
     monkeypatch.chdir(tmp_path)
     for name, value in {**database.environment, **simulator.environment()}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(PATIENCE, "backoff", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(RETRY_POLICY, "backoff", (0.0, 0.0, 0.0))
     # Shorter first reaches: a year of files and requests proves no more than weeks do.
     monkeypatch.setitem(FIRST_REACH, "5m", timedelta(days=10))
     monkeypatch.setitem(FIRST_REACH, "1h", timedelta(days=20))

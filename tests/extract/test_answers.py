@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from extract.binance import Binance
-from extract.patience import PATIENCE
 from extract.polygon import Polygon
 from extract.provider import Fetched, Provider
 from extract.responses import Task
+from extract.retry_policy import RETRY_POLICY
 from extract.yahoo import Yahoo
 from tests.extract.conftest import AAPL, BTC, Market
 
@@ -41,7 +41,7 @@ def windows(fetched: list[Fetched]) -> list[tuple[str, str, bool]]:
 @pytest.fixture
 def at_once(market: Market, monkeypatch: pytest.MonkeyPatch) -> Market:
     """A failure is not asked again."""
-    monkeypatch.setattr(PATIENCE, "backoff", ())
+    monkeypatch.setattr(RETRY_POLICY, "backoff", ())
     return market
 
 
@@ -56,7 +56,7 @@ def test_a_body_that_drips_has_a_deadline(
     at_once: Market, monkeypatch: pytest.MonkeyPatch, make: type[Provider], task: Task
 ) -> None:
     """No single read takes long; the whole of it would take minutes."""
-    monkeypatch.setattr(PATIENCE, "whole", 0.4)
+    monkeypatch.setattr(RETRY_POLICY, "whole", 0.4)
     at_once.set(YAHOO_TIMEOUT="0.4")
     at_once.simulator.add_fault(kind="drip", endpoint="bars", seconds=0.05)
     at_once.simulator.add_fault(kind="drip", endpoint="klines", seconds=0.05)

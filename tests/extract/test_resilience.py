@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from extract.http import Source, retry_after
-from extract.patience import PATIENCE
+from extract.retry_policy import RETRY_POLICY
 from extract.run import prepare_warehouse
 from tests.extract.conftest import AAPL, BTC, Market
 
@@ -41,7 +41,7 @@ def replies(*answers: Reply | Exception):  # type: ignore[no-untyped-def]
 def waits(market: Market, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The real waits, noted instead of slept."""
     prepare_warehouse()
-    monkeypatch.setattr(PATIENCE, "backoff", (30.0, 60.0, 120.0))
+    monkeypatch.setattr(RETRY_POLICY, "backoff", (30.0, 60.0, 120.0))
     slept: list[float] = []
     monkeypatch.setattr("tenacity.nap.time.sleep", slept.append)
     return slept
@@ -163,7 +163,7 @@ def test_three_failures_open_the_breaker_and_one_trial_closes_it(market: Market,
     assert not other.is_available
     market.execute("update ops.circuit_breaker set opened_at = opened_at - interval '301 seconds'")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PATIENCE, "backoff", ())
+        patch.setattr(RETRY_POLICY, "backoff", ())
         failing = Source("yahoo")
         assert failing.is_available
         failing.ask(replies(Reply(500)))
@@ -278,7 +278,7 @@ def test_a_broken_connection_is_retried(market: Market) -> None:
 
 
 def test_a_slow_source_is_not_waited_for_for_ever(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PATIENCE, "read", 0.2)
+    monkeypatch.setattr(RETRY_POLICY, "read", 0.2)
     market.assets({**BTC, "source_priority": "binance"})
     market.simulator.add_fault(kind="timeout", provider="binance-spot", seconds=3600)
     output = market.run("extract", "--start", "2013-02-28", "--end", "2013-03-01", expect=3)

@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from extract import demo_mark
+from extract import provenance
 from extract.settings import ConfigurationError
 from scripts import demo
 from scripts.postgres import Server
@@ -82,7 +82,7 @@ def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_real_providers_are_not_asked_for_a_demo_database(database: Database) -> None:
     with connect(database) as connection:
-        connection.execute(demo_mark.CREATE)
+        connection.execute(provenance.CREATE)
     for command in (["extract"], ["backfill", "--start", "2024-01-01", "--end", "2024-01-02"]):
         result = market(database, *command)
         assert result.returncode == 78
@@ -99,7 +99,7 @@ def test_a_database_with_real_answers_is_refused_and_left_alone(database: Databa
         assert result.returncode == 78
         assert "real providers" in result.stderr
         assert connection.execute(f"select precious from raw_{source}.responses").fetchone() == (1,)
-        assert not demo_mark.is_marked(connection)
+        assert not provenance.is_marked(connection)
 
 
 def test_a_second_demo_begins_anew(database: Database, monkeypatch: pytest.MonkeyPatch, postgres: Server) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from extract import demo_mark, session
+from extract import provenance, session
 from scripts import environment
 from scripts import postgres as embedded
 from scripts.postgres import Server
@@ -33,7 +33,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: Server) -> P
 
 
 def test_the_embedded_server_without_its_password(home: Path, postgres: Server) -> None:
-    environment.lead()
+    environment.configure_environment()
     found = {name: value for name, value in os.environ.items() if name.startswith("PG")}
     assert found == {
         "PGHOST": "127.0.0.1", "PGPORT": str(postgres.port), "PGUSER": "postgres", "PGDATABASE": "market",
@@ -44,14 +44,14 @@ def test_the_embedded_server_without_its_password(home: Path, postgres: Server) 
 
 def test_a_server_of_the_environment_is_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGHOST", "db.example.com")
-    environment.lead()
+    environment.configure_environment()
     assert os.environ["PGHOST"] == "db.example.com"
     assert os.environ["PGPORT"] == ""
 
 
 def test_a_server_of_the_settings_file_is_taken(home: Path) -> None:
     (home / ".env").write_text("# ours\nPGHOST=db.example.com\nexport PGPASSWORD='a b#c'\nWAREHOUSE_NOW=2024-01-01\n")
-    environment.lead()
+    environment.configure_environment()
     assert os.environ["PGHOST"] == "db.example.com"
     assert os.environ["PGPASSWORD"] == "a b#c"
     assert os.environ["WAREHOUSE_NOW"] == "2024-01-01"
@@ -60,7 +60,7 @@ def test_a_server_of_the_settings_file_is_taken(home: Path) -> None:
 def test_the_environment_outranks_the_settings_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / ".env").write_text("WAREHOUSE_NOW=2024-01-01\nPGHOST=\n")
     monkeypatch.setenv("WAREHOUSE_NOW", "2025-01-01")
-    environment.lead()
+    environment.configure_environment()
     assert os.environ["WAREHOUSE_NOW"] == "2025-01-01"
     assert os.environ["PGHOST"] == "127.0.0.1"
 
@@ -68,17 +68,17 @@ def test_the_environment_outranks_the_settings_file(home: Path, monkeypatch: pyt
 def test_dbt_logs_in_the_form_that_is_asked_for(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DBT_LOG_FORMAT", "")
     monkeypatch.delenv("DBT_LOG_FORMAT")
-    environment.lead()
+    environment.configure_environment()
     assert "DBT_LOG_FORMAT" not in os.environ
     (home / ".env").write_text("LOG_FORMAT=json\n")
     monkeypatch.setenv("LOG_FORMAT", "")
-    environment.lead()
+    environment.configure_environment()
     assert os.environ["DBT_LOG_FORMAT"] == "json"
 
 
 def test_a_checkout_without_a_server_yet_is_left_as_it_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "HOME", home / "nothing")
-    environment.lead()
+    environment.configure_environment()
     assert os.environ["PGHOST"] == ""
 
 
@@ -109,7 +109,7 @@ def test_set_up_left_the_hook() -> None:
 
 def test_dbt_gets_in_by_the_password_file(home: Path, postgres: Server, tmp_path: Path) -> None:
     """The profile hands dbt an empty password; libpq then reads the file, and only with the right one it gets in."""
-    environment.lead()
+    environment.configure_environment()
     command = [sys.executable, "-m", "dbt.cli.main", "debug", "--connection", "--log-path", str(tmp_path)]
 
     def debug() -> str:
@@ -128,19 +128,19 @@ def test_a_build_in_the_demos_database_keeps_the_demos_clock(
 ) -> None:
     postgres.create_database("demo_clock")
     monkeypatch.setenv("PGDATABASE", "demo_clock")
-    environment.lead()
+    environment.configure_environment()
     assert os.environ["WAREHOUSE_NOW"] == "", "no demo was here"
     with psycopg.connect(postgres.dsn("demo_clock"), autocommit=True) as connection:
-        connection.execute(demo_mark.CREATE)
-        demo_mark.set_clock(connection, "2013-03-02T02:00:00Z")
-    environment.lead()
+        connection.execute(provenance.CREATE)
+        provenance.set_clock(connection, "2013-03-02T02:00:00Z")
+    environment.configure_environment()
     assert os.environ["WAREHOUSE_NOW"] == "2013-03-02T02:00:00Z"
     monkeypatch.setenv("WAREHOUSE_NOW", "2014-01-01")
-    environment.lead()
+    environment.configure_environment()
     assert os.environ["WAREHOUSE_NOW"] == "2014-01-01"
     # A server that is down is dbt's to tell.
     monkeypatch.setenv("WAREHOUSE_NOW", "")
     monkeypatch.setenv("PGHOST", "127.0.0.1")
     monkeypatch.setenv("PGPORT", "1")
-    environment.lead()
+    environment.configure_environment()
     assert os.environ["WAREHOUSE_NOW"] == ""

@@ -31,7 +31,7 @@ ALLOWED = {
     "market_transform": [
         "select payload from raw_binance.responses",
         "select * from ops.pipeline_runs",
-        "update ops.watermarks set load_no = load_no",
+        "update ops.watermarks set batch = batch",
         "create schema made",
         "create table intermediate.made (a int)",
         "delete from marts.market_data_v2",
@@ -56,7 +56,7 @@ FORBIDDEN = {
         "delete from marts.market_data_v2",
         "create table marts.made (a int)",
         "select * from intermediate.int_series",
-        "update ops.watermarks set load_no = 0",
+        "update ops.watermarks set batch = 0",
         "create schema made",
         "create role made",
     ],

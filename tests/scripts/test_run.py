@@ -15,7 +15,7 @@ from psycopg.rows import dict_row
 from typer.testing import CliRunner
 
 from extract import database as warehouse
-from extract import demo_mark
+from extract import provenance
 from extract.locks import LockLost
 from extract.settings import ConfigurationError
 from scripts import build, run
@@ -126,7 +126,7 @@ def test_a_lock_that_is_lost_within_a_step_ends_the_run(bench: Bench) -> None:
 def test_a_run_in_the_demos_database_does_nothing(bench: Bench) -> None:
     warehouse.migrate()
     with psycopg.connect(bench.database.dsn) as connection:
-        connection.execute(demo_mark.CREATE)
+        connection.execute(provenance.CREATE)
     assert bench.market_run() == 78
     assert bench.done == [] and bench.query("select * from ops.pipeline_runs") == []
 

@@ -81,7 +81,7 @@ def kline_cells(
     Times in microseconds close at ...999999. Columns that a recording lacks are zero.
     """
     none = np.zeros(len(bars), np.int64)
-    places, drop = instrument.price_places, bars.price_scale - instrument.price_places
+    places, drop = instrument.price_decimals, bars.price_scale - instrument.price_decimals
     factor, rest = (1000, 999) if micro else (1, 0)
 
     def price(column: Ints) -> Decimal:
@@ -182,7 +182,7 @@ def _symbol(instrument: Instrument, futures: bool) -> dict[str, Any]:
     row: dict[str, Any] = {"symbol": instrument.symbol, "status": "TRADING", "baseAsset": base, "quoteAsset": "USDT"}
     if futures:
         row |= {"pair": instrument.symbol, "contractType": "PERPETUAL", "underlyingType": "COIN", "marginAsset": "USDT"}
-        row |= {"pricePrecision": instrument.price_places, "onboardDate": instrument.first}
+        row |= {"pricePrecision": instrument.price_decimals, "onboardDate": instrument.first}
     else:
         row |= {"baseAssetPrecision": 8, "quotePrecision": 8, "quoteAssetPrecision": 8, "isSpotTradingAllowed": True}
         row |= {"permissions": [], "permissionSets": [["SPOT"]], "orderTypes": ["LIMIT", "MARKET"]}

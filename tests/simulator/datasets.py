@@ -92,7 +92,7 @@ def add_coin(dataset: Dataset, coin: str, price: float, volume: float, seed: int
     def instrument(symbol: str, venue: str, noise: float, share: float, exchange: str, places: int = 8) -> Instrument:
         return Instrument(
             symbol, name, "crypto", (market(venue, noise, share),),
-            synthetic=True, exchange=exchange, base=coin, price_places=places,
+            synthetic=True, exchange=exchange, base=coin, price_decimals=places,
         )  # fmt: skip
 
     dataset.spot[f"{coin}USDT"] = instrument(f"{coin}USDT", "spot", 0.0, 1.0, "Binance")
@@ -172,7 +172,7 @@ def shared(folder: Path) -> Dataset:
     hours = kline_csv((folder / "binance/um_klines_flukedev/BTCUSDT_1h.csv").read_text().splitlines()[1:], 2, 3, 5)
     dataset.futures["BTCUSDT"] = Instrument(
         "BTCUSDT", "BTC / USDT perpetual", "crypto", (Recorded(HOURLY, hours, "um:BTCUSDT:1h"),),
-        exchange="Binance", base="BTC", price_places=2,
+        exchange="Binance", base="BTC", price_decimals=2,
     )  # fmt: skip
     for path in sorted((folder / "binance/vision_spot_1m_lostleaf").glob("*.zip")):
         dataset.files[f"/data/spot/daily/klines/BTCUSDT/1m/{path.name}"] = path

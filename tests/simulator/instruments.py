@@ -115,7 +115,7 @@ class Instrument:
     security: str = "CS"
     base: str = ""
     delisted: dt.date | None = None
-    price_places: int = 8
+    price_decimals: int = 8
     derivatives: Derivatives | None = None
 
     @property

@@ -202,7 +202,7 @@ class World:
         begin, finish = number * span, (number + 1) * span
         splits = len(instrument.effective_splits(clock))
         seen = min(clock, finish + (interval.milliseconds or 0))
-        key = (source.identity, interval, grid, style, instrument.price_places, splits, number, seen)
+        key = (source.identity, interval, grid, style, instrument.price_decimals, splits, number, seen)
         if known := self._blocks.get(key):
             return known
         begin = max(begin, source.first - 40 * 86_400_000)

@@ -65,7 +65,7 @@ def main(name: str, directory: Path) -> None:
         )[0]
         print(counts)
         # Nine tenths of the dump otherwise, of years in which no bar lies.
-        warehouse.execute("delete from intermediate.int_slots where extract(year from slot_date) <> 2025")
+        warehouse.execute("delete from intermediate.int_expected_bars where extract(year from bar_date) <> 2025")
         dump = subprocess.run(
             [POSTGRES_15 / "pg_dump", "--no-owner", "--dbname", warehouse.database.dsn],
             check=True,

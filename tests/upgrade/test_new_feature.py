@@ -227,7 +227,7 @@ def test_every_bar_has_it_and_the_old_values(grown: Grown) -> None:
 
 
 def test_its_unit_test_and_its_promise_hold(grown: Grown) -> None:
-    grown.warehouse.build("rising_and_falling_market assert_market_data_keeps_its_promises", tests=True, command="test")
+    grown.warehouse.build("rising_and_falling_market assert_market_data_invariants", tests=True, command="test")
 
 
 def test_the_past_does_not_know_it(grown: Grown) -> None:

@@ -61,7 +61,7 @@ def rows(warehouse: Warehouse, statement: str) -> set[tuple[Any, ...]]:
     return {tuple(row.values()) for row in warehouse.query(statement)}
 
 
-def day_of_news(warehouse: Warehouse) -> None:
+def day_of_changes(warehouse: Warehouse) -> None:
     """The coin's next 24 hours and the stock's next session."""
     first = warehouse.now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     warehouse.now += timedelta(days=1)
@@ -87,7 +87,7 @@ def upgraded(request: pytest.FixtureRequest, postgres: Server, projects: MakePro
     }
     with psycopg.connect(warehouse.database.dsn) as connection:
         migrations.migrate(connection)
-    day_of_news(warehouse)
+    day_of_changes(warehouse)
     warehouse.build(tests=True, unit_tests=False)
     yield Upgraded(warehouse, released_at, before)
     warehouse.database.drop()

@@ -6,7 +6,7 @@ select
     asset_class,
     compared_values,
     differing_values,
-    outvoted_values,
+    values_against_consensus,
     median_difference_bp,
     max_difference_bp,
     basis

@@ -2,12 +2,12 @@
     config(
         materialized='incremental',
         incremental_strategy='append',
-        indexes=[{'columns': ['series_id', 'session_date', 'covered_from', 'load_no'], 'unique': true}],
+        indexes=[{'columns': ['series_id', 'session_date', 'covered_from', 'batch'], 'unique': true}],
         pre_hook=['{{ delete_series_of_other_rules() }}'],
         post_hook=["{{ advance_watermark(['int_loads']) }}", '{{ analyze() }}']
     )
 }}
--- depends_on: {{ ref('int_series_rules') }}
+-- depends_on: {{ ref('int_series_fingerprints') }}
 -- Which part of each session a source has answered for, and since which load: the evidence that a bar which is not there
 -- had no trades, and that a session is over. An answer covers its window up to its last row, and beyond it to its end if
 -- no later session lies in the window: where it stopped earlier, it may have been cut. Of answers from the same moment on
@@ -29,13 +29,13 @@ series as (
         series.time_zone,
         series.sources_in_order,
         {% if is_incremental() -%}
-        coalesce(rules.changed_in_load > {{ since }}, false) as is_read_again
+        coalesce(rules.changed_in_batch > {{ since }}, false) as is_read_again
         {%- else -%}
         true as is_read_again
         {%- endif %}
     from {{ ref('int_series') }} as series
     {% if is_incremental() -%}
-    left join {{ ref('int_series_rules') }} as rules on rules.series_id = series.series_id
+    left join {{ ref('int_series_fingerprints') }} as rules on rules.series_id = series.series_id
     {%- endif %}
     where
         series.is_fetched
@@ -47,26 +47,26 @@ series as (
                 assets.symbol = series.symbol
                 and assets.asset_class = series.asset_class
                 and assets.binance is not null
-                and {{ place_in_list("'binance'", 'series.sources_in_order') }} is not null
+                and {{ position_in_list("'binance'", 'series.sources_in_order') }} is not null
         )
 ),
 
 sessions as (
     select
         calendar,
-        slot_date,
+        bar_date,
         opens_at,
         closes_at,
-        lead(opens_at) over (partition by calendar order by slot_date) as next_opens_at
-    from {{ ref('int_slots') }}
-    where timeframe = '1d' and grid = 'open'
+        lead(opens_at) over (partition by calendar order by bar_date) as next_opens_at
+    from {{ ref('int_expected_bars') }}
+    where timeframe = '1d' and alignment = 'open'
 ),
 
 answers as (
     select
         series.series_id,
         series.calendar,
-        loads.load_no,
+        loads.batch,
         answers.window_start as covered_from,
         coalesce(answers.last_row_at, {{ asked_to }}) as covered_to,
         {{ asked_to }} as asked_to,
@@ -86,8 +86,8 @@ answers as (
         -- An empty answer is no proof of anything.
         and answers.row_count > 0
         and answers.window_start < answers.window_end
-        and {{ place_in_list('answers.source', 'series.sources_in_order') }} is not null
-        and (loads.load_no > {{ since }} or series.is_read_again)
+        and {{ position_in_list('answers.source', 'series.sources_in_order') }} is not null
+        and (loads.batch > {{ since }} or series.is_read_again)
 ),
 
 -- The days between an answer's first and last are covered whole. Answers of the same days are one, the first: a turn
@@ -98,39 +98,39 @@ wholes as (
         calendar,
         first_day,
         last_day,
-        min(load_no) as load_no
+        min(batch) as batch
     from answers
     where last_day > first_day + 1
     group by series_id, calendar, first_day, last_day
 ),
 
 ends as (
-    select series_id, calendar, load_no, covered_from, covered_to, asked_to, first_day as session_date
+    select series_id, calendar, batch, covered_from, covered_to, asked_to, first_day as session_date
     from answers
     union
-    select series_id, calendar, load_no, covered_from, covered_to, asked_to, last_day
+    select series_id, calendar, batch, covered_from, covered_to, asked_to, last_day
     from answers
 ),
 
 covered as (
     select
         wholes.series_id,
-        sessions.slot_date as session_date,
-        wholes.load_no,
+        sessions.bar_date as session_date,
+        wholes.batch,
         sessions.opens_at as covered_from,
         sessions.closes_at as covered_to
     from wholes
     -- By index, range by range: else each met all sessions of its calendar.
     inner join lateral (
-        select held.slot_date, held.opens_at, held.closes_at
-        from {{ ref('int_slots') }} as held
+        select existing_rows.bar_date, existing_rows.opens_at, existing_rows.closes_at
+        from {{ ref('int_expected_bars') }} as existing_rows
         where
-            held.calendar = wholes.calendar
-            and held.timeframe = '1d'
-            and held.grid = 'open'
-            and held.slot_date > wholes.first_day
-            and held.slot_date < wholes.last_day
-        {{ compute_once() }}
+            existing_rows.calendar = wholes.calendar
+            and existing_rows.timeframe = '1d'
+            and existing_rows.alignment = 'open'
+            and existing_rows.bar_date > wholes.first_day
+            and existing_rows.bar_date < wholes.last_day
+        {{ optimization_fence() }}
     ) as sessions on true
 
     union all
@@ -138,7 +138,7 @@ covered as (
     select
         ends.series_id,
         ends.session_date,
-        ends.load_no,
+        ends.batch,
         greatest(ends.covered_from, sessions.opens_at),
         least(
             sessions.closes_at,
@@ -149,7 +149,7 @@ covered as (
             end
         )
     from ends
-    inner join sessions on sessions.calendar = ends.calendar and sessions.slot_date = ends.session_date
+    inner join sessions on sessions.calendar = ends.calendar and sessions.bar_date = ends.session_date
 ),
 
 by_load as (
@@ -157,11 +157,11 @@ by_load as (
         series_id,
         session_date,
         covered_from,
-        load_no,
+        batch,
         max(covered_to) as covered_to
     from covered
     where covered_to > covered_from
-    group by series_id, session_date, covered_from, load_no
+    group by series_id, session_date, covered_from, batch
 ),
 
 reaching as (
@@ -169,7 +169,7 @@ reaching as (
         *,
         max(covered_to) over (
             partition by series_id, session_date, covered_from
-            order by load_no
+            order by batch
             rows between unbounded preceding and 1 preceding
         ) as reached_before
     from by_load
@@ -181,7 +181,7 @@ final as (
         session_date,
         covered_from,
         covered_to,
-        cast(load_no as integer) as load_no
+        cast(batch as integer) as batch
     from reaching
     where covered_to > reached_before or reached_before is null
 )

@@ -4,13 +4,13 @@
         incremental_strategy='append',
         indexes=[
             {'columns': ['series_id', 'opened_at', 'source', 'revision'], 'unique': true},
-            {'columns': ['load_no'], 'type': 'brin'},
+            {'columns': ['batch'], 'type': 'brin'},
         ],
-        pre_hook=["{{ require_whole('int_bars_observed') }}", '{{ forget_replaced_series() }}'],
+        pre_hook=["{{ require_full_input('int_bars_observed') }}", '{{ delete_replaced_series() }}'],
         post_hook=["{{ advance_watermark(['int_bars_observed']) }}", '{{ analyze() }}']
     )
 }}
--- depends_on: {{ ref('int_series_rules') }}
+-- depends_on: {{ ref('int_series_fingerprints') }}
 -- The log of what each source said: one row per final bar and source, and another one each time that source said
 -- something else (A -> B -> A makes three). A bar that a later answer passes over is withdrawn: that is a revision too,
 -- without values. What an answer proves is bounded: it withdraws nothing outside its first and last bar (so nothing
@@ -24,13 +24,13 @@ final_bars as (
     select * from {{ ref('int_bars_observed') }}
     where
         is_final
-        and (load_no > {{ watermark('int_bar_revisions') }} or {{ is_of_replaced_series('int_bar_revisions') }})
+        and (batch > {{ watermark('int_bar_revisions') }} or {{ is_of_replaced_series('int_bar_revisions') }})
 ),
 
 -- A row that is no final bar still says that there is something in its place.
 other_rows as (
     select
-        series_id, source, load_no, known_until, fetched_at, window_start, opened_at,
+        series_id, source, batch, known_until, fetched_at, window_start, opened_at,
         max(
             case
                 when
@@ -45,8 +45,8 @@ other_rows as (
     from {{ ref('int_bars_observed') }}
     where
         not is_final
-        and (load_no > {{ watermark('int_bar_revisions') }} or {{ is_of_replaced_series('int_bar_revisions') }})
-    group by series_id, source, load_no, known_until, fetched_at, window_start, opened_at
+        and (batch > {{ watermark('int_bar_revisions') }} or {{ is_of_replaced_series('int_bar_revisions') }})
+    group by series_id, source, batch, known_until, fetched_at, window_start, opened_at
 ),
 
 -- What each new answer covered, from its first bar to its last.
@@ -54,14 +54,14 @@ answers as (
     select
         series_id,
         source,
-        load_no,
+        batch,
         known_until,
         fetched_at,
         window_start,
         min(opened_at) as first_opened_at,
         max(opened_at) as last_opened_at
     from final_bars
-    group by series_id, source, load_no, known_until, fetched_at, window_start
+    group by series_id, source, batch, known_until, fetched_at, window_start
 ),
 
 -- Only an answer that reads again what an earlier one held can withdraw anything, and none of a single bar: 31,000 of
@@ -72,27 +72,27 @@ known_keys as (
         answers.series_id,
         answers.source,
         known.opened_at,
-        answers.load_no,
+        answers.batch,
         answers.known_until,
         answers.fetched_at,
         answers.window_start
     from answers
     inner join lateral (
-        select held.opened_at
-        from {{ this }} as held
+        select existing_rows.opened_at
+        from {{ this }} as existing_rows
         where
-            held.series_id = answers.series_id
-            and held.opened_at > answers.first_opened_at
-            and held.opened_at < answers.last_opened_at
-            and held.source = answers.source
-        {{ compute_once() }}
+            existing_rows.series_id = answers.series_id
+            and existing_rows.opened_at > answers.first_opened_at
+            and existing_rows.opened_at < answers.last_opened_at
+            and existing_rows.source = answers.source
+        {{ optimization_fence() }}
     ) as known on true
     where answers.first_opened_at < answers.last_opened_at
 ),
 {%- else -%}
 known_keys as (
     select
-        series_id, source, opened_at, load_no, known_until, fetched_at, window_start
+        series_id, source, opened_at, batch, known_until, fetched_at, window_start
     from final_bars
     where false
 ),
@@ -128,7 +128,7 @@ rereading_answers as (
             neighbours.reached_before > neighbours.first_opened_at
             or neighbours.next_opened_at < neighbours.last_opened_at
         )
-    {{ compute_once() }}
+    {{ optimization_fence() }}
 ),
 
 -- Bars that were known before the answer, and lie between its first and its last.
@@ -139,7 +139,7 @@ expected_keys as (
         later.series_id,
         later.source,
         earlier.opened_at,
-        later.load_no,
+        later.batch,
         later.known_until,
         later.fetched_at,
         later.window_start
@@ -151,8 +151,8 @@ expected_keys as (
             and {{ local_date('earlier.opened_at', "'UTC'") }} = later.day
             and earlier.opened_at > later.first_opened_at
             and earlier.opened_at < later.last_opened_at
-            and (earlier.load_no, earlier.known_until, earlier.fetched_at, earlier.window_start)
-            < (later.load_no, later.known_until, later.fetched_at, later.window_start)
+            and (earlier.batch, earlier.known_until, earlier.fetched_at, earlier.window_start)
+            < (later.batch, later.known_until, later.fetched_at, later.window_start)
 ),
 
 omitted as (
@@ -163,7 +163,7 @@ omitted as (
             present.series_id = expected_keys.series_id
             and present.opened_at = expected_keys.opened_at
             and present.source = expected_keys.source
-            and present.load_no = expected_keys.load_no
+            and present.batch = expected_keys.batch
             and present.known_until = expected_keys.known_until
             and present.fetched_at = expected_keys.fetched_at
             and present.window_start = expected_keys.window_start
@@ -171,7 +171,7 @@ omitted as (
         on
             other.series_id = expected_keys.series_id
             and other.source = expected_keys.source
-            and other.load_no = expected_keys.load_no
+            and other.batch = expected_keys.batch
             and other.known_until = expected_keys.known_until
             and other.fetched_at = expected_keys.fetched_at
             and other.window_start = expected_keys.window_start
@@ -187,17 +187,17 @@ timelines as (
     from omitted
     union all
     select distinct
-        final_bars.series_id, final_bars.source, final_bars.opened_at, final_bars.load_no, final_bars.known_until,
+        final_bars.series_id, final_bars.source, final_bars.opened_at, final_bars.batch, final_bars.known_until,
         final_bars.fetched_at, final_bars.window_start, 1
     from final_bars
     inner join (
-        select distinct series_id, source, load_no, known_until, fetched_at, window_start
+        select distinct series_id, source, batch, known_until, fetched_at, window_start
         from omitted
     ) as answers_with_holes
         on
             answers_with_holes.series_id = final_bars.series_id
             and answers_with_holes.source = final_bars.source
-            and answers_with_holes.load_no = final_bars.load_no
+            and answers_with_holes.batch = final_bars.batch
             and answers_with_holes.known_until = final_bars.known_until
             and answers_with_holes.fetched_at = final_bars.fetched_at
             and answers_with_holes.window_start = final_bars.window_start
@@ -207,12 +207,12 @@ counted as (
     select
         *,
         sum(is_present) over (
-            partition by series_id, source, load_no, known_until, fetched_at, window_start
+            partition by series_id, source, batch, known_until, fetched_at, window_start
             order by opened_at
             rows between unbounded preceding and current row
         ) as bars_before,
         sum(is_present) over (
-            partition by series_id, source, load_no, known_until, fetched_at, window_start
+            partition by series_id, source, batch, known_until, fetched_at, window_start
         ) as bars_in_answer
     from timelines
 ),
@@ -222,31 +222,31 @@ runs as (
     select
         *,
         count(*) over (
-            partition by series_id, source, load_no, known_until, fetched_at, window_start, bars_before
+            partition by series_id, source, batch, known_until, fetched_at, window_start, bars_before
         ) as bars_in_run
     from counted
     where is_present = 0
 ),
 
-withdrawn as (
+retracted as (
     select
-        series_id, source, opened_at, load_no, known_until, fetched_at, window_start
+        series_id, source, opened_at, batch, known_until, fetched_at, window_start
     from runs
     where bars_in_run <= least(bars_before, bars_in_answer - bars_before)
 ),
 
 events as (
     select
-        series_id, opened_at, source, load_no, known_until, fetched_at, window_start, payload_position,
-        is_withdrawal as is_withdrawn, open, high, low, close, volume, taker_buy_volume
+        series_id, opened_at, source, batch, known_until, fetched_at, window_start, payload_position,
+        is_withdrawal as is_retracted, open, high, low, close, volume, taker_buy_volume
     from final_bars
 
     union all
 
     select
-        series_id, opened_at, source, load_no, known_until, fetched_at, window_start, 0,
+        series_id, opened_at, source, batch, known_until, fetched_at, window_start, 0,
         true, null, null, null, null, null, null
-    from withdrawn
+    from retracted
 ),
 
 compared as (
@@ -254,7 +254,7 @@ compared as (
         events.*,
         lag(events.series_id) over in_order is null as is_first_of_batch,
         not ( -- noqa: LT01, LT06
-            lag(events.is_withdrawn) over in_order is not distinct from events.is_withdrawn
+            lag(events.is_retracted) over in_order is not distinct from events.is_retracted
             and lag(events.open) over in_order is not distinct from events.open
             and lag(events.high) over in_order is not distinct from events.high
             and lag(events.low) over in_order is not distinct from events.low
@@ -265,7 +265,7 @@ compared as (
     from events
     window in_order as (
         partition by events.series_id, events.opened_at, events.source
-        order by events.load_no, events.known_until, events.fetched_at, events.window_start, events.payload_position
+        order by events.batch, events.known_until, events.fetched_at, events.window_start, events.payload_position
     )
 ),
 
@@ -292,7 +292,7 @@ latest as (
     )
 ),
 
-news as (
+changed_rows as (
     select
         compared.*,
         coalesce(latest.revision, 0) as known_revisions
@@ -305,9 +305,9 @@ news as (
     where
         case
             when not compared.is_first_of_batch then compared.differs_from_previous
-            when latest.series_id is null then not compared.is_withdrawn
+            when latest.series_id is null then not compared.is_retracted
             else not (
-                latest.is_withdrawn = compared.is_withdrawn
+                latest.is_retracted = compared.is_retracted
                 and latest.open is not distinct from compared.open
                 and latest.high is not distinct from compared.high
                 and latest.low is not distinct from compared.low
@@ -318,12 +318,12 @@ news as (
         end
 ),
 {%- else -%}
-news as (
+changed_rows as (
     select
         *,
         0 as known_revisions
     from compared
-    where case when is_first_of_batch then not is_withdrawn else differs_from_previous end
+    where case when is_first_of_batch then not is_retracted else differs_from_previous end
 ),
 {%- endif %}
 
@@ -335,19 +335,19 @@ final as (
         cast(
             known_revisions + row_number() over (
                 partition by series_id, opened_at, source
-                order by load_no, known_until, fetched_at, window_start, payload_position
+                order by batch, known_until, fetched_at, window_start, payload_position
             ) as integer
         ) as revision,
-        cast(load_no as integer) as load_no,
+        cast(batch as integer) as batch,
         fetched_at,
-        is_withdrawn,
+        is_retracted,
         open,
         high,
         low,
         close,
         volume,
         taker_buy_volume
-    from news
+    from changed_rows
 )
 
 select * from final

@@ -3,20 +3,20 @@
         materialized='incremental',
         incremental_strategy='append',
         indexes=[{'columns': ['series_id', 'opened_at', 'revision'], 'unique': true}],
-        pre_hook=['{{ forget_changed_bars() }}', '{{ forget_replaced_series() }}'],
+        pre_hook=['{{ delete_changed_bars() }}', '{{ delete_replaced_series() }}'],
         post_hook=["{{ advance_watermark(['int_bar_revisions']) }}", '{{ analyze() }}']
     )
 }}
--- depends_on: {{ ref('int_series_rules') }}
+-- depends_on: {{ ref('int_series_fingerprints') }}
 -- depends_on: {{ ref('int_bars_changed') }}
 -- The versions that a bar went through, for bars on which more than one word was said: after each load, the word of the
 -- first source whose latest one passes the checks; if none passes, the first source's, flagged. Replayed from the log
 -- load by load, so that it does not depend on how often this model ran.
 with
 
-words as (
-    select words.*
-    from {{ ref('int_bar_words') }} as words
+observations as (
+    select observations.*
+    from {{ ref('int_bar_observations') }} as observations
     inner join (
         select revisions.series_id, revisions.opened_at
         from {{ ref('int_bar_revisions') }} as revisions
@@ -27,7 +27,7 @@ words as (
         group by revisions.series_id, revisions.opened_at
         having count(*) > 1
     ) as several
-        on several.series_id = words.series_id and several.opened_at = words.opened_at
+        on several.series_id = observations.series_id and several.opened_at = observations.opened_at
 ),
 
 -- A withdrawn bar keeps the values it had, flagged.
@@ -37,51 +37,51 @@ spoken as (
         opened_at,
         closed_at,
         session_date,
-        slot_no,
+        expected_no,
         source,
         -- A bar that nobody has any more stands behind every other.
-        case when not is_withdrawn then source_place end as source_place,
-        load_no,
+        case when not is_retracted then source_rank end as source_rank,
+        batch,
         fetched_at,
-        is_withdrawn,
+        is_retracted,
         split_factor,
-        case when is_withdrawn then 'withdrawn by ' || source else failed_checks end as failed_checks,
-        case when is_withdrawn then lag(open) over by_source else open end as open,
-        case when is_withdrawn then lag(high) over by_source else high end as high,
-        case when is_withdrawn then lag(low) over by_source else low end as low,
-        case when is_withdrawn then lag(close) over by_source else close end as close,
-        case when is_withdrawn then lag(volume) over by_source else volume end as volume,
-        case when is_withdrawn then lag(taker_buy_volume) over by_source else taker_buy_volume end as taker_buy_volume,
-        lead(load_no) over by_source as superseded_in
-    from words
+        case when is_retracted then 'withdrawn by ' || source else failed_checks end as failed_checks,
+        case when is_retracted then lag(open) over by_source else open end as open,
+        case when is_retracted then lag(high) over by_source else high end as high,
+        case when is_retracted then lag(low) over by_source else low end as low,
+        case when is_retracted then lag(close) over by_source else close end as close,
+        case when is_retracted then lag(volume) over by_source else volume end as volume,
+        case when is_retracted then lag(taker_buy_volume) over by_source else taker_buy_volume end as taker_buy_volume,
+        lead(batch) over by_source as superseded_in
+    from observations
     window by_source as (partition by series_id, opened_at, source order by revision)
 ),
 
-moments as (
-    select distinct series_id, opened_at, load_no
+as_of_times as (
+    select distinct series_id, opened_at, batch
     from spoken
 ),
 
 candidates as (
     select
         spoken.*,
-        moments.load_no as as_of_load,
-        max(case when spoken.load_no = moments.load_no then spoken.fetched_at end) over moment as said_at,
+        as_of_times.batch as as_of_batch,
+        max(case when spoken.batch = as_of_times.batch then spoken.fetched_at end) over moment as said_at,
         row_number() over (
-            partition by spoken.series_id, spoken.opened_at, moments.load_no
+            partition by spoken.series_id, spoken.opened_at, as_of_times.batch
             order by
                 case when spoken.failed_checks is null then 0 else 1 end,
-                case when spoken.is_withdrawn then 1 else 0 end,
-                spoken.source_place asc nulls last
+                case when spoken.is_retracted then 1 else 0 end,
+                spoken.source_rank asc nulls last
         ) as place
-    from moments
+    from as_of_times
     inner join spoken
         on
-            spoken.series_id = moments.series_id
-            and spoken.opened_at = moments.opened_at
-            and spoken.load_no <= moments.load_no
-            and coalesce(spoken.superseded_in, 2147483647) > moments.load_no
-    window moment as (partition by spoken.series_id, spoken.opened_at, moments.load_no)
+            spoken.series_id = as_of_times.series_id
+            and spoken.opened_at = as_of_times.opened_at
+            and spoken.batch <= as_of_times.batch
+            and coalesce(spoken.superseded_in, 2147483647) > as_of_times.batch
+    window moment as (partition by spoken.series_id, spoken.opened_at, as_of_times.batch)
 ),
 
 compared as (
@@ -99,7 +99,7 @@ compared as (
         ) as is_new_version
     from candidates
     where place = 1
-    window over_time as (partition by series_id, opened_at order by as_of_load)
+    window over_time as (partition by series_id, opened_at order by as_of_batch)
 ),
 
 final as (
@@ -107,14 +107,14 @@ final as (
         series_id,
         opened_at,
         cast(row_number() over over_time as integer) as revision,
-        as_of_load as load_no,
+        as_of_batch as batch,
         said_at as amended_at,
         closed_at,
         session_date,
-        slot_no,
+        expected_no,
         source,
-        source_place,
-        is_withdrawn,
+        source_rank,
+        is_retracted,
         open,
         high,
         low,
@@ -123,13 +123,13 @@ final as (
         taker_buy_volume,
         split_factor,
         failed_checks,
-        min(as_of_load) over over_time as first_load_no,
+        min(as_of_batch) over over_time as first_batch,
         min(fetched_at) over over_time as first_seen_at,
         fetched_at,
-        lead(as_of_load) over over_time is null as is_latest
+        lead(as_of_batch) over over_time is null as is_latest
     from compared
     where is_new_version
-    window over_time as (partition by series_id, opened_at order by as_of_load)
+    window over_time as (partition by series_id, opened_at order by as_of_batch)
 )
 
 select * from final

@@ -1,5 +1,5 @@
 {%- set columns = [
-    'series_id', 'opened_at', 'closed_at', 'session_date', 'slot_no', 'source', 'open', 'high', 'low', 'close', 'volume',
+    'series_id', 'opened_at', 'closed_at', 'session_date', 'expected_no', 'source', 'open', 'high', 'low', 'close', 'volume',
     'taker_buy_volume', 'split_factor', 'is_valid', 'failed_checks'
 ] -%}
 {{ config(materialized='view') }}
@@ -20,8 +20,8 @@ left join {{ ref('int_bars_resampled') }} as resampled
     on
         resampled.series_id = native.series_id
         and resampled.opened_at = native.opened_at
-        and resampled.is_listed
-where native.is_listed and (resampled.series_id is null or not {{ resampled_wins() }})
+        and resampled.is_active
+where native.is_active and (resampled.series_id is null or not {{ resampled_wins() }})
 
 union all
 
@@ -46,5 +46,5 @@ left join {{ ref('int_bars_selected') }} as native
     on
         native.series_id = resampled.series_id
         and native.opened_at = resampled.opened_at
-        and native.is_listed
-where resampled.is_listed and (native.series_id is null or {{ resampled_wins() }})
+        and native.is_active
+where resampled.is_active and (native.series_id is null or {{ resampled_wins() }})

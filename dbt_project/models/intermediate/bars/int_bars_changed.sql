@@ -4,14 +4,14 @@
     )
 }}
 -- depends_on: {{ ref('int_bar_revisions') }}
--- depends_on: {{ ref('int_series_rules') }}
+-- depends_on: {{ ref('int_series_fingerprints') }}
 -- depends_on: {{ ref('int_splits') }}
 -- depends_on: {{ ref('int_yahoo_bases') }}
 -- depends_on: {{ ref('int_series') }}
 -- The bars that int_bars_selected has to look at again: those on which a source said something, and all bars of a
 -- series whose rules or splits changed. Empty when it is built anew: then it looks at all.
 {%- set since = watermark('int_bars_selected') %}
-{%- if starts_anew('int_bars_selected') %}
+{%- if is_full_build('int_bars_selected') %}
 select
     series_id,
     opened_at,
@@ -26,7 +26,7 @@ final as (
         series_id,
         opened_at,
         max(is_reselected) = 1 as is_reselected
-    from {{ bars_with_news(since) }}
+    from {{ changed_bars(since) }}
     group by series_id, opened_at
 )
 

@@ -1,53 +1,53 @@
-{%- set readers = ['int_bar_revisions', 'int_bars_unfinished', 'int_bars_rejected', 'rejected_bars'] -%}
+{%- set readers = ['int_bar_revisions', 'int_bars_in_progress', 'int_bars_rejected', 'rejected_bars'] -%}
 {%- set day = local_date('bars.opened_at', 'series.time_zone') -%}
 {{
     config(
         post_hook=[
             '{{ reject_contradicted_rows() }}',
-            "{{ advance_watermark(['int_loads'], prepares=['int_bar_revisions', 'int_bars_unfinished', 'int_bars_rejected', 'rejected_bars']) }}",
+            "{{ advance_watermark(['int_loads'], prepares=['int_bar_revisions', 'int_bars_in_progress', 'int_bars_rejected', 'rejected_bars']) }}",
             '{{ analyze() }}',
         ]
     )
 }}
--- depends_on: {{ ref('int_series_rules') }}
+-- depends_on: {{ ref('int_series_fingerprints') }}
 -- Every bar row of the answers that one of its four readers has not worked in yet (a run that broke off between them
 -- leaves them apart), with what becomes of it: a final bar, an unfinished one, or a row that cannot be a bar and why. Of a
 -- series that joined the registry, or whose sessions were corrected, all answers are read again.
 with
 
 loads as (
-    select load_no, provider, load_id
+    select batch, provider, load_id
     from {{ ref('int_loads') }}
 ),
 
--- The joins with int_slots carry all columns of its key: without the alignment, stock Postgres 15 looked through all
+-- The joins with int_expected_bars carry all columns of its key: without the alignment, stock Postgres 15 looked through all
 -- sessions of a calendar for each row (100 times the time).
 placed as (
     select
         bars.*,
-        loads.load_no,
+        loads.batch,
         series.series_id,
         series.step_minutes,
         series.time_zone,
         case
             when
-                bars.opened_at >= sessions.first_slot_at
+                bars.opened_at >= sessions.first_expected_at
                 and bars.opened_at < sessions.closes_at
                 and mod(
-                    {{ epoch_seconds('bars.opened_at') }} - {{ epoch_seconds('sessions.first_slot_at') }},
+                    {{ epoch_seconds('bars.opened_at') }} - {{ epoch_seconds('sessions.first_expected_at') }},
                     series.step_minutes * 60
                 ) = 0
                 then sessions.closes_at
             when
-                bars.opened_at >= clocks.first_slot_at
+                bars.opened_at >= clocks.first_expected_at
                 and bars.opened_at < clocks.closes_at
                 and mod(
-                    {{ epoch_seconds('bars.opened_at') }} - {{ epoch_seconds('clocks.first_slot_at') }},
+                    {{ epoch_seconds('bars.opened_at') }} - {{ epoch_seconds('clocks.first_expected_at') }},
                     series.step_minutes * 60
                 ) = 0
                 then clocks.closes_at
         end as session_closes_at,
-        sessions.slot_date is not null as is_session_day
+        sessions.bar_date is not null as is_session_day
     from {{ ref('int_bars_unioned') }} as bars
     -- A case, because Postgres expects each of two equations to hold once in 200 rows: it then took all rows for five, and
     -- looked through all series for each.
@@ -57,23 +57,23 @@ placed as (
             series.symbol = bars.symbol
             and series.asset_class = bars.asset_class
             and series.timeframe = bars.timeframe
-    left join {{ ref('int_slots') }} as sessions
+    left join {{ ref('int_expected_bars') }} as sessions
         on
             sessions.calendar = series.calendar
             and sessions.timeframe = series.timeframe
-            and sessions.grid = 'open'
-            and sessions.slot_date = {{ day }}
-    left join {{ ref('int_slots') }} as clocks
+            and sessions.alignment = 'open'
+            and sessions.bar_date = {{ day }}
+    left join {{ ref('int_expected_bars') }} as clocks
         on
             clocks.calendar = series.calendar
             and clocks.timeframe = series.timeframe
-            and clocks.grid = 'clock'
-            and clocks.slot_date = {{ day }}
+            and clocks.alignment = 'clock'
+            and clocks.bar_date = {{ day }}
     where
         {{ is_new_load(readers, 'bars.load_id') }}
         or {{ is_of_replaced_series(readers, 'bars') }}
-        or {{ is_of_moved_load('rejected_bars', 'loads.load_no') }}
-    {{ compute_once() }}
+        or {{ is_of_moved_load('rejected_bars', 'loads.batch') }}
+    {{ optimization_fence() }}
 ),
 
 -- A bar is over when it had closed before the answer was made. Days and weeks close with their last session, not a step
@@ -110,7 +110,7 @@ classified as (
             'outside the regular session': 'session_closes_at is null',
         }) }} as reject_reason
     from ended
-    {{ compute_once() }}
+    {{ optimization_fence() }}
 ),
 
 final as (
@@ -121,7 +121,7 @@ final as (
         timeframe,
         opened_at,
         cast(source as varchar(20)) as source,
-        cast(load_no as integer) as load_no,
+        cast(batch as integer) as batch,
         known_until,
         fetched_at,
         -- Part of the key of an answer, so never NULL.

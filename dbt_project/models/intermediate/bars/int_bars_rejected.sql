@@ -4,13 +4,13 @@
         incremental_strategy='append',
         indexes=[
             {'columns': ['series_id', 'opened_at', 'source'], 'unique': true},
-            {'columns': ['load_no'], 'type': 'brin'},
+            {'columns': ['batch'], 'type': 'brin'},
         ],
-        pre_hook=["{{ require_whole('int_bars_observed') }}", '{{ forget_replaced_series() }}'],
+        pre_hook=["{{ require_full_input('int_bars_observed') }}", '{{ delete_replaced_series() }}'],
         post_hook=["{{ advance_watermark(['int_bars_observed']) }}", '{{ analyze_new_table() }}']
     )
 }}
--- depends_on: {{ ref('int_series_rules') }}
+-- depends_on: {{ ref('int_series_fingerprints') }}
 -- The bars of a series on which a source sent a row that we refused, and since which load: what is missing there is not
 -- missing for want of trades. A row that is sent again is told once. The rows and reasons are in rejected_bars.
 with
@@ -20,14 +20,14 @@ rejected as (
         observed.series_id,
         observed.opened_at,
         observed.source,
-        min(observed.load_no) as load_no
+        min(observed.batch) as batch
     from {{ ref('int_bars_observed') }} as observed
     where
         observed.reject_reason is not null
         and observed.series_id is not null
         and observed.opened_at is not null
         and (
-            observed.load_no > {{ watermark('int_bars_rejected') }}
+            observed.batch > {{ watermark('int_bars_rejected') }}
             or {{ is_of_replaced_series('int_bars_rejected', 'observed') }}
         )
     group by observed.series_id, observed.opened_at, observed.source
@@ -36,6 +36,6 @@ rejected as (
 select rejected.*
 from rejected
 {% if is_incremental() -%}
-{{ left_join_kept('rejected', ['series_id', 'opened_at', 'source']) }}
-where kept.series_id is null
+{{ left_join_existing('rejected', ['series_id', 'opened_at', 'source']) }}
+where existing.series_id is null
 {%- endif %}

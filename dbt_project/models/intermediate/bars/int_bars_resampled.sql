@@ -1,11 +1,11 @@
 {%- set values = [
-    'closed_at', 'session_date', 'slot_no', 'source', 'open', 'high', 'low', 'close', 'volume', 'taker_buy_volume',
-    'split_factor', 'is_valid', 'failed_checks', 'first_seen_at', 'fetched_at', 'is_listed', 'base_timeframe',
-    'bars_present', 'bars_expected', 'source_place', 'load_no', 'is_replayed'
+    'closed_at', 'session_date', 'expected_no', 'source', 'open', 'high', 'low', 'close', 'volume', 'taker_buy_volume',
+    'split_factor', 'is_valid', 'failed_checks', 'first_seen_at', 'fetched_at', 'is_active', 'base_timeframe',
+    'bars_present', 'bars_expected', 'source_rank', 'batch', 'is_replayed'
 ] -%}
-{%- set slot_columns = [
-    'series_id', 'base_series_id', 'base_timeframe', 'base_step_minutes', 'step_minutes', 'slot_date', 'first_slot_at',
-    'closes_at', 'slots_before', 'base_first_slot_at', 'base_slots', 'known_until'
+{%- set expected_columns = [
+    'series_id', 'base_series_id', 'base_timeframe', 'base_step_minutes', 'step_minutes', 'bar_date', 'first_expected_at',
+    'closes_at', 'expected_before', 'base_first_expected_at', 'base_bars_expected', 'known_until'
 ] -%}
 {{
     config(
@@ -14,33 +14,33 @@
         incremental_strategy='merge',
         indexes=[
             {'columns': ['series_id', 'opened_at'], 'unique': true},
-            {'columns': ['changed_in_load'], 'type': 'brin'},
+            {'columns': ['changed_in_batch'], 'type': 'brin'},
         ],
-        pre_hook=["{{ require_whole('int_resampling_frontier') }}"],
-        post_hook=["{{ advance_watermark(['int_resampling_frontier']) }}", '{{ analyze() }}']
+        pre_hook=["{{ require_full_input('int_resampling_ranges') }}"],
+        post_hook=["{{ advance_watermark(['int_resampling_ranges']) }}", '{{ analyze() }}']
     )
 }}
--- depends_on: {{ ref('int_series_rules') }}
+-- depends_on: {{ ref('int_series_fingerprints') }}
 -- Bars made of finer ones: aligned to sessions (stocks from the open, crypto to UTC, weeks to Monday), from final valid
 -- bars only, once a bar at or after the slot's end, or an answer for it, shows that it is over. The finest fetched
 -- timeframe is the base; a coarser one stands in where that does not reach. A slot with too few of its expected bars is
 -- kept and flagged; so is one all of whose bars were retracted. A base bar that had no trades is not expected.
 with
 
-slots as (
-    select * from {{ ref('int_resampling_frontier') }}
+expected_bars as (
+    select * from {{ ref('int_resampling_ranges') }}
 ),
 
 base_bars as (
     select
-        slots.{{ slot_columns | join(',\n        slots.') }},
+        expected_bars.{{ expected_columns | join(',\n        expected_bars.') }},
         bars.opened_at as base_opened_at,
         bars.closed_at as base_closed_at,
         bars.is_valid,
-        bars.is_withdrawn,
+        bars.is_retracted,
         false as has_no_trades,
         bars.source,
-        bars.source_place,
+        bars.source_rank,
         bars.open,
         bars.high,
         bars.low,
@@ -49,40 +49,40 @@ base_bars as (
         bars.taker_buy_volume,
         bars.split_factor,
         bars.revision,
-        bars.first_load_no,
-        bars.load_no,
+        bars.first_batch,
+        bars.batch,
         bars.first_seen_at,
         bars.fetched_at
-    from slots
+    from expected_bars
     -- Day by day, by index. As a plain join, stock Postgres 15 held the bars of all time of a series against each of its days:
     -- three times the bars took nine times as long.
     inner join lateral (
         select by_day.*
         from (
             select
-                held.opened_at, held.closed_at, held.is_valid, held.is_withdrawn, held.source, held.source_place, held.open,
-                held.high, held.low, held.close, held.volume, held.taker_buy_volume, held.split_factor, held.revision,
-                held.first_load_no, held.load_no, held.first_seen_at, held.fetched_at
-            from {{ ref('int_bars_selected') }} as held
+                existing_rows.opened_at, existing_rows.closed_at, existing_rows.is_valid, existing_rows.is_retracted, existing_rows.source, existing_rows.source_rank, existing_rows.open,
+                existing_rows.high, existing_rows.low, existing_rows.close, existing_rows.volume, existing_rows.taker_buy_volume, existing_rows.split_factor, existing_rows.revision,
+                existing_rows.first_batch, existing_rows.batch, existing_rows.first_seen_at, existing_rows.fetched_at
+            from {{ ref('int_bars_selected') }} as existing_rows
             where
-                held.series_id = slots.base_series_id
-                and held.opened_at >= slots.reads_from
-                and held.opened_at < slots.reads_to
-                and held.is_listed
+                existing_rows.series_id = expected_bars.base_series_id
+                and existing_rows.opened_at >= expected_bars.reads_from
+                and existing_rows.opened_at < expected_bars.reads_to
+                and existing_rows.is_active
         ) as by_day
-        {{ compute_once(for_each='slots.series_id') }}
+        {{ optimization_fence(for_each='expected_bars.series_id') }}
     ) as bars on true
 
     union all
 
     -- One that came late, or turned out to be a hole, is not expected no longer: that it was is a change.
     select
-        slots.{{ slot_columns | join(',\n        slots.') }},
-        quiet.opened_at, null, false, false, quiet.to_load = {{ in_force() }}, null, null, null, null, null, null, null, null,
-        null, null, quiet.from_load, case when quiet.to_load = {{ in_force() }} then quiet.from_load else quiet.to_load end,
+        expected_bars.{{ expected_columns | join(',\n        expected_bars.') }},
+        quiet.opened_at, null, false, false, quiet.to_batch = {{ in_force() }}, null, null, null, null, null, null, null, null,
+        null, null, quiet.from_batch, case when quiet.to_batch = {{ in_force() }} then quiet.from_batch else quiet.to_batch end,
         null, null
-    from slots
-    {{ bars_without_trades('slots.base_series_id', 'slots.base_step_minutes', 'slots.slot_date', 'slots.step_minutes') }}
+    from expected_bars
+    {{ bars_without_trades('expected_bars.base_series_id', 'expected_bars.base_step_minutes', 'expected_bars.bar_date', 'expected_bars.step_minutes') }}
 ),
 
 parts as (
@@ -91,24 +91,24 @@ parts as (
         case
             when step_minutes >= 1440 then 0
             else cast(floor(
-                ({{ epoch_seconds('base_opened_at') }} - {{ epoch_seconds('first_slot_at') }}) / (60.0 * step_minutes)
+                ({{ epoch_seconds('base_opened_at') }} - {{ epoch_seconds('first_expected_at') }}) / (60.0 * step_minutes)
             ) as integer)
-        end as slot_of_session
+        end as bar_of_session
     from base_bars
 ),
 
 {{ aggregate_parts(
-    ['series_id', 'base_step_minutes', 'slot_date', 'slot_of_session'],
+    ['series_id', 'base_step_minutes', 'bar_date', 'bar_of_session'],
     [
-        'base_series_id', 'base_timeframe', 'step_minutes', 'first_slot_at', 'closes_at', 'slots_before',
-        'base_first_slot_at', 'base_slots', 'known_until',
+        'base_series_id', 'base_timeframe', 'step_minutes', 'first_expected_at', 'closes_at', 'expected_before',
+        'base_first_expected_at', 'base_bars_expected', 'known_until',
     ],
 ) }}
 
 opening as (
     select
         *,
-        first_slot_at + {{ minutes('slot_of_session * step_minutes') }} as opened_at
+        first_expected_at + {{ minutes('bar_of_session * step_minutes') }} as opened_at
     from aggregated
 ),
 
@@ -131,20 +131,20 @@ expected as (
 ),
 
 -- Since which load a slot is over matters only where its bars came in several, or the last one is not there.
-slots_to_date as (
-    select series_id, base_series_id, opened_at, closed_at, slot_date as session_date, step_minutes
+expected_to_date as (
+    select series_id, base_series_id, opened_at, closed_at, bar_date as session_date, step_minutes
     from expected
-    where first_load_no <> last_load_no or last_base_closed_at is null or last_base_closed_at < closed_at
+    where first_batch <> last_batch or last_base_closed_at is null or last_base_closed_at < closed_at
 ),
 
-{{ date_ends_of_slots() }}
+{{ date_ends_of_targets() }}
 
 verdicts as (
     select
         expected.*,
         {{ failed_resampling_checks() }} || coalesce(', ' || rejected.bars || ' rejected', '') as failed_checks,
-        greatest(expected.first_load_no, dated.over_in_load) as began_in_load,
-        greatest(expected.last_load_no, dated.over_in_load) as changed_last_in_load
+        greatest(expected.first_batch, dated.over_in_batch) as began_in_batch,
+        greatest(expected.last_batch, dated.over_in_batch) as changed_last_in_batch
     from expected
     left join dated
         on
@@ -160,15 +160,15 @@ verdicts as (
             and refused.series_id = expected.base_series_id
             and refused.opened_at >= expected.opened_at
             and refused.opened_at < expected.closed_at
-            and {{ place_in_list('refused.source', 'series.sources_in_order') }} is not null
+            and {{ position_in_list('refused.source', 'series.sources_in_order') }} is not null
             and not exists (
                 select 1
                 from {{ ref('int_bars_selected') }} as bars
                 where
                     bars.series_id = refused.series_id
                     and bars.opened_at = refused.opened_at
-                    and bars.is_listed
-                    and not bars.is_withdrawn
+                    and bars.is_active
+                    and not bars.is_retracted
             )
     ) as rejected on true
 ),
@@ -180,34 +180,34 @@ ranked as (
             partition by series_id, opened_at
             order by case when failed_checks is null then 0 else 1 end, base_step_minutes
         ) as place,
-        max(changed_last_in_load) over slot as load_no,
+        max(changed_last_in_batch) over expected_bar as batch,
         -- One of its base bars changed after the slot was over: int_resampled_versions replays it.
-        min(began_in_load) over slot < max(changed_last_in_load) over slot as is_replayed
+        min(began_in_batch) over expected_bar < max(changed_last_in_batch) over expected_bar as is_replayed
     from verdicts
-    window slot as (partition by series_id, opened_at)
+    window expected_bar as (partition by series_id, opened_at)
 ),
 
 {% if is_incremental() -%}
 -- What is held in the slots that are looked at again. Sought by time within a day around the slot, which the index serves,
 -- since a changed session may have moved its bars.
-standing as (
-    select held.*
-    from slots
+present as (
+    select existing_rows.*
+    from expected_bars
     inner join lateral (
         select *
         from {{ this }} as resampled_bars
         where
-            resampled_bars.series_id = slots.series_id
-            and resampled_bars.opened_at >= slots.first_slot_at - interval '24 hours'
-            and resampled_bars.opened_at < slots.closes_at + interval '24 hours'
-            and resampled_bars.session_date = slots.slot_date
-        {{ compute_once() }}
-    ) as held on true
+            resampled_bars.series_id = expected_bars.series_id
+            and resampled_bars.opened_at >= expected_bars.first_expected_at - interval '24 hours'
+            and resampled_bars.opened_at < expected_bars.closes_at + interval '24 hours'
+            and resampled_bars.session_date = expected_bars.bar_date
+        {{ optimization_fence() }}
+    ) as existing_rows on true
     union
-    select held.*
-    from {{ this }} as held
-    inner join {{ ref('int_series_rules') }} as rules
-        on rules.series_id = held.series_id and rules.changed_in_load > {{ watermark('int_bars_resampled') }}
+    select existing_rows.*
+    from {{ this }} as existing_rows
+    inner join {{ ref('int_series_fingerprints') }} as rules
+        on rules.series_id = existing_rows.series_id and rules.changed_in_batch > {{ watermark('int_bars_resampled') }}
 ),
 {%- endif %}
 
@@ -216,8 +216,8 @@ resampled as (
         series_id,
         opened_at,
         closed_at,
-        slot_date as session_date,
-        slots_before + slot_of_session as slot_no,
+        bar_date as session_date,
+        expected_before + bar_of_session as expected_no,
         cast(source as varchar(20)) as source,
         {{ fits('open', 19, 10) }} as open,
         {{ fits('high', 19, 10) }} as high,
@@ -230,12 +230,12 @@ resampled as (
         failed_checks,
         first_seen_at,
         fetched_at,
-        true as is_listed,
+        true as is_active,
         base_timeframe,
         cast(bars_present as integer) as bars_present,
         cast(bars_expected as integer) as bars_expected,
-        cast(source_place as integer) as source_place,
-        cast(load_no as integer) as load_no,
+        cast(source_rank as integer) as source_rank,
+        cast(batch as integer) as batch,
         is_replayed
     from ranked
     where place = 1
@@ -243,25 +243,25 @@ resampled as (
     {% if is_incremental() -%}
     union all
     select
-        standing.series_id, standing.opened_at, standing.closed_at, standing.session_date, standing.slot_no,
-        standing.source, standing.open, standing.high, standing.low, standing.close, standing.volume,
-        standing.taker_buy_volume, standing.split_factor, false, 'no longer listed', standing.first_seen_at,
-        standing.fetched_at, false, standing.base_timeframe, standing.bars_present, standing.bars_expected,
-        standing.source_place, standing.load_no, standing.is_replayed
-    from standing
-    left join ranked on ranked.series_id = standing.series_id and ranked.opened_at = standing.opened_at
-    where ranked.series_id is null and standing.is_listed
+        present.series_id, present.opened_at, present.closed_at, present.session_date, present.expected_no,
+        present.source, present.open, present.high, present.low, present.close, present.volume,
+        present.taker_buy_volume, present.split_factor, false, 'no longer listed', present.first_seen_at,
+        present.fetched_at, false, present.base_timeframe, present.bars_present, present.bars_expected,
+        present.source_rank, present.batch, present.is_replayed
+    from present
+    left join ranked on ranked.series_id = present.series_id and ranked.opened_at = present.opened_at
+    where ranked.series_id is null and present.is_active
     {%- endif %}
 ),
 
 final as (
     select
         resampled.*,
-        cast({{ worked_in_by(['int_resampling_frontier']) }} as integer) as changed_in_load
+        cast({{ processed_by(['int_resampling_ranges']) }} as integer) as changed_in_batch
     from resampled
     {% if is_incremental() -%}
-    {{ left_join_kept('resampled', ['series_id', 'opened_at']) }}
-    where {{ differs('resampled', 'kept', 'series_id', values) }}
+    {{ left_join_existing('resampled', ['series_id', 'opened_at']) }}
+    where {{ differs('resampled', 'existing', 'series_id', values) }}
     {%- endif %}
 )
 

@@ -1,7 +1,7 @@
 {%- set values = [
-    'closed_at', 'session_date', 'slot_no', 'source', 'open', 'high', 'low', 'close', 'volume', 'taker_buy_volume',
-    'split_factor', 'is_valid', 'failed_checks', 'revision', 'first_seen_at', 'fetched_at', 'is_listed', 'source_place',
-    'is_withdrawn', 'first_load_no', 'load_no'
+    'closed_at', 'session_date', 'expected_no', 'source', 'open', 'high', 'low', 'close', 'volume', 'taker_buy_volume',
+    'split_factor', 'is_valid', 'failed_checks', 'revision', 'first_seen_at', 'fetched_at', 'is_active', 'source_rank',
+    'is_retracted', 'first_batch', 'batch'
 ] -%}
 {{
     config(
@@ -10,9 +10,9 @@
         incremental_strategy='merge',
         indexes=[
             {'columns': ['series_id', 'opened_at'], 'unique': true},
-            {'columns': ['changed_in_load'], 'type': 'brin'},
+            {'columns': ['changed_in_batch'], 'type': 'brin'},
         ],
-        pre_hook=["{{ require_whole('int_bars_changed') }}"],
+        pre_hook=["{{ require_full_input('int_bars_changed') }}"],
         post_hook=[
             "{{ advance_watermark(['int_bars_changed', 'int_bar_versions']) }}",
             '{{ analyze() }}',
@@ -20,7 +20,7 @@
     )
 }}
 -- depends_on: {{ ref('int_bars_changed') }}
--- depends_on: {{ ref('int_series_rules') }}
+-- depends_on: {{ ref('int_series_fingerprints') }}
 -- The bar of each key as its series has it: the one word said on it, or its latest version where there were several.
 -- Prices and volumes are as traded. `revision` counts the versions.
 with
@@ -41,40 +41,40 @@ versions as (
 ),
 
 single_words as (
-    select words.*
-    from {{ ref('int_bar_words') }} as words
+    select observations.*
+    from {{ ref('int_bar_observations') }} as observations
     {% if is_incremental() -%}
-    inner join changed on changed.series_id = words.series_id and changed.opened_at = words.opened_at
+    inner join changed on changed.series_id = observations.series_id and changed.opened_at = observations.opened_at
     {%- endif %}
     -- The table, for its index: stock Postgres 15 took the few versions of a run for fewer still, and held every word against
     -- all of them (12 s for 1,460 bars, four times that for twice as many).
     left join {{ ref('int_bar_versions') }} as replayed
-        on replayed.series_id = words.series_id and replayed.opened_at = words.opened_at and replayed.is_latest
+        on replayed.series_id = observations.series_id and replayed.opened_at = observations.opened_at and replayed.is_latest
     where replayed.series_id is null
 ),
 
 selected as (
     select
-        series_id, opened_at, closed_at, session_date, slot_no, source, open, high, low, close, volume,
+        series_id, opened_at, closed_at, session_date, expected_no, source, open, high, low, close, volume,
         taker_buy_volume, split_factor, failed_checks, 1 as revision, fetched_at as first_seen_at, fetched_at,
-        source_place, is_withdrawn, load_no as first_load_no, load_no
+        source_rank, is_retracted, batch as first_batch, batch
     from single_words
 
     union all
 
     select
-        series_id, opened_at, closed_at, session_date, slot_no, source, open, high, low, close, volume,
-        taker_buy_volume, split_factor, failed_checks, revision, first_seen_at, fetched_at, source_place, is_withdrawn,
-        first_load_no, load_no
+        series_id, opened_at, closed_at, session_date, expected_no, source, open, high, low, close, volume,
+        taker_buy_volume, split_factor, failed_checks, revision, first_seen_at, fetched_at, source_rank, is_retracted,
+        first_batch, batch
     from versions
 ),
 
 {% if is_incremental() -%}
 -- A key that the rules no longer give a bar (its source was taken off the list, its grid changed) stays as a marker,
 -- so that later models can remove theirs.
-unlisted as (
-    select kept.*
-    from {{ this }} as kept
+inactive as (
+    select existing.*
+    from {{ this }} as existing
     inner join (
         select series_id
         from changed
@@ -82,12 +82,12 @@ unlisted as (
         union
         -- Of a series whose answers were read again no word may be left.
         select series_id
-        from {{ ref('int_series_rules') }}
-        where changed_in_load > {{ watermark('int_bars_selected') }}
+        from {{ ref('int_series_fingerprints') }}
+        where changed_in_batch > {{ watermark('int_bars_selected') }}
     ) as reselected
-        on reselected.series_id = kept.series_id
-    left join selected on selected.series_id = kept.series_id and selected.opened_at = kept.opened_at
-    where selected.series_id is null and kept.is_listed
+        on reselected.series_id = existing.series_id
+    left join selected on selected.series_id = existing.series_id and selected.opened_at = existing.opened_at
+    where selected.series_id is null and existing.is_active
 ),
 {%- endif %}
 
@@ -97,7 +97,7 @@ listed as (
         opened_at,
         closed_at,
         session_date,
-        slot_no,
+        expected_no,
         source,
         cast(open as numeric(19, 10)) as open,
         cast(high as numeric(19, 10)) as high,
@@ -111,30 +111,30 @@ listed as (
         cast(revision as integer) as revision,
         first_seen_at,
         fetched_at,
-        true as is_listed,
-        cast(source_place as integer) as source_place,
-        is_withdrawn,
-        cast(first_load_no as integer) as first_load_no,
-        cast(load_no as integer) as load_no
+        true as is_active,
+        cast(source_rank as integer) as source_rank,
+        is_retracted,
+        cast(first_batch as integer) as first_batch,
+        cast(batch as integer) as batch
     from selected
     {% if is_incremental() -%}
     union all
     select
-        series_id, opened_at, closed_at, session_date, slot_no, source, open, high, low, close, volume,
+        series_id, opened_at, closed_at, session_date, expected_no, source, open, high, low, close, volume,
         taker_buy_volume, split_factor, false, 'no longer listed', revision, first_seen_at, fetched_at, false,
-        source_place, is_withdrawn, first_load_no, load_no
-    from unlisted
+        source_rank, is_retracted, first_batch, batch
+    from inactive
     {%- endif %}
 ),
 
 final as (
     select
         listed.*,
-        cast({{ worked_in_by(['int_bars_changed']) }} as integer) as changed_in_load
+        cast({{ processed_by(['int_bars_changed']) }} as integer) as changed_in_batch
     from listed
     {% if is_incremental() -%}
-    {{ left_join_kept('listed', ['series_id', 'opened_at']) }}
-    where {{ differs('listed', 'kept', 'series_id', values) }}
+    {{ left_join_existing('listed', ['series_id', 'opened_at']) }}
+    where {{ differs('listed', 'existing', 'series_id', values) }}
     {%- endif %}
 )
 

@@ -4,14 +4,14 @@
         materialized='incremental',
         incremental_strategy='append',
         indexes=[{'columns': ['series_id', 'session_date']}],
-        pre_hook=['{{ delete_judged_sessions() }}', '{{ expect_many_rows() }}'],
+        pre_hook=['{{ delete_judged_sessions() }}', '{{ disable_nestloop() }}'],
         post_hook=[
             "{{ advance_watermark(['int_bars_selected', 'int_answered_sessions', 'int_bars_rejected']) }}",
             '{{ analyze() }}',
         ]
     )
 }}
--- depends_on: {{ ref('int_series_rules') }}
+-- depends_on: {{ ref('int_series_fingerprints') }}
 -- Where bars of a fetched series are missing because nobody traded, from which load on and until which that was what was
 -- known: completeness, resampling and the verdicts of gaps read this and nothing else. A session is judged as it was after
 -- each load, so that what was made of it does not depend on how often this ran: a bar that comes late divides a run, one
@@ -19,7 +19,7 @@
 -- versions of its bars, the answers and the refused rows.
 with
 
-news as (
+changed_rows as (
     {% if is_incremental() -%}
     select
         series_id,
@@ -32,8 +32,8 @@ news as (
         answered.series_id,
         answered.session_date
     from {{ ref('int_answered_sessions') }} as answered
-    inner join {{ ref('int_series_rules') }} as rules
-        on rules.series_id = answered.series_id and rules.changed_in_load > {{ since }}
+    inner join {{ ref('int_series_fingerprints') }} as rules
+        on rules.series_id = answered.series_id and rules.changed_in_batch > {{ since }}
     {%- else -%}
     select distinct
         series_id,
@@ -48,38 +48,38 @@ sessions as (
         series.series_id,
         series.step_minutes,
         series.sources_in_order,
-        slots.slot_date as session_date,
-        slots.first_slot_at,
-        slots.opens_at,
-        slots.closes_at,
-        slots.slots
-    from news
-    inner join {{ ref('int_series') }} as series on series.series_id = news.series_id
-    inner join {{ ref('int_slots') }} as slots
+        expected_bars.bar_date as session_date,
+        expected_bars.first_expected_at,
+        expected_bars.opens_at,
+        expected_bars.closes_at,
+        expected_bars.expected_bars
+    from changed_rows
+    inner join {{ ref('int_series') }} as series on series.series_id = changed_rows.series_id
+    inner join {{ ref('int_expected_bars') }} as expected_bars
         on
-            slots.calendar = series.calendar
-            and slots.timeframe = series.timeframe
-            and slots.grid = series.grid
-            and slots.slot_date = news.session_date
+            expected_bars.calendar = series.calendar
+            and expected_bars.timeframe = series.timeframe
+            and expected_bars.alignment = series.alignment
+            and expected_bars.bar_date = changed_rows.session_date
     inner join lateral (
         select
             count(*) as bars,
-            count(distinct known.first_load_no) as loads,
+            count(distinct known.first_batch) as loads,
             max(known.revision) as revisions
         from {{ ref('int_bars_selected') }} as known
         where
-            known.series_id = news.series_id
-            and known.opened_at >= slots.first_slot_at
-            and known.opened_at < slots.closes_at
-            and known.is_listed
-    ) as bars on bars.bars > 0 and (bars.bars < slots.slots or bars.loads > 1 or bars.revisions > 1)
+            known.series_id = changed_rows.series_id
+            and known.opened_at >= expected_bars.first_expected_at
+            and known.opened_at < expected_bars.closes_at
+            and known.is_active
+    ) as bars on bars.bars > 0 and (bars.bars < expected_bars.expected_bars or bars.loads > 1 or bars.revisions > 1)
     where
         series.is_fetched
         and series.step_minutes < 1440
         and exists (
             select 1
             from {{ ref('int_answered_sessions') }} as answered
-            where answered.series_id = news.series_id and answered.session_date = news.session_date
+            where answered.series_id = changed_rows.series_id and answered.session_date = changed_rows.session_date
         )
 ),
 
@@ -88,38 +88,38 @@ expected as (
         sessions.series_id,
         sessions.session_date,
         sessions.opens_at,
-        numbers.number as slot,
-        sessions.first_slot_at + {{ minutes('numbers.number * sessions.step_minutes') }} as opened_at,
+        numbers.number as expected_bar,
+        sessions.first_expected_at + {{ minutes('numbers.number * sessions.step_minutes') }} as opened_at,
         least(
-            sessions.first_slot_at + {{ minutes('(numbers.number + 1) * sessions.step_minutes') }}, sessions.closes_at
+            sessions.first_expected_at + {{ minutes('(numbers.number + 1) * sessions.step_minutes') }}, sessions.closes_at
         ) as closed_at
     from sessions
-    cross join lateral {{ whole_numbers(0, 'sessions.slots - 1') }} as numbers
+    cross join lateral {{ whole_numbers(0, 'sessions.expected_bars - 1') }} as numbers
 ),
 
 bars as (
     select
         sessions.series_id,
         sessions.session_date,
-        {{ slot_of_session('known.opened_at') }} as slot,
+        {{ bar_of_session('known.opened_at') }} as expected_bar,
         known.opened_at,
         known.revision,
-        known.is_withdrawn,
-        known.load_no
+        known.is_retracted,
+        known.batch
     from sessions
     inner join lateral (
         select
             selected.opened_at,
             selected.revision,
-            selected.is_withdrawn,
-            selected.load_no
+            selected.is_retracted,
+            selected.batch
         from {{ ref('int_bars_selected') }} as selected
         where
             selected.series_id = sessions.series_id
-            and selected.opened_at >= sessions.first_slot_at
+            and selected.opened_at >= sessions.first_expected_at
             and selected.opened_at < sessions.closes_at
-            and selected.is_listed
-        {{ compute_once() }}
+            and selected.is_active
+        {{ optimization_fence() }}
     ) as known on true
 ),
 
@@ -127,10 +127,10 @@ versions as (
     select
         series_id,
         session_date,
-        slot,
-        is_withdrawn,
-        load_no as from_load,
-        {{ in_force() }} as to_load
+        expected_bar,
+        is_retracted,
+        batch as from_batch,
+        {{ in_force() }} as to_batch
     from bars
     where revision = 1
 
@@ -139,11 +139,11 @@ versions as (
     select
         bars.series_id,
         bars.session_date,
-        bars.slot,
-        versions.is_withdrawn,
-        versions.load_no,
+        bars.expected_bar,
+        versions.is_retracted,
+        versions.batch,
         coalesce(
-            lead(versions.load_no) over (partition by versions.series_id, versions.opened_at order by versions.revision),
+            lead(versions.batch) over (partition by versions.series_id, versions.opened_at order by versions.revision),
             {{ in_force() }}
         )
     from bars
@@ -158,12 +158,12 @@ facts as (
     select
         expected.series_id,
         expected.session_date,
-        expected.slot,
+        expected.expected_bar,
         1 as is_covered,
         0 as is_there,
         0 as is_rejected,
-        min(answered.load_no) as from_load,
-        {{ in_force() }} as to_load
+        min(answered.batch) as from_batch,
+        {{ in_force() }} as to_batch
     from expected
     inner join {{ ref('int_answered_sessions') }} as answered
         on
@@ -172,45 +172,45 @@ facts as (
             -- Hours on the clock begin before the session does.
             and answered.covered_from <= greatest(expected.opened_at, expected.opens_at)
             and answered.covered_to >= expected.closed_at
-    group by expected.series_id, expected.session_date, expected.slot
+    group by expected.series_id, expected.session_date, expected.expected_bar
 
     union all
 
     select
         series_id,
         session_date,
-        slot,
+        expected_bar,
         0 as is_covered,
         1 as is_there,
         0 as is_rejected,
-        from_load,
-        to_load
+        from_batch,
+        to_batch
     from versions
-    where not is_withdrawn
+    where not is_retracted
 
     union all
 
     select
         sessions.series_id,
         sessions.session_date,
-        {{ slot_of_session('rejected.opened_at') }} as slot,
+        {{ bar_of_session('rejected.opened_at') }} as expected_bar,
         0 as is_covered,
         0 as is_there,
         1 as is_rejected,
-        rejected.load_no as from_load,
-        {{ in_force() }} as to_load
+        rejected.batch as from_batch,
+        {{ in_force() }} as to_batch
     from sessions
     inner join lateral (
         select
             refused.opened_at,
-            refused.load_no
+            refused.batch
         from {{ ref('int_bars_rejected') }} as refused
         where
             refused.series_id = sessions.series_id
-            and refused.opened_at >= sessions.first_slot_at
+            and refused.opened_at >= sessions.first_expected_at
             and refused.opened_at < sessions.closes_at
-            and {{ place_in_list('refused.source', 'sessions.sources_in_order') }} is not null
-        {{ compute_once() }}
+            and {{ position_in_list('refused.source', 'sessions.sources_in_order') }} is not null
+        {{ optimization_fence() }}
     ) as rejected on true
 ),
 
@@ -218,10 +218,10 @@ facts as (
 weighed as (
     select
         *,
-        max(case when is_covered = 1 then from_load end) over bar as covered_from,
-        min(case when is_there = 1 and to_load = {{ in_force() }} then from_load end) over bar as there_from
+        max(case when is_covered = 1 then from_batch end) over bar as covered_from,
+        min(case when is_there = 1 and to_batch = {{ in_force() }} then from_batch end) over bar as there_from
     from facts
-    window bar as (partition by series_id, session_date, slot)
+    window bar as (partition by series_id, session_date, expected_bar)
 ),
 
 doubted as (
@@ -237,12 +237,12 @@ doubtful as (
     select
         series_id,
         session_date,
-        slot,
+        expected_bar,
         is_covered,
         is_there,
         is_rejected,
-        from_load,
-        to_load
+        from_batch,
+        to_batch
     from doubted
     where is_doubtful = 1
 ),
@@ -251,41 +251,41 @@ changes as (
     select
         series_id,
         session_date,
-        from_load as load_no
+        from_batch as batch
     from doubtful
     union
     select
         series_id,
         session_date,
-        to_load
+        to_batch
     from doubtful
-    where to_load < {{ in_force() }}
+    where to_batch < {{ in_force() }}
 ),
 
-moments as (
+as_of_times as (
     select
         *,
-        coalesce(lead(load_no) over (partition by series_id, session_date order by load_no), {{ in_force() }}) as next_load
+        coalesce(lead(batch) over (partition by series_id, session_date order by batch), {{ in_force() }}) as next_load
     from changes
 ),
 
 states as (
     select
-        moments.series_id,
-        moments.session_date,
-        moments.load_no,
-        moments.next_load,
-        doubtful.slot,
+        as_of_times.series_id,
+        as_of_times.session_date,
+        as_of_times.batch,
+        as_of_times.next_load,
+        doubtful.expected_bar,
         max(doubtful.is_there) as is_there,
         max(doubtful.is_rejected) as is_rejected
-    from moments
+    from as_of_times
     inner join doubtful
         on
-            doubtful.series_id = moments.series_id
-            and doubtful.session_date = moments.session_date
-            and doubtful.from_load <= moments.load_no
-            and doubtful.to_load > moments.load_no
-    group by moments.series_id, moments.session_date, moments.load_no, moments.next_load, doubtful.slot
+            doubtful.series_id = as_of_times.series_id
+            and doubtful.session_date = as_of_times.session_date
+            and doubtful.from_batch <= as_of_times.batch
+            and doubtful.to_batch > as_of_times.batch
+    group by as_of_times.series_id, as_of_times.session_date, as_of_times.batch, as_of_times.next_load, doubtful.expected_bar
     having max(doubtful.is_there) = 1 or max(doubtful.is_covered) = 1
 ),
 
@@ -293,7 +293,7 @@ starting as (
     select
         *,
         case
-            when slot = lag(slot) over (partition by series_id, session_date, load_no, is_there order by slot) + 1 then 0
+            when expected_bar = lag(expected_bar) over (partition by series_id, session_date, batch, is_there order by expected_bar) + 1 then 0
             else 1
         end as starts_run
     from states
@@ -303,8 +303,8 @@ in_runs as (
     select
         *,
         sum(starts_run) over (
-            partition by series_id, session_date, load_no, is_there
-            order by slot
+            partition by series_id, session_date, batch, is_there
+            order by expected_bar
             rows between unbounded preceding and current row
         ) as run_no
     from starting
@@ -315,27 +315,27 @@ counted as (
         in_runs.*,
         series.step_minutes,
         count(*) over run as run_bars,
-        max(in_runs.slot) over run as run_ends,
+        max(in_runs.expected_bar) over run as run_ends,
         count(*) over session as bars_known,
         sum(in_runs.is_there) over session as bars_there,
         sum(1 - in_runs.is_there) over session as bars_missing,
         sum(in_runs.is_there * in_runs.starts_run) over session as groups_there,
-        min(case when in_runs.is_there = 1 then in_runs.slot end) over session as first_there
+        min(case when in_runs.is_there = 1 then in_runs.expected_bar end) over session as first_there
     from in_runs
     inner join {{ ref('int_series') }} as series on series.series_id = in_runs.series_id
     window
         run as (
-            partition by in_runs.series_id, in_runs.session_date, in_runs.load_no, in_runs.is_there, in_runs.run_no
+            partition by in_runs.series_id, in_runs.session_date, in_runs.batch, in_runs.is_there, in_runs.run_no
         ),
-        session as (partition by in_runs.series_id, in_runs.session_date, in_runs.load_no)
+        session as (partition by in_runs.series_id, in_runs.session_date, in_runs.batch)
 ),
 
-judged as (
+classified as (
     select
         series_id,
         session_date,
-        slot,
-        load_no,
+        expected_bar,
+        batch,
         next_load,
         is_rejected,
         {{ is_without_trades() }} as is_without_trades,
@@ -349,48 +349,48 @@ first_sessions as (
     select
         begun.series_id,
         begun.session_date,
-        coalesce(older.load_no, {{ in_force() }}) as to_load
+        coalesce(older.batch, {{ in_force() }}) as to_batch
     from (
         select distinct
-            judged.series_id,
-            judged.session_date,
-            sessions.first_slot_at
-        from judged
+            classified.series_id,
+            classified.session_date,
+            sessions.first_expected_at
+        from classified
         inner join sessions
-            on sessions.series_id = judged.series_id and sessions.session_date = judged.session_date
-        where judged.is_leading and not judged.is_without_trades
+            on sessions.series_id = classified.series_id and sessions.session_date = classified.session_date
+        where classified.is_leading and not classified.is_without_trades
     ) as begun
     inner join lateral (
-        select min(known.first_load_no) as load_no
+        select min(known.first_batch) as batch
         from {{ ref('int_bars_selected') }} as known
-        where known.series_id = begun.series_id and known.opened_at < begun.first_slot_at and known.is_listed
+        where known.series_id = begun.series_id and known.opened_at < begun.first_expected_at and known.is_active
     ) as older on true
 ),
 
 quiet as (
     select
-        judged.series_id,
-        judged.session_date,
-        judged.slot,
-        judged.load_no as from_load,
+        classified.series_id,
+        classified.session_date,
+        classified.expected_bar,
+        classified.batch as from_batch,
         case
-            when judged.is_without_trades then judged.next_load
-            else least(judged.next_load, first_sessions.to_load)
-        end as to_load
-    from judged
+            when classified.is_without_trades then classified.next_load
+            else least(classified.next_load, first_sessions.to_batch)
+        end as to_batch
+    from classified
     left join first_sessions
         on
-            first_sessions.series_id = judged.series_id
-            and first_sessions.session_date = judged.session_date
-            and judged.is_leading
-    where judged.is_rejected = 0 and (judged.is_without_trades or first_sessions.to_load > judged.load_no)
+            first_sessions.series_id = classified.series_id
+            and first_sessions.session_date = classified.session_date
+            and classified.is_leading
+    where classified.is_rejected = 0 and (classified.is_without_trades or first_sessions.to_batch > classified.batch)
 ),
 
 lasting as (
     select
         *,
         case
-            when from_load = lag(to_load) over (partition by series_id, session_date, slot order by from_load) then 0
+            when from_batch = lag(to_batch) over (partition by series_id, session_date, expected_bar order by from_batch) then 0
             else 1
         end as starts_spell
     from quiet
@@ -400,8 +400,8 @@ spells as (
     select
         *,
         sum(starts_spell) over (
-            partition by series_id, session_date, slot
-            order by from_load
+            partition by series_id, session_date, expected_bar
+            order by from_batch
             rows between unbounded preceding and current row
         ) as spell_no
     from lasting
@@ -411,17 +411,17 @@ by_bar as (
     select
         series_id,
         session_date,
-        slot,
-        min(from_load) as from_load,
-        max(to_load) as to_load
+        expected_bar,
+        min(from_batch) as from_batch,
+        max(to_batch) as to_batch
     from spells
-    group by series_id, session_date, slot, spell_no
+    group by series_id, session_date, expected_bar, spell_no
 ),
 
 adjacent as (
     select
         *,
-        slot - row_number() over (partition by series_id, session_date, from_load, to_load order by slot) as range_no
+        expected_bar - row_number() over (partition by series_id, session_date, from_batch, to_batch order by expected_bar) as range_no
     from by_bar
 ),
 
@@ -429,16 +429,16 @@ final as (
     select
         sessions.series_id,
         sessions.session_date,
-        sessions.first_slot_at + {{ minutes('min(adjacent.slot) * min(sessions.step_minutes)') }} as opens_from,
-        sessions.first_slot_at + {{ minutes('(max(adjacent.slot) + 1) * min(sessions.step_minutes)') }} as opens_to,
+        sessions.first_expected_at + {{ minutes('min(adjacent.expected_bar) * min(sessions.step_minutes)') }} as opens_from,
+        sessions.first_expected_at + {{ minutes('(max(adjacent.expected_bar) + 1) * min(sessions.step_minutes)') }} as opens_to,
         cast(count(*) as integer) as bars,
-        cast(adjacent.from_load as integer) as from_load,
-        cast(adjacent.to_load as integer) as to_load
+        cast(adjacent.from_batch as integer) as from_batch,
+        cast(adjacent.to_batch as integer) as to_batch
     from adjacent
     inner join sessions
         on sessions.series_id = adjacent.series_id and sessions.session_date = adjacent.session_date
     group by
-        sessions.series_id, sessions.session_date, sessions.first_slot_at, adjacent.from_load, adjacent.to_load,
+        sessions.series_id, sessions.session_date, sessions.first_expected_at, adjacent.from_batch, adjacent.to_batch,
         adjacent.range_no
 )
 

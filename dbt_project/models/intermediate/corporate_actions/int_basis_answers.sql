@@ -4,7 +4,7 @@
         materialized='incremental',
         incremental_strategy='append',
         indexes=[{'columns': ['is_of_old_bars', 'symbol', 'asset_class', 'timeframe', 'first_row_at']}],
-        pre_hook=['{{ forget_since_moved_loads() }}'],
+        pre_hook=['{{ delete_since_moved_loads() }}'],
         post_hook=["{{ advance_watermark(['int_loads']) }}", '{{ analyze() }}']
     )
 }}
@@ -61,7 +61,7 @@ final as (
             when '1w' then interval '1 day'
             else interval '4 days'
         end as is_late,
-        cast(loads.load_no as integer) as load_no
+        cast(loads.batch as integer) as batch
     from answers
     inner join {{ ref('int_loads') }} as loads on loads.provider = answers.source and loads.load_id = answers.load_id
 )

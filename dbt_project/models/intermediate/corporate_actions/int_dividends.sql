@@ -24,99 +24,99 @@ assets as (
     group by assets.symbol, assets.asset_class
 ),
 
-told as (
+reported as (
     select
-        told.symbol,
-        told.asset_class,
-        told.ex_date,
-        told.source,
-        told.currency,
-        told.fetched_at,
-        told.alternatives,
+        reported.symbol,
+        reported.asset_class,
+        reported.ex_date,
+        reported.source,
+        reported.currency,
+        reported.fetched_at,
+        reported.alternatives,
         coalesce(
-            case when told.source = 'manual' then 0 end,
-            {{ place_in_list('told.source', 'assets.sources_in_order') }},
+            case when reported.source = 'manual' then 0 end,
+            {{ position_in_list('reported.source', 'assets.sources_in_order') }},
             1000
-        ) as source_place,
+        ) as source_rank,
         case
-            when told.source = 'yahoo'
-                then round(told.amount * case
+            when reported.source = 'yahoo'
+                then round(reported.amount * case
                     -- As the prices of the chart that told it.
-                    when told.timeframe <> '' then coalesce(bases.adjustment, 1)
+                    when reported.timeframe <> '' then coalesce(bases.adjustment, 1)
                     else coalesce(answered.split_factor, 1) / coalesce(on_ex_date.split_factor, 1)
                 end, 6)
-            else told.amount
+            else reported.amount
         end as amount
-    from {{ ref('int_actions_told') }} as told
-    inner join assets on assets.symbol = told.symbol and assets.asset_class = told.asset_class
+    from {{ ref('int_actions_reported') }} as reported
+    inner join assets on assets.symbol = reported.symbol and assets.asset_class = reported.asset_class
     left join factors as on_ex_date
         on
-            on_ex_date.symbol = told.symbol
-            and on_ex_date.asset_class = told.asset_class
-            and on_ex_date.first_session <= told.ex_date
-            and on_ex_date.next_first_session > told.ex_date
+            on_ex_date.symbol = reported.symbol
+            and on_ex_date.asset_class = reported.asset_class
+            and on_ex_date.first_session <= reported.ex_date
+            and on_ex_date.next_first_session > reported.ex_date
     left join factors as answered
         on
-            answered.symbol = told.symbol
-            and answered.asset_class = told.asset_class
-            and answered.first_session <= {{ local_date('told.fetched_at', 'assets.time_zone') }}
-            and answered.next_first_session > {{ local_date('told.fetched_at', 'assets.time_zone') }}
+            answered.symbol = reported.symbol
+            and answered.asset_class = reported.asset_class
+            and answered.first_session <= {{ local_date('reported.fetched_at', 'assets.time_zone') }}
+            and answered.next_first_session > {{ local_date('reported.fetched_at', 'assets.time_zone') }}
     left join {{ ref('int_series') }} as series
         on
-            series.symbol = told.symbol
-            and series.asset_class = told.asset_class
-            and series.timeframe = told.timeframe
+            series.symbol = reported.symbol
+            and series.asset_class = reported.asset_class
+            and series.timeframe = reported.timeframe
     left join {{ ref('int_yahoo_bases') }} as bases
         on
             bases.series_id = series.series_id
-            and bases.load_no = told.load_no
-            and bases.fetched_at = told.fetched_at
-            and bases.first_session <= told.ex_date
-            and bases.next_first_session > told.ex_date
-    where told.kind = 'dividend' and not told.is_withdrawn
+            and bases.batch = reported.batch
+            and bases.fetched_at = reported.fetched_at
+            and bases.first_session <= reported.ex_date
+            and bases.next_first_session > reported.ex_date
+    where reported.kind = 'dividend' and not reported.is_retracted
 ),
 
 -- What contradicts itself, as far as another source decides it.
 settled as (
     select
-        told.symbol,
-        told.asset_class,
-        told.ex_date,
-        told.source,
-        told.currency,
-        told.fetched_at,
-        told.source_place,
-        coalesce(told.amount, meant.amount) as amount
-    from told
+        reported.symbol,
+        reported.asset_class,
+        reported.ex_date,
+        reported.source,
+        reported.currency,
+        reported.fetched_at,
+        reported.source_rank,
+        coalesce(reported.amount, meant.amount) as amount
+    from reported
     left join lateral (
         select min(cast(items.item as numeric)) as amount
-        from {{ words_of('told.alternatives') }} as items
-        inner join told as another
+        from {{ items_of('reported.alternatives') }} as items
+        inner join reported as another
             on
-                another.symbol = told.symbol
-                and another.asset_class = told.asset_class
-                and another.ex_date = told.ex_date
-                and another.source <> told.source
+                another.symbol = reported.symbol
+                and another.asset_class = reported.asset_class
+                and another.ex_date = reported.ex_date
+                and another.source <> reported.source
                 and abs(another.amount - cast(items.item as numeric)) <= greatest(0.001, 0.005 * another.amount)
-    ) as meant on told.alternatives is not null
+    ) as meant on reported.alternatives is not null
 ),
 
-judged as (
+classified as (
     select
-        told.*,
+        reported.*,
         exists ( -- noqa: LT01, LT06
             select 1
             from settled as better
             where
-                better.symbol = told.symbol
-                and better.asset_class = told.asset_class
-                and better.source_place < told.source_place
-                and better.ex_date <> told.ex_date
-                and abs(better.ex_date - told.ex_date) <= {{ var('same_split_days') }}
-                and abs(better.amount - told.amount) <= greatest(0.001, 0.005 * told.amount)
-        ) as is_told_elsewhere
-    from settled as told
-    where told.amount is not null
+                better.symbol = reported.symbol
+                and better.asset_class = reported.asset_class
+                and better.source_rank < reported.source_rank
+                and better.ex_date <> reported.ex_date
+                and abs(better.ex_date - reported.ex_date) <= {{ var('same_split_days') }}
+                and abs(better.amount - reported.amount) <= greatest(0.001, 0.005 * reported.amount)
+        ) as is_reported_elsewhere
+    from settled as reported
+    where reported.amount is not null
 ),
 
 final as (
@@ -128,15 +128,15 @@ final as (
         amount,
         currency,
         fetched_at,
-        is_told_elsewhere,
+        is_reported_elsewhere,
         row_number() over (
             partition by symbol, asset_class, ex_date
-            order by case when is_told_elsewhere then 1 else 0 end, source_place asc, source asc
+            order by case when is_reported_elsewhere then 1 else 0 end, source_rank asc, source asc
         ) = 1
-        and not is_told_elsewhere
+        and not is_reported_elsewhere
         and amount > 0
         and coalesce(currency, 'USD') = 'USD' as is_used
-    from judged
+    from classified
 )
 
 select * from final

@@ -47,7 +47,7 @@ asked as (
     group by symbol, asset_class
 ),
 
-spans as (
+ranges as (
     select
         symbol,
         asset_class,
@@ -73,21 +73,21 @@ spans as (
 
 final as (
     select
-        spans.symbol,
-        spans.asset_class,
-        spans.first_session,
-        spans.next_first_session,
-        cast(spans.dividend_factor as numeric(20, 12)) as dividend_factor,
+        ranges.symbol,
+        ranges.asset_class,
+        ranges.first_session,
+        ranges.next_first_session,
+        cast(ranges.dividend_factor as numeric(20, 12)) as dividend_factor,
         -- A coin pays none.
-        case when spans.asset_class = 'crypto' then date '0001-01-01' else asked.known_from end as dividends_known_from,
+        case when ranges.asset_class = 'crypto' then date '0001-01-01' else asked.known_from end as dividends_known_from,
         cast(coalesce(factors.split_factor, 1) as numeric(38, 24)) as split_factor_today
-    from spans
+    from ranges
     cross join today
-    left join asked on asked.symbol = spans.symbol and asked.asset_class = spans.asset_class
+    left join asked on asked.symbol = ranges.symbol and asked.asset_class = ranges.asset_class
     left join {{ ref('int_split_factors') }} as factors
         on
-            factors.symbol = spans.symbol
-            and factors.asset_class = spans.asset_class
+            factors.symbol = ranges.symbol
+            and factors.asset_class = ranges.asset_class
             and factors.first_session <= today.on_date
             and factors.next_first_session > today.on_date
 )

@@ -21,44 +21,44 @@ assets as (
     group by symbol, asset_class
 ),
 
-told as (
+reported as (
     select
-        told.symbol,
-        told.asset_class,
-        told.ex_date,
-        told.source,
-        told.split_to,
-        told.split_from,
+        reported.symbol,
+        reported.asset_class,
+        reported.ex_date,
+        reported.source,
+        reported.split_to,
+        reported.split_from,
         -- What is set by hand comes before every source.
         coalesce(
-            case when told.source = 'manual' then 0 end,
-            {{ place_in_list('told.source', 'assets.sources_in_order') }},
+            case when reported.source = 'manual' then 0 end,
+            {{ position_in_list('reported.source', 'assets.sources_in_order') }},
             1000
-        ) as source_place
-    from {{ ref('int_actions_told') }} as told
-    inner join assets on assets.symbol = told.symbol and assets.asset_class = told.asset_class
-    where told.kind = 'split' and not told.is_withdrawn and told.split_to is not null
+        ) as source_rank
+    from {{ ref('int_actions_reported') }} as reported
+    inner join assets on assets.symbol = reported.symbol and assets.asset_class = reported.asset_class
+    where reported.kind = 'split' and not reported.is_retracted and reported.split_to is not null
 ),
 
 ranked as (
     select
-        told.*,
+        reported.*,
         row_number() over (
-            partition by told.symbol, told.asset_class, told.ex_date
-            order by told.source_place asc, told.source asc
+            partition by reported.symbol, reported.asset_class, reported.ex_date
+            order by reported.source_rank asc, reported.source asc
         ) as place
-    from told
+    from reported
     where not exists (
         select 1
-        from told as better
+        from reported as better
         where
-            better.symbol = told.symbol
-            and better.asset_class = told.asset_class
-            and better.source_place < told.source_place
-            and better.ex_date <> told.ex_date
+            better.symbol = reported.symbol
+            and better.asset_class = reported.asset_class
+            and better.source_rank < reported.source_rank
+            and better.ex_date <> reported.ex_date
             -- Struck: says nothing of other days.
             and better.split_to <> better.split_from
-            and abs(better.ex_date - told.ex_date) <= {{ var('same_split_days') }}
+            and abs(better.ex_date - reported.ex_date) <= {{ var('same_split_days') }}
     )
 ),
 
@@ -77,35 +77,35 @@ current_splits as (
     union all
 
     select
-        kept.symbol,
-        kept.asset_class,
-        kept.ex_date,
-        kept.source,
+        existing.symbol,
+        existing.asset_class,
+        existing.ex_date,
+        existing.source,
         cast(1 as numeric),
         cast(1 as numeric)
-    from {{ this }} as kept
+    from {{ this }} as existing
     left join ranked
         on
-            ranked.symbol = kept.symbol
-            and ranked.asset_class = kept.asset_class
-            and ranked.ex_date = kept.ex_date
+            ranked.symbol = existing.symbol
+            and ranked.asset_class = existing.asset_class
+            and ranked.ex_date = existing.ex_date
             and ranked.place = 1
-    where ranked.symbol is null and kept.split_to <> kept.split_from
+    where ranked.symbol is null and existing.split_to <> existing.split_from
     {%- endif %}
 ),
 
 final as (
     select
         current_splits.*,
-        (select max(loads.load_no) from {{ ref('int_loads') }} as loads) as changed_in_load
+        (select max(loads.batch) from {{ ref('int_loads') }} as loads) as changed_in_batch
     from current_splits
     {% if is_incremental() -%}
-    left join {{ this }} as kept
+    left join {{ this }} as existing
         on
-            kept.symbol = current_splits.symbol
-            and kept.asset_class = current_splits.asset_class
-            and kept.ex_date = current_splits.ex_date
-    where {{ differs('current_splits', 'kept', 'symbol', ['source', 'split_to', 'split_from']) }}
+            existing.symbol = current_splits.symbol
+            and existing.asset_class = current_splits.asset_class
+            and existing.ex_date = current_splits.ex_date
+    where {{ differs('current_splits', 'existing', 'symbol', ['source', 'split_to', 'split_from']) }}
     {%- endif %}
 )
 

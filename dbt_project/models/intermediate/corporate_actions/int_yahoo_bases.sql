@@ -4,9 +4,9 @@
 {{
     config(
         materialized='incremental',
-        unique_key=['series_id', 'load_no', 'fetched_at', 'first_session'],
+        unique_key=['series_id', 'batch', 'fetched_at', 'first_session'],
         incremental_strategy='merge',
-        indexes=[{'columns': ['series_id', 'load_no', 'fetched_at', 'first_session'], 'unique': true}],
+        indexes=[{'columns': ['series_id', 'batch', 'fetched_at', 'first_session'], 'unique': true}],
         post_hook=['{{ analyze() }}']
     )
 }}
@@ -21,7 +21,7 @@
 --   4. another answer that is decided and holds the same session: the same close is the same basis;
 --   5. an adjusted answer makes later ones of its series adjusted, one as traded makes earlier ones as traded.
 -- What is still undecided is held back, as is an answer on old bars while the splits between them and the day of asking
--- are unknown, and one that moved known bars by one factor while nobody tells a split: int_bar_words makes failed checks
+-- are unknown, and one that moved known bars by one factor while nobody tells a split: int_bar_observations makes failed checks
 -- of them.
 with
 
@@ -58,7 +58,7 @@ concerned as (
     {% for are_old in ['true', 'false'] -%}
     select
         splits.*,
-        answers.load_no,
+        answers.batch,
         answers.fetched_at,
         answers.first_row_at,
         answers.last_row_at
@@ -93,7 +93,7 @@ pairs as (
         log_ratio,
         split_at,
         whole_until,
-        load_no,
+        batch,
         fetched_at,
         -- By whole sessions.
         {{ local_instant(local_date('min(first_row_at)', 'time_zone'), "'00:00'", 'time_zone') }} as starts_at,
@@ -101,7 +101,7 @@ pairs as (
     from concerned
     group by
         series_id, symbol, asset_class, timeframe, step_minutes, time_zone, ex_date, split_to, split_from, log_ratio,
-        split_at, whole_until, load_no, fetched_at
+        split_at, whole_until, batch, fetched_at
 ),
 
 spanned as (
@@ -109,7 +109,7 @@ spanned as (
         *,
         least(whole_until, ends_at) as before_until,
         coalesce(sum(log_ratio) over (
-            partition by series_id, load_no, fetched_at
+            partition by series_id, batch, fetched_at
             order by ex_date
             rows between 1 following and unbounded following
         ), 0) as later_log_ratio
@@ -136,7 +136,7 @@ seen as (
             and bars.opened_at >= spanned.starts_at
             and bars.opened_at < spanned.before_until
             and bars.close > 0
-            and (bars.load_no < spanned.load_no or (bars.load_no = spanned.load_no and bars.fetched_at <= spanned.fetched_at))
+            and (bars.batch < spanned.batch or (bars.batch = spanned.batch and bars.fetched_at <= spanned.fetched_at))
         order by bars.opened_at desc, bars.revision desc
         limit 1
     ) as before_bar on true
@@ -152,7 +152,7 @@ seen as (
             and bars.opened_at < spanned.ends_at
             and bars.open > 0
             and bars.open < 1000000000
-            and (bars.load_no < spanned.load_no or (bars.load_no = spanned.load_no and bars.fetched_at <= spanned.fetched_at))
+            and (bars.batch < spanned.batch or (bars.batch = spanned.batch and bars.fetched_at <= spanned.fetched_at))
         order by bars.opened_at asc, bars.revision desc
         limit 1
     ) as after_bar on true
@@ -171,8 +171,8 @@ seen as (
                     and bars.source = 'yahoo'
                     and bars.close > 0
                     and (
-                        bars.load_no < spanned.load_no
-                        or (bars.load_no = spanned.load_no and bars.fetched_at <= spanned.fetched_at)
+                        bars.batch < spanned.batch
+                        or (bars.batch = spanned.batch and bars.fetched_at <= spanned.fetched_at)
                     )
                 order by bars.revision desc
                 limit 1
@@ -213,7 +213,7 @@ measured as (
     from seen
 ),
 
-first_judged as (
+first_classified as (
     select
         *,
         case
@@ -233,59 +233,59 @@ first_judged as (
 ),
 
 decided as (
-    select * from first_judged
+    select * from first_classified
     where verdict in ('traded', 'adjusted')
 ),
 
 compared as (
     select
-        first_judged.*,
+        first_classified.*,
         witness.verdict as witness_verdict,
         ln(witness_bar.close / own_bar.close) as witness_log_off
-    from first_judged
+    from first_classified
     left join lateral (
         select
             decided.*,
-            least(decided.before_until, first_judged.before_until) as common_until,
-            greatest(decided.starts_at, first_judged.starts_at) as common_from
+            least(decided.before_until, first_classified.before_until) as common_until,
+            greatest(decided.starts_at, first_classified.starts_at) as common_from
         from decided
         where
-            decided.symbol = first_judged.symbol
-            and decided.asset_class = first_judged.asset_class
-            and decided.ex_date = first_judged.ex_date
+            decided.symbol = first_classified.symbol
+            and decided.asset_class = first_classified.asset_class
+            and decided.ex_date = first_classified.ex_date
             and (
-                decided.series_id = first_judged.series_id
-                or (decided.step_minutes = 1440 and first_judged.step_minutes < 1440)
+                decided.series_id = first_classified.series_id
+                or (decided.step_minutes = 1440 and first_classified.step_minutes < 1440)
             )
-            and greatest(decided.starts_at, first_judged.starts_at) < least(decided.before_until, first_judged.before_until)
+            and greatest(decided.starts_at, first_classified.starts_at) < least(decided.before_until, first_classified.before_until)
         order by
-            case when decided.series_id = first_judged.series_id then 0 else 1 end,
-            abs({{ epoch_seconds('decided.fetched_at') }} - {{ epoch_seconds('first_judged.fetched_at') }}),
-            decided.load_no,
+            case when decided.series_id = first_classified.series_id then 0 else 1 end,
+            abs({{ epoch_seconds('decided.fetched_at') }} - {{ epoch_seconds('first_classified.fetched_at') }}),
+            decided.batch,
             decided.fetched_at
         limit 1
-    ) as witness on first_judged.verdict is null
+    ) as witness on first_classified.verdict is null
     left join lateral (
         select
-            {{ local_date('bars.opened_at', 'first_judged.time_zone') }} as session_date,
+            {{ local_date('bars.opened_at', 'first_classified.time_zone') }} as session_date,
             bars.close
         from {{ ref('int_bar_revisions') }} as bars
         where
-            bars.series_id = first_judged.series_id
+            bars.series_id = first_classified.series_id
             and bars.source = 'yahoo'
             and bars.opened_at >= witness.common_from
             and bars.opened_at < witness.common_until
             and bars.close > 0
             and (
-                bars.load_no < first_judged.load_no
-                or (bars.load_no = first_judged.load_no and bars.fetched_at <= first_judged.fetched_at)
+                bars.batch < first_classified.batch
+                or (bars.batch = first_classified.batch and bars.fetched_at <= first_classified.fetched_at)
             )
         order by bars.opened_at desc, bars.revision desc
         limit 1
     ) as own_bar on true
     left join lateral (
         select
-            {{ local_date('bars.opened_at', 'first_judged.time_zone') }} as session_date,
+            {{ local_date('bars.opened_at', 'first_classified.time_zone') }} as session_date,
             bars.close
         from {{ ref('int_bar_revisions') }} as bars
         where
@@ -295,15 +295,15 @@ compared as (
             and bars.opened_at < witness.common_until
             and bars.close > 0
             and (
-                bars.load_no < witness.load_no
-                or (bars.load_no = witness.load_no and bars.fetched_at <= witness.fetched_at)
+                bars.batch < witness.batch
+                or (bars.batch = witness.batch and bars.fetched_at <= witness.fetched_at)
             )
         order by bars.opened_at desc, bars.revision desc
         limit 1
     ) as witness_bar on witness_bar.session_date = own_bar.session_date
 ),
 
-second_judged as (
+second_classified as (
     select
         *,
         case
@@ -321,25 +321,25 @@ turns as (
         ex_date,
         min(case when compared_verdict = 'adjusted' then fetched_at end) as adjusted_from,
         max(case when compared_verdict = 'traded' then fetched_at end) as traded_until
-    from second_judged
+    from second_classified
     group by series_id, ex_date
 ),
 
-judged as (
+classified as (
     select
-        second_judged.series_id,
-        second_judged.load_no,
-        second_judged.fetched_at,
-        second_judged.ex_date,
-        second_judged.split_to,
-        second_judged.split_from,
+        second_classified.series_id,
+        second_classified.batch,
+        second_classified.fetched_at,
+        second_classified.ex_date,
+        second_classified.split_to,
+        second_classified.split_from,
         case
-            when second_judged.compared_verdict is not null then second_judged.compared_verdict
-            when second_judged.fetched_at >= turns.adjusted_from then 'adjusted'
-            when second_judged.fetched_at <= turns.traded_until then 'traded'
+            when second_classified.compared_verdict is not null then second_classified.compared_verdict
+            when second_classified.fetched_at >= turns.adjusted_from then 'adjusted'
+            when second_classified.fetched_at <= turns.traded_until then 'traded'
         end as verdict
-    from second_judged
-    inner join turns on turns.series_id = second_judged.series_id and turns.ex_date = second_judged.ex_date
+    from second_classified
+    inner join turns on turns.series_id = second_classified.series_id and turns.ex_date = second_classified.ex_date
 ),
 
 -- The days for whose splits somebody was asked, as ranges that do not overlap.
@@ -376,7 +376,7 @@ late_answers as (
         series.symbol,
         series.asset_class,
         series.timeframe,
-        answers.load_no,
+        answers.batch,
         answers.fetched_at,
         max(answers.window_end) as window_end,
         -- A share that left the exchange splits no more.
@@ -388,7 +388,7 @@ late_answers as (
             and series.asset_class = answers.asset_class
             and series.timeframe = answers.timeframe
     where answers.is_late and answers.endpoint = 'bars' and answers.status = 'ok'
-    group by series.series_id, series.symbol, series.asset_class, series.timeframe, answers.load_no, answers.fetched_at
+    group by series.series_id, series.symbol, series.asset_class, series.timeframe, answers.batch, answers.fetched_at
 ),
 
 numbered_questions as (
@@ -430,7 +430,7 @@ asked_ranges as (
 unknown_answers as (
     select
         late_answers.series_id,
-        late_answers.load_no,
+        late_answers.batch,
         late_answers.fetched_at
     from late_answers
     left join asked_ranges
@@ -447,47 +447,47 @@ unknown_answers as (
     -- Divided for a split that nobody has told yet.
     select
         rebases.series_id,
-        rebases.load_no,
+        rebases.batch,
         rebases.fetched_at
     from {{ ref('int_yahoo_rebases') }} as rebases
     inner join series on series.series_id = rebases.series_id
-    left join {{ ref('int_actions_told') }} as told
+    left join {{ ref('int_actions_reported') }} as reported
         on
-            told.symbol = series.symbol
-            and told.asset_class = series.asset_class
-            and told.kind = 'split'
-            and told.ex_date > {{ local_date('rebases.first_opened_at', 'series.time_zone') }}
-            and told.ex_date <= {{ local_date('rebases.fetched_at', 'series.time_zone') }} + {{ early_days }}
-    where told.symbol is null
+            reported.symbol = series.symbol
+            and reported.asset_class = series.asset_class
+            and reported.kind = 'split'
+            and reported.ex_date > {{ local_date('rebases.first_opened_at', 'series.time_zone') }}
+            and reported.ex_date <= {{ local_date('rebases.fetched_at', 'series.time_zone') }} + {{ early_days }}
+    where reported.symbol is null
 ),
 
 -- From here on: one row per answer and span between the splits that concern it.
 ends as (
     select
-        series_id, load_no, fetched_at, ex_date, split_to, split_from, verdict
-    from judged
+        series_id, batch, fetched_at, ex_date, split_to, split_from, verdict
+    from classified
     union all
     -- What lies after the last split is as traded.
     select
-        series_id, load_no, fetched_at, date '9999-12-31', 1, 1, 'adjusted'
-    from judged
-    group by series_id, load_no, fetched_at
+        series_id, batch, fetched_at, date '9999-12-31', 1, 1, 'adjusted'
+    from classified
+    group by series_id, batch, fetched_at
     union all
     select
-        unknown_answers.series_id, unknown_answers.load_no, unknown_answers.fetched_at, date '9999-12-31', 1, 1, 'adjusted'
+        unknown_answers.series_id, unknown_answers.batch, unknown_answers.fetched_at, date '9999-12-31', 1, 1, 'adjusted'
     from unknown_answers
-    left join judged
+    left join classified
         on
-            judged.series_id = unknown_answers.series_id
-            and judged.load_no = unknown_answers.load_no
-            and judged.fetched_at = unknown_answers.fetched_at
-    where judged.series_id is null
+            classified.series_id = unknown_answers.series_id
+            and classified.batch = unknown_answers.batch
+            and classified.fetched_at = unknown_answers.fetched_at
+    where classified.series_id is null
 ),
 
-spans as (
+ranges as (
     select
         series_id,
-        load_no,
+        batch,
         fetched_at,
         lag(ex_date, 1, date '0001-01-01') over in_order as first_session,
         ex_date as next_first_session,
@@ -498,9 +498,9 @@ spans as (
         min(case when verdict in ('adjusted', 'traded') then null else ex_date end) over from_here as unclear_ex_date
     from ends
     window
-        in_order as (partition by series_id, load_no, fetched_at order by ex_date),
+        in_order as (partition by series_id, batch, fetched_at order by ex_date),
         from_here as (
-            partition by series_id, load_no, fetched_at
+            partition by series_id, batch, fetched_at
             order by ex_date
             rows between current row and unbounded following
         )
@@ -508,61 +508,61 @@ spans as (
 
 current_bases as (
     select
-        spans.series_id,
-        spans.load_no,
-        spans.fetched_at,
-        spans.first_session,
-        spans.next_first_session,
+        ranges.series_id,
+        ranges.batch,
+        ranges.fetched_at,
+        ranges.first_session,
+        ranges.next_first_session,
         -- Bounded as there.
         cast(
-            least(greatest(spans.new_shares / greatest(spans.old_shares, 0.000001), 1e-16), 1e9) as numeric(38, 24)
+            least(greatest(ranges.new_shares / greatest(ranges.old_shares, 0.000001), 1e-16), 1e9) as numeric(38, 24)
         ) as adjustment,
-        spans.is_adjusted_next,
+        ranges.is_adjusted_next,
         case
-            when spans.unclear_ex_date is not null then 'basis undecided'
+            when ranges.unclear_ex_date is not null then 'basis undecided'
             when unknown_answers.series_id is not null then 'basis unknown'
         end as basis_problem,
-        spans.unclear_ex_date
-    from spans
+        ranges.unclear_ex_date
+    from ranges
     left join unknown_answers
         on
-            unknown_answers.series_id = spans.series_id
-            and unknown_answers.load_no = spans.load_no
-            and unknown_answers.fetched_at = spans.fetched_at
+            unknown_answers.series_id = ranges.series_id
+            and unknown_answers.batch = ranges.batch
+            and unknown_answers.fetched_at = ranges.fetched_at
 
     {% if is_incremental() -%}
     union all
 
     -- Of a span that is none any more (its split moved, the splits after it were asked for) its answer stays as told.
     select
-        kept.series_id,
-        kept.load_no,
-        kept.fetched_at,
-        kept.first_session,
-        kept.first_session,
+        existing.series_id,
+        existing.batch,
+        existing.fetched_at,
+        existing.first_session,
+        existing.first_session,
         cast(1 as numeric(38, 24)),
         false,
         cast(null as text),
         cast(null as date)
-    from {{ this }} as kept
-    left join spans
+    from {{ this }} as existing
+    left join ranges
         on
-            spans.series_id = kept.series_id
-            and spans.load_no = kept.load_no
-            and spans.fetched_at = kept.fetched_at
-            and spans.first_session = kept.first_session
-    where spans.series_id is null
+            ranges.series_id = existing.series_id
+            and ranges.batch = existing.batch
+            and ranges.fetched_at = existing.fetched_at
+            and ranges.first_session = existing.first_session
+    where ranges.series_id is null
     {%- endif %}
 ),
 
 final as (
     select
         current_bases.*,
-        cast((select max(loads.load_no) from {{ ref('int_loads') }} as loads) as integer) as changed_in_load
+        cast((select max(loads.batch) from {{ ref('int_loads') }} as loads) as integer) as changed_in_batch
     from current_bases
     {% if is_incremental() -%}
-    {{ left_join_kept('current_bases', ['series_id', 'load_no', 'fetched_at', 'first_session']) }}
-    where {{ differs('current_bases', 'kept', 'series_id', values) }}
+    {{ left_join_existing('current_bases', ['series_id', 'batch', 'fetched_at', 'first_session']) }}
+    where {{ differs('current_bases', 'existing', 'series_id', values) }}
     {%- endif %}
 )
 

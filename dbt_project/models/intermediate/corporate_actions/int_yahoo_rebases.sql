@@ -2,11 +2,11 @@
     config(
         materialized='incremental',
         incremental_strategy='append',
-        pre_hook=['{{ forget_replaced_series() }}'],
+        pre_hook=['{{ delete_replaced_series() }}'],
         post_hook=["{{ advance_watermark(['int_bar_revisions']) }}", '{{ analyze() }}']
     )
 }}
--- depends_on: {{ ref('int_series_rules') }}
+-- depends_on: {{ ref('int_series_fingerprints') }}
 -- The Yahoo answers in which known bars had moved together by one factor: what a split does to a history. Appended to.
 {%- set replaced = replaced_series('int_yahoo_rebases') if is_incremental() else [] %}
 with
@@ -14,7 +14,7 @@ with
 moves as (
     select
         bars.series_id,
-        bars.load_no,
+        bars.batch,
         bars.fetched_at,
         bars.opened_at,
         ln(bars.close / former.close) as log_move
@@ -31,7 +31,7 @@ moves as (
         and bars.close > 0
         and former.close > 0
         and (
-            bars.load_no > {{ watermark('int_yahoo_rebases') }}
+            bars.batch > {{ watermark('int_yahoo_rebases') }}
             {%- if replaced %}
             or bars.series_id in ({{ replaced | map(attribute='series_id') | join(', ') }})
             {%- endif %}
@@ -41,11 +41,11 @@ moves as (
 final as (
     select
         series_id,
-        load_no,
+        batch,
         fetched_at,
         min(opened_at) as first_opened_at
     from moves
-    group by series_id, load_no, fetched_at
+    group by series_id, batch, fetched_at
     having count(*) >= 3 and max(log_move) - min(log_move) < 0.005 and abs(avg(log_move)) > 0.02
 )
 

@@ -10,7 +10,7 @@ inflows as (
         inflows.day,
         cast(inflows.exchange_inflow as numeric(28, 8)) as exchange_inflow,
         inflows.fetched_at,
-        loads.load_no
+        loads.batch
     from {{ ref('stg_coinmetrics__exchange_inflows') }} as inflows
     inner join {{ ref('int_loads') }} as loads
         on loads.provider = 'coinmetrics' and loads.load_id = inflows.load_id
@@ -22,7 +22,7 @@ compared as (
         lag(exchange_inflow) over in_order as previous_inflow,
         row_number() over in_order as number
     from inflows
-    window in_order as (partition by symbol, asset_class, day order by load_no, fetched_at, exchange_inflow)
+    window in_order as (partition by symbol, asset_class, day order by batch, fetched_at, exchange_inflow)
 ),
 
 versions as (
@@ -32,7 +32,7 @@ versions as (
         day,
         exchange_inflow,
         number,
-        load_no as changed_in_load,
+        batch as changed_in_batch,
         -- Whatever an answer says of a running day, it is not known before the day has ended.
         greatest(
             {{ local_instant('day + 1', "'00:00'", "'UTC'") }},
@@ -57,7 +57,7 @@ final as (
         asset_class,
         day,
         exchange_inflow,
-        changed_in_load,
+        changed_in_batch,
         published_at,
         superseded_at
     from succeeded

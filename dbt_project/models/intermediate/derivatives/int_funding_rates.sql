@@ -1,5 +1,5 @@
 {%- set values = [
-    'funding_rate', 'told_interval_hours', 'interval_hours', 'funding_rate_percentile', 'next_settled_at'
+    'funding_rate', 'reported_interval_hours', 'interval_hours', 'funding_rate_percentile', 'next_settled_at'
 ] -%}
 {{
     config(
@@ -7,11 +7,11 @@
         unique_key=['symbol', 'asset_class', 'settled_at'],
         incremental_strategy='merge',
         indexes=[{'columns': ['symbol', 'asset_class', 'settled_at'], 'unique': true}],
-        pre_hook=['{{ forget_replaced_assets() }}'],
+        pre_hook=['{{ delete_replaced_assets() }}'],
         post_hook=["{{ advance_watermark(['int_loads']) }}", '{{ analyze() }}']
     )
 }}
--- depends_on: {{ ref('int_series_rules') }}
+-- depends_on: {{ ref('int_series_fingerprints') }}
 -- One row per settlement with its mid-rank among the last 90, itself included, computed here once per settlement and
 -- never per bar. Rates are compared per hour, since symbols settle every 8, 4 or 1 hours.
 {%- set ranked_settlements = 90 %}
@@ -26,7 +26,7 @@ arrived as (
         row_number() over (
             partition by settlements.symbol, settlements.asset_class, settlements.settled_at
             order by
-                loads.load_no desc,
+                loads.batch desc,
                 settlements.fetched_at desc,
                 settlements.interval_hours desc nulls last,
                 settlements.funding_rate desc
@@ -35,11 +35,11 @@ arrived as (
             partition by settlements.symbol, settlements.asset_class, settlements.settled_at
             order by
                 case when settlements.interval_hours is null then 1 else 0 end,
-                loads.load_no desc,
+                loads.batch desc,
                 settlements.fetched_at desc,
                 settlements.interval_hours desc
             rows between unbounded preceding and current row
-        ) as told_interval_hours
+        ) as reported_interval_hours
     from {{ ref('stg_binance__funding_rates') }} as settlements
     inner join {{ ref('int_loads') }} as loads on loads.provider = 'binance' and loads.load_id = settlements.load_id
     where
@@ -47,7 +47,7 @@ arrived as (
         or {{ is_of_replaced_asset('int_funding_rates', 'settlements') }}
 ),
 
-news as (
+changed_rows as (
     select
         arrived.symbol,
         arrived.asset_class,
@@ -55,41 +55,41 @@ news as (
         arrived.funding_rate,
         {% if is_incremental() -%}
         -- The archive tells the interval, the REST answer that may come after it does not: the latest that was told stays.
-        coalesce(arrived.told_interval_hours, kept.told_interval_hours) as told_interval_hours
+        coalesce(arrived.reported_interval_hours, existing.reported_interval_hours) as reported_interval_hours
         {%- else -%}
-        arrived.told_interval_hours
+        arrived.reported_interval_hours
         {%- endif %}
     from arrived
     {% if is_incremental() -%}
-    {{ left_join_kept('arrived', ['symbol', 'asset_class', 'settled_at']) }}
+    {{ left_join_existing('arrived', ['symbol', 'asset_class', 'settled_at']) }}
     {%- endif %}
     where arrived.age = 1
 ),
 
 {% if is_incremental() -%}
-first_news as (
+first_change as (
     select
         symbol,
         asset_class,
         min(settled_at) as first_settled_at
-    from news
+    from changed_rows
     group by symbol, asset_class
 ),
 
 -- From the 90 settlements before the first new one on: a rank looks back that far.
 known as (
     select
-        kept.symbol,
-        kept.asset_class,
-        kept.settled_at,
-        kept.funding_rate,
-        kept.told_interval_hours
-    from first_news
-    inner join {{ this }} as kept
+        existing.symbol,
+        existing.asset_class,
+        existing.settled_at,
+        existing.funding_rate,
+        existing.reported_interval_hours
+    from first_change
+    inner join {{ this }} as existing
         on
-            kept.symbol = first_news.symbol
-            and kept.asset_class = first_news.asset_class
-            and kept.settled_at >= coalesce(
+            existing.symbol = first_change.symbol
+            and existing.asset_class = first_change.asset_class
+            and existing.settled_at >= coalesce(
                 (
                     select min(earlier.settled_at)
                     from (
@@ -98,28 +98,28 @@ known as (
                             row_number() over (order by before.settled_at desc) as place
                         from {{ this }} as before
                         where
-                            before.symbol = first_news.symbol
-                            and before.asset_class = first_news.asset_class
-                            and before.settled_at < first_news.first_settled_at
+                            before.symbol = first_change.symbol
+                            and before.asset_class = first_change.asset_class
+                            and before.settled_at < first_change.first_settled_at
                     ) as earlier
                     where earlier.place <= {{ ranked_settlements }} + 1
                 ),
                 timestamp with time zone '1970-01-01 00:00:00+00'
             )
-    left join news
+    left join changed_rows
         on
-            news.symbol = kept.symbol
-            and news.asset_class = kept.asset_class
-            and news.settled_at = kept.settled_at
-    where news.symbol is null
+            changed_rows.symbol = existing.symbol
+            and changed_rows.asset_class = existing.asset_class
+            and changed_rows.settled_at = existing.settled_at
+    where changed_rows.symbol is null
 ),
 {%- endif %}
 
 settlements as (
-    select symbol, asset_class, settled_at, funding_rate, told_interval_hours from news
+    select symbol, asset_class, settled_at, funding_rate, reported_interval_hours from changed_rows
     {% if is_incremental() -%}
     union all
-    select symbol, asset_class, settled_at, funding_rate, told_interval_hours from known
+    select symbol, asset_class, settled_at, funding_rate, reported_interval_hours from known
     {%- endif %}
 ),
 
@@ -127,7 +127,7 @@ numbered as (
     select
         *,
         coalesce(
-            told_interval_hours,
+            reported_interval_hours,
             -- Settlements lie on whole hours: the distance to the one before is the interval unless one is missing.
             greatest(1, least(
                 8,
@@ -160,7 +160,7 @@ ranked as (
         hourly.asset_class,
         hourly.settled_at,
         hourly.funding_rate,
-        hourly.told_interval_hours,
+        hourly.reported_interval_hours,
         hourly.interval_hours,
         hourly.next_settled_at,
         count(*) as settlements,
@@ -178,7 +178,7 @@ ranked as (
             and earlier.asset_class = hourly.asset_class
             and earlier.number between hourly.number - {{ ranked_settlements - 1 }} and hourly.number
     group by
-        hourly.symbol, hourly.asset_class, hourly.settled_at, hourly.funding_rate, hourly.told_interval_hours,
+        hourly.symbol, hourly.asset_class, hourly.settled_at, hourly.funding_rate, hourly.reported_interval_hours,
         hourly.interval_hours, hourly.next_settled_at
 ),
 
@@ -188,29 +188,29 @@ final as (
         ranked.asset_class,
         ranked.settled_at,
         ranked.funding_rate,
-        ranked.told_interval_hours,
+        ranked.reported_interval_hours,
         ranked.interval_hours,
         ranked.next_settled_at,
         cast(
             case when ranked.settlements >= 30 then round(50.0 * ranked.half_ranks / ranked.settlements, 2) end
             as numeric(5, 2)
         ) as funding_rate_percentile,
-        cast({{ worked_in_by(['int_loads']) }} as integer) as changed_in_load
+        cast({{ processed_by(['int_loads']) }} as integer) as changed_in_batch
     from ranked
 )
 
 select final.* from final
 {% if is_incremental() -%}
-inner join first_news
+inner join first_change
     on
-        first_news.symbol = final.symbol
-        and first_news.asset_class = final.asset_class
-{{ left_join_kept('final', ['symbol', 'asset_class', 'settled_at']) }}
+        first_change.symbol = final.symbol
+        and first_change.asset_class = final.asset_class
+{{ left_join_existing('final', ['symbol', 'asset_class', 'settled_at']) }}
 where
     (
-        final.settled_at >= first_news.first_settled_at
+        final.settled_at >= first_change.first_settled_at
         -- The settlement before the first new one learns when the next one was.
-        or final.next_settled_at = first_news.first_settled_at
+        or final.next_settled_at = first_change.first_settled_at
     )
-    and {{ differs('final', 'kept', 'symbol', values) }}
+    and {{ differs('final', 'existing', 'symbol', values) }}
 {%- endif %}

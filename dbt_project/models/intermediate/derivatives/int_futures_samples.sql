@@ -4,11 +4,11 @@
         unique_key=['symbol', 'asset_class', 'measure', 'sampled_at'],
         incremental_strategy='merge',
         indexes=[{'columns': ['symbol', 'asset_class', 'measure', 'sampled_at'], 'unique': true}],
-        pre_hook=['{{ forget_replaced_assets() }}'],
+        pre_hook=['{{ delete_replaced_assets() }}'],
         post_hook=["{{ advance_watermark(['int_loads']) }}", '{{ analyze() }}']
     )
 }}
--- depends_on: {{ ref('int_series_rules') }}
+-- depends_on: {{ ref('int_series_fingerprints') }}
 -- Open interest and the long share of accounts, as sampled by the exchange, each at the moment at which it was taken
 -- (which its label may not be: sample_taken_at). An open interest that is not above 0 is an error of the source: it stays
 -- a sample, without a value. Samples without a period (the point endpoint's) are left out: no backfill can bring them, and
@@ -53,7 +53,7 @@ timed as (
         samples.sampled_at as labelled_at,
         samples.value,
         samples.fetched_at,
-        loads.load_no,
+        loads.batch,
         timeframes.step_minutes,
         {{ sample_taken_at('samples.sampled_at', 'timeframes.step_minutes', 'samples.origin', 'samples.window_start') }}
             as sampled_at
@@ -63,7 +63,7 @@ timed as (
     where
         {{ is_new_load('int_futures_samples', 'samples.load_id') }}
         or {{ is_of_replaced_asset('int_futures_samples', 'samples') }}
-    {{ compute_once() }}
+    {{ optimization_fence() }}
 ),
 
 arrived as (
@@ -78,7 +78,7 @@ arrived as (
         row_number() over (
             partition by symbol, asset_class, measure, sampled_at
             order by
-                load_no desc,
+                batch desc,
                 fetched_at desc,
                 step_minutes asc,
                 labelled_at asc,
@@ -94,11 +94,11 @@ select
     arrived.sampled_at,
     arrived.value,
     arrived.usable_until,
-    cast({{ worked_in_by(['int_loads']) }} as integer) as changed_in_load
+    cast({{ processed_by(['int_loads']) }} as integer) as changed_in_batch
 from arrived
 {% if is_incremental() -%}
-{{ left_join_kept('arrived', ['symbol', 'asset_class', 'measure', 'sampled_at']) }}
-where arrived.age = 1 and {{ differs('arrived', 'kept', 'symbol', ['value', 'usable_until']) }}
+{{ left_join_existing('arrived', ['symbol', 'asset_class', 'measure', 'sampled_at']) }}
+where arrived.age = 1 and {{ differs('arrived', 'existing', 'symbol', ['value', 'usable_until']) }}
 {%- else -%}
 where arrived.age = 1
 {%- endif %}

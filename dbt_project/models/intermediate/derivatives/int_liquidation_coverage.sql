@@ -8,7 +8,7 @@ watches as (
         watches.asset_class,
         watches.watched_from,
         watches.watched_to,
-        loads.load_no
+        loads.batch
     from {{ ref('stg_binance__liquidation_watches') }} as watches
     inner join {{ ref('int_loads') }} as loads on loads.provider = 'binance' and loads.load_id = watches.load_id
 ),
@@ -31,7 +31,7 @@ numbered as (
             partition by symbol, asset_class
             order by watched_from, watched_to
             rows between unbounded preceding and current row
-        ) as span
+        ) as range_no
     from ordered
 ),
 
@@ -42,7 +42,7 @@ final as (
         min(watched_from) as watched_from,
         max(watched_to) as watched_to
     from numbered
-    group by symbol, asset_class, span
+    group by symbol, asset_class, range_no
 )
 
 select * from final

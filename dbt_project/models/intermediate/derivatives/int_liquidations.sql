@@ -3,11 +3,11 @@
         materialized='incremental',
         incremental_strategy='append',
         indexes=[{'columns': ['symbol', 'asset_class', 'traded_at']}],
-        pre_hook=['{{ forget_replaced_assets() }}'],
+        pre_hook=['{{ delete_replaced_assets() }}'],
         post_hook=["{{ advance_watermark(['int_loads']) }}", '{{ analyze() }}']
     )
 }}
--- depends_on: {{ ref('int_series_rules') }}
+-- depends_on: {{ ref('int_series_fingerprints') }}
 -- Forced orders, each once however often the stream or a reconnect repeated it. The price tells orders apart, no more: one
 -- without a price is still a forced order.
 with
@@ -20,7 +20,7 @@ arrived as (
         liquidations.side,
         cast(liquidations.quantity as numeric(28, 8)) as quantity,
         cast(coalesce(liquidations.average_price, 0) as numeric(19, 10)) as average_price,
-        min(loads.load_no) as changed_in_load
+        min(loads.batch) as changed_in_batch
     from {{ ref('stg_binance__liquidations') }} as liquidations
     inner join {{ ref('int_loads') }} as loads on loads.provider = 'binance' and loads.load_id = liquidations.load_id
     where
@@ -37,6 +37,6 @@ arrived as (
 
 select arrived.* from arrived
 {% if is_incremental() -%}
-{{ left_join_kept('arrived', ['symbol', 'asset_class', 'traded_at', 'side', 'quantity', 'average_price']) }}
-where kept.symbol is null
+{{ left_join_existing('arrived', ['symbol', 'asset_class', 'traded_at', 'side', 'quantity', 'average_price']) }}
+where existing.symbol is null
 {%- endif %}

@@ -1,10 +1,10 @@
-{%- set joined_by = ['series_id', 'span', 'opened_at', 'symbol', 'asset_class', 'closed_at', 'is_written', 'is_valid'] -%}
+{%- set joined_by = ['series_id', 'range_no', 'opened_at', 'symbol', 'asset_class', 'closed_at', 'is_written', 'is_valid'] -%}
 {{ config(post_hook=["{{ analyze(" ~ joined_by ~ ") }}"]) }}
 -- The bars this run reads, and which of them it writes. A table, since four models of the run read it.
 with
 
-frontier as (
-    select * from {{ ref('int_frontier') }}
+recompute_ranges as (
+    select * from {{ ref('int_recompute_ranges') }}
 ),
 
 series as (
@@ -14,10 +14,10 @@ series as (
 final as (
     select
         bars.series_id,
-        frontier.span,
+        recompute_ranges.range_no,
         bars.opened_at,
-        bars.opened_at >= frontier.write_from as is_written,
-        frontier.reads_from_start,
+        bars.opened_at >= recompute_ranges.write_from as is_written,
+        recompute_ranges.reads_from_start,
         series.symbol,
         series.asset_class,
         series.timeframe,
@@ -27,7 +27,7 @@ final as (
         bars.session_date,
         -- Invalid bars count: they are there, so they leave no gap.
         coalesce(
-            bars.slot_no - lag(bars.slot_no) over (partition by bars.series_id, frontier.span order by bars.opened_at) > 1,
+            bars.expected_no - lag(bars.expected_no) over (partition by bars.series_id, recompute_ranges.range_no order by bars.opened_at) > 1,
             false
         ) as gap_detected,
         bars.source,
@@ -45,27 +45,27 @@ final as (
         bars.open > 0 and bars.high > 0 and bars.low > 0 and bars.close > 0 and coalesce(bars.volume, 0) >= 0 as is_valid,
         {%- endif %}
         bars.failed_checks,
-        outvoted.outvoted_fields,
+        against_consensus.fields_against_consensus,
         bars.base_timeframe,
         bars.bars_present,
         bars.bars_expected,
         bars.revision,
         bars.first_seen_at,
         bars.fetched_at
-    from frontier
+    from recompute_ranges
     -- Span by span, by index: as a plain join Postgres read the bars of all time to compute a day's (3 s in 5M bars).
     inner join lateral (
         select *
         from {{ ref('int_bars') }} as bars_of_all_time
         where
-            bars_of_all_time.series_id = frontier.series_id
-            and bars_of_all_time.opened_at >= frontier.read_from
-            and bars_of_all_time.opened_at <= frontier.write_to
-        {{ compute_once() }}
+            bars_of_all_time.series_id = recompute_ranges.series_id
+            and bars_of_all_time.opened_at >= recompute_ranges.read_from
+            and bars_of_all_time.opened_at <= recompute_ranges.write_to
+        {{ optimization_fence() }}
     ) as bars on true
-    inner join series on series.series_id = frontier.series_id
-    left join {{ ref('int_bars_outvoted') }} as outvoted
-        on outvoted.series_id = bars.series_id and outvoted.opened_at = bars.opened_at
+    inner join series on series.series_id = recompute_ranges.series_id
+    left join {{ ref('int_bars_against_consensus') }} as against_consensus
+        on against_consensus.series_id = bars.series_id and against_consensus.opened_at = bars.opened_at
 )
 
 select * from final

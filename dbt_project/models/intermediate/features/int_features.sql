@@ -19,8 +19,8 @@ price_features as (
 priced as (
     select * -- noqa: RF02
     from bars_to_write
-    left join price_features using (series_id, span, opened_at) -- noqa: ST07
-    {{ compute_once() }}
+    left join price_features using (series_id, range_no, opened_at) -- noqa: ST07
+    {{ optimization_fence() }}
 ),
 
 bars as (
@@ -52,7 +52,7 @@ bars as (
     left join {{ ref('int_liquidations_by_bar') }} as liquidations
         on
             liquidations.series_id = priced.series_id
-            and liquidations.span = priced.span
+            and liquidations.range_no = priced.range_no
             and liquidations.opened_at = priced.opened_at
 ),
 
@@ -73,7 +73,7 @@ final as (
             when is_valid then {{ double('open_interest') }} / {{ double('previous_open_interest') }} - 1
         end as open_interest_change
     from bars
-    {{ compute_once() }}
+    {{ optimization_fence() }}
 )
 
 select * from final

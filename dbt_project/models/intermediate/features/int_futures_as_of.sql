@@ -113,7 +113,7 @@ facts as (
 ),
 
 -- A coin of which nothing is known has no line: no row says the same as a row of NULLs.
-moments as (
+as_of_times as (
     select distinct
         bars.symbol,
         bars.asset_class,
@@ -142,10 +142,10 @@ line as (
         null,
         null,
         null
-    from moments
+    from as_of_times
 ),
 
-carried as (
+forward_filled as (
     select
         symbol,
         asset_class,
@@ -165,70 +165,70 @@ carried as (
 
 final as (
     select
-        carried.symbol,
-        carried.asset_class,
-        carried.closed_at,
+        forward_filled.symbol,
+        forward_filled.asset_class,
+        forward_filled.closed_at,
         nullif(
             {{ fits(
-                'case when open_interest.usable_until >= carried.closed_at then open_interest.value end'
+                'case when open_interest.usable_until >= forward_filled.closed_at then open_interest.value end'
                 ~ ' * coalesce(contracts.multiplier, 1)', 28, 8
             ) }}, 0
         ) as open_interest,
         cast(
-            case when long_short_ratios.usable_until >= carried.closed_at then long_short_ratios.value end
+            case when long_short_ratios.usable_until >= forward_filled.closed_at then long_short_ratios.value end
             as numeric(11, 8)
         ) as long_short_ratio,
         -- Once they began, samples are missed for as long as they do not come.
-        coalesce(begun.open_interest_from <= carried.closed_at, false) as is_open_interest_expected,
-        coalesce(begun.long_short_ratio_from <= carried.closed_at, false) as is_long_short_ratio_expected,
-        carried.settled_at is not null as is_funding_rate_expected,
+        coalesce(begun.open_interest_from <= forward_filled.closed_at, false) as is_open_interest_expected,
+        coalesce(begun.long_short_ratio_from <= forward_filled.closed_at, false) as is_long_short_ratio_expected,
+        forward_filled.settled_at is not null as is_funding_rate_expected,
         cast(
-            case when {{ is_current_rate('settlements', 'carried.closed_at') }} then settlements.funding_rate end
+            case when {{ is_current_rate('settlements', 'forward_filled.closed_at') }} then settlements.funding_rate end
             as numeric(11, 8)
         ) as funding_rate,
         cast(
-            case when {{ is_current_rate('settlements', 'carried.closed_at') }} then settlements.funding_rate_percentile end
+            case when {{ is_current_rate('settlements', 'forward_filled.closed_at') }} then settlements.funding_rate_percentile end
             as numeric(5, 2)
         ) as funding_rate_percentile,
         -- A day that ended more than a week ago is no longer news: the source is off, or silent.
         cast(
             case
-                when {{ local_instant('inflows.day + 8', "'00:00'", "'UTC'") }} >= carried.closed_at then inflows.exchange_inflow
+                when {{ local_instant('inflows.day + 8', "'00:00'", "'UTC'") }} >= forward_filled.closed_at then inflows.exchange_inflow
             end as numeric(28, 8)
         ) as exchange_inflow
-    from carried
-    left join begun on begun.symbol = carried.symbol and begun.asset_class = carried.asset_class
+    from forward_filled
+    left join begun on begun.symbol = forward_filled.symbol and begun.asset_class = forward_filled.asset_class
     left join {{ ref('int_contracts') }} as contracts
         on
-            contracts.symbol = carried.symbol
-            and contracts.asset_class = carried.asset_class
-            and contracts.named_from <= carried.open_interest_at
-            and contracts.named_until > carried.open_interest_at
+            contracts.symbol = forward_filled.symbol
+            and contracts.asset_class = forward_filled.asset_class
+            and contracts.named_from <= forward_filled.open_interest_at
+            and contracts.named_until > forward_filled.open_interest_at
     left join {{ ref('int_futures_samples') }} as open_interest
         on
-            open_interest.symbol = carried.symbol
-            and open_interest.asset_class = carried.asset_class
+            open_interest.symbol = forward_filled.symbol
+            and open_interest.asset_class = forward_filled.asset_class
             and open_interest.measure = 'open_interest'
-            and open_interest.sampled_at = carried.open_interest_at
+            and open_interest.sampled_at = forward_filled.open_interest_at
     left join {{ ref('int_futures_samples') }} as long_short_ratios
         on
-            long_short_ratios.symbol = carried.symbol
-            and long_short_ratios.asset_class = carried.asset_class
+            long_short_ratios.symbol = forward_filled.symbol
+            and long_short_ratios.asset_class = forward_filled.asset_class
             and long_short_ratios.measure = 'long_short_ratio'
-            and long_short_ratios.sampled_at = carried.long_short_ratio_at
+            and long_short_ratios.sampled_at = forward_filled.long_short_ratio_at
     left join {{ ref('int_funding_rates') }} as settlements
         on
-            settlements.symbol = carried.symbol
-            and settlements.asset_class = carried.asset_class
-            and settlements.settled_at = carried.settled_at
+            settlements.symbol = forward_filled.symbol
+            and settlements.asset_class = forward_filled.asset_class
+            and settlements.settled_at = forward_filled.settled_at
     left join {{ ref('int_exchange_inflows') }} as inflows
         on
-            inflows.symbol = carried.symbol
-            and inflows.asset_class = carried.asset_class
-            and inflows.day = carried.inflow_day
-            and inflows.published_at <= carried.closed_at
-            and inflows.superseded_at > carried.closed_at
-    where carried.is_moment = 1
+            inflows.symbol = forward_filled.symbol
+            and inflows.asset_class = forward_filled.asset_class
+            and inflows.day = forward_filled.inflow_day
+            and inflows.published_at <= forward_filled.closed_at
+            and inflows.superseded_at > forward_filled.closed_at
+    where forward_filled.is_moment = 1
 )
 
 select * from final

@@ -11,7 +11,7 @@ with
 watched_bars as (
     select
         bars.series_id,
-        bars.span,
+        bars.range_no,
         bars.opened_at,
         bars.closed_at,
         bars.symbol,
@@ -28,7 +28,7 @@ watched_bars as (
 summed as (
     select
         watched_bars.series_id,
-        watched_bars.span,
+        watched_bars.range_no,
         watched_bars.opened_at,
         -- A SELL order closes a long.
         coalesce(
@@ -50,13 +50,13 @@ summed as (
             and contracts.asset_class = liquidations.asset_class
             and contracts.named_from <= liquidations.traded_at
             and contracts.named_until > liquidations.traded_at
-    group by watched_bars.series_id, watched_bars.span, watched_bars.opened_at
+    group by watched_bars.series_id, watched_bars.range_no, watched_bars.opened_at
 ),
 
 final as (
     select
         series_id,
-        span,
+        range_no,
         opened_at,
         {{ fits('sold', 28, 8) }} as liquidations_long,
         {{ fits('bought', 28, 8) }} as liquidations_short

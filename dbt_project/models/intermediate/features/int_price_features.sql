@@ -12,7 +12,7 @@ with
 continuous_bars as (
     select
         series_id,
-        span,
+        range_no,
         opened_at,
         closed_at,
         session_date,
@@ -35,13 +35,13 @@ bars_with_doubles as (
         {{ double('open') }} as double_open,
         {{ double('close') }} as double_close
     from continuous_bars
-    {{ compute_once() }}
+    {{ optimization_fence() }}
 ),
 
 bars_beside_the_one_before as (
     select
         series_id,
-        span,
+        range_no,
         opened_at,
         step_minutes,
         double_close,
@@ -66,17 +66,17 @@ bars_beside_the_one_before as (
         end as return_1h
     from bars_with_doubles
     window
-        series as (partition by series_id, span order by opened_at),
+        series as (partition by series_id, range_no order by opened_at),
         -- 55 minutes hold exactly the bars of the hour that this bar ends, for every step from 5 minutes to an hour.
         hour as (
-            partition by series_id, span order by opened_at range between interval '55 minutes' preceding and current row
+            partition by series_id, range_no order by opened_at range between interval '55 minutes' preceding and current row
         )
 ),
 
 returns_and_ranges as (
     select
         series_id,
-        span,
+        range_no,
         opened_at,
         {{ as_wilder_takes_it('true_range', 'bar_number') }} as range_to_sum,
         {{ log_return_in_e8('double_close', 'previous_double_close') }} as log_return_e8,
@@ -92,13 +92,13 @@ returns_and_ranges as (
         split_factor,
         true_range
     from bars_beside_the_one_before
-    {{ compute_once() }}
+    {{ optimization_fence() }}
 ),
 
 totals_so_far as (
     select
         series_id,
-        span,
+        range_no,
         opened_at,
         {{ wilder_sum(8, 'range_to_sum', 'so_far') }} as range_8,
         sum(close) over so_far as closes,
@@ -128,14 +128,14 @@ totals_so_far as (
         true_range
     from returns_and_ranges
     window so_far as (
-        partition by series_id, span order by opened_at rows between unbounded preceding and current row
+        partition by series_id, range_no order by opened_at rows between unbounded preceding and current row
     )
 ),
 
 totals_of_last_bars as (
     select
         series_id,
-        span,
+        range_no,
         opened_at,
         {{ wilder_sum(72, 'range_8', 'series') }} as range_72,
         {{ sum_of_last(20, 'closes', 'series') }} as closes_20,
@@ -164,7 +164,7 @@ totals_of_last_bars as (
         close,
         volume
     from totals_so_far
-    window series as (partition by series_id, span order by opened_at)
+    window series as (partition by series_id, range_no order by opened_at)
 ),
 
 totals_of_all_windows as (
@@ -172,13 +172,13 @@ totals_of_all_windows as (
         *,
         {{ wilder_sum(432, 'range_72', 'series') }} as range_432
     from totals_of_last_bars
-    window series as (partition by series_id, span order by opened_at)
+    window series as (partition by series_id, range_no order by opened_at)
 ),
 
 final as (
     select
         series_id,
-        span,
+        range_no,
         opened_at,
         bar_number,
         previous_closed_at,
@@ -217,7 +217,7 @@ final as (
                 then {{ deviations_from_previous(20, 'volume', 'previous_volumes_20', 'previous_volume_squares_20') }}
         end as volume_spike_score
     from totals_of_all_windows
-    {{ compute_once() }}
+    {{ optimization_fence() }}
 )
 
 select * from final

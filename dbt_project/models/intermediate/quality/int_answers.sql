@@ -6,9 +6,9 @@
         on_schema_change='fail',
         indexes=[
             {'columns': ['is_long', 'symbol', 'asset_class', 'timeframe', 'asked_from']},
-            {'columns': ['load_no'], 'type': 'brin'},
+            {'columns': ['batch'], 'type': 'brin'},
         ],
-        pre_hook=['{{ forget_since_moved_loads() }}'],
+        pre_hook=['{{ delete_since_moved_loads() }}'],
         post_hook=["{{ advance_watermark(['int_loads']) }}", '{{ analyze_new_table() }}']
     )
 }}
@@ -17,15 +17,15 @@
 with
 
 loads as (
-    select load_no, provider, load_id
+    select batch, provider, load_id
     from {{ ref('int_loads') }}
-    where load_no > {{ since }}
+    where batch > {{ since }}
 ),
 
 answers as (
     select
         answers.*,
-        loads.load_no
+        loads.batch
     from {{ ref('stg_ops__answers') }} as answers
     inner join loads on loads.provider = answers.source and loads.load_id = answers.load_id
     where answers.endpoint in ('bars', 'grouped_daily') and {{ is_new_load('int_answers', 'answers.load_id', since) }}
@@ -57,7 +57,7 @@ final as (
         cast(run_id as text) as run_id,
         cast(http_status as integer) as http_status,
         cast(error as text) as error,
-        cast(load_no as integer) as load_no
+        cast(batch as integer) as batch
     from answers
 )
 

@@ -1,4 +1,4 @@
-{%- set values = ['first_slot_no', 'last_slot_no', 'session_before', 'session_after', 'missing_bars'] -%}
+{%- set values = ['first_expected_no', 'last_expected_no', 'session_before', 'session_after', 'missing_bars'] -%}
 {{
     config(
         materialized='incremental',
@@ -18,14 +18,14 @@ with
 changed as (
     select series_id, opened_at
     from {{ ref('int_bars_selected') }}
-    where changed_in_load > {{ since }}
+    where changed_in_batch > {{ since }}
     union all
     select series_id, opened_at
     from {{ ref('int_bars_resampled') }}
-    where changed_in_load > {{ since }}
+    where changed_in_batch > {{ since }}
 ),
 
-stretches as (
+missing_ranges as (
     select
         series_id,
         min(opened_at) as changed_from,
@@ -40,25 +40,25 @@ reaching as (
         changed_from,
         coalesce(
             greatest(
-                {{ neighbouring_bar(ref('int_bars_selected'), 'max', '<', 'stretches.changed_from') }},
-                {{ neighbouring_bar(ref('int_bars_resampled'), 'max', '<', 'stretches.changed_from') }}
+                {{ neighbouring_bar(ref('int_bars_selected'), 'max', '<', 'missing_ranges.changed_from') }},
+                {{ neighbouring_bar(ref('int_bars_resampled'), 'max', '<', 'missing_ranges.changed_from') }}
             ),
             changed_from
         ) as reads_from,
         coalesce(
             least(
-                {{ neighbouring_bar(ref('int_bars_selected'), 'min', '>', 'stretches.changed_to') }},
-                {{ neighbouring_bar(ref('int_bars_resampled'), 'min', '>', 'stretches.changed_to') }}
+                {{ neighbouring_bar(ref('int_bars_selected'), 'min', '>', 'missing_ranges.changed_to') }},
+                {{ neighbouring_bar(ref('int_bars_resampled'), 'min', '>', 'missing_ranges.changed_to') }}
             ),
             changed_to
         ) as reads_to
-    from stretches
+    from missing_ranges
 ),
 {%- endif %}
 
 bars as (
     {% for table in ['int_bars_selected', 'int_bars_resampled'] -%}
-    select bars.series_id, bars.opened_at, bars.session_date, bars.slot_no
+    select bars.series_id, bars.opened_at, bars.session_date, bars.expected_no
     from {{ ref(table) }} as bars
     {% if is_incremental() -%}
     inner join reaching
@@ -67,7 +67,7 @@ bars as (
             and bars.opened_at >= reaching.reads_from
             and bars.opened_at <= reaching.reads_to
     {%- endif %}
-    where bars.is_listed
+    where bars.is_active
     {% if not loop.last %}union{% endif %}
     {% endfor %}
 ),
@@ -75,7 +75,7 @@ bars as (
 neighbours as (
     select
         *,
-        lag(slot_no) over in_order as slot_no_before,
+        lag(expected_no) over in_order as expected_no_before,
         lag(session_date) over in_order as session_before
     from bars
     window in_order as (partition by series_id order by opened_at)
@@ -85,38 +85,38 @@ gaps as (
     select
         series_id,
         opened_at as bar_after_at,
-        slot_no_before + 1 as first_slot_no,
-        slot_no - 1 as last_slot_no,
+        expected_no_before + 1 as first_expected_no,
+        expected_no - 1 as last_expected_no,
         session_before,
         session_date as session_after,
-        slot_no - slot_no_before - 1 as missing_bars
+        expected_no - expected_no_before - 1 as missing_bars
     from neighbours
-    where slot_no > slot_no_before + 1
+    where expected_no > expected_no_before + 1
 
     {% if is_incremental() -%}
     union all
 
     select
-        kept.series_id, kept.bar_after_at, kept.first_slot_no, kept.last_slot_no, kept.session_before,
-        kept.session_after, 0
-    from {{ this }} as kept
+        existing.series_id, existing.bar_after_at, existing.first_expected_no, existing.last_expected_no, existing.session_before,
+        existing.session_after, 0
+    from {{ this }} as existing
     inner join reaching
         on
-            reaching.series_id = kept.series_id
-            and kept.bar_after_at >= reaching.changed_from
-            and kept.bar_after_at <= reaching.reads_to
+            reaching.series_id = existing.series_id
+            and existing.bar_after_at >= reaching.changed_from
+            and existing.bar_after_at <= reaching.reads_to
     left join neighbours
         on
-            neighbours.series_id = kept.series_id
-            and neighbours.opened_at = kept.bar_after_at
-            and neighbours.slot_no > neighbours.slot_no_before + 1
-    where neighbours.series_id is null and kept.missing_bars > 0
+            neighbours.series_id = existing.series_id
+            and neighbours.opened_at = existing.bar_after_at
+            and neighbours.expected_no > neighbours.expected_no_before + 1
+    where neighbours.series_id is null and existing.missing_bars > 0
     {%- endif %}
 )
 
 select gaps.*
 from gaps
 {% if is_incremental() -%}
-{{ left_join_kept('gaps', ['series_id', 'bar_after_at']) }}
-where {{ differs('gaps', 'kept', 'series_id', values) }}
+{{ left_join_existing('gaps', ['series_id', 'bar_after_at']) }}
+where {{ differs('gaps', 'existing', 'series_id', values) }}
 {%- endif %}

@@ -6,7 +6,7 @@
         ]
     )
 }}
--- depends_on: {{ ref('int_series_rules') }}
+-- depends_on: {{ ref('int_series_fingerprints') }}
 -- depends_on: {{ ref('int_splits') }}
 -- depends_on: {{ ref('int_yahoo_bases') }}
 -- depends_on: {{ ref('int_series') }}
@@ -18,21 +18,21 @@ with
 changed as (
     select series_id, opened_at
     from {{ ref('int_bar_revisions') }}
-    where load_no > {{ since }}
+    where batch > {{ since }}
     union
     select series_id, opened_at
     from {{ ref('int_bars_selected') }}
-    where changed_in_load > {{ since }}
+    where changed_in_batch > {{ since }}
     union
     select series_id, opened_at
     from {{ ref('int_bars_resampled') }}
-    where changed_in_load > {{ since }}
-    {% if not starts_anew('source_reconciliation') -%}
+    where changed_in_batch > {{ since }}
+    {% if not is_full_build('source_reconciliation') -%}
     union
     select bars.series_id, bars.opened_at
     from {{ ref('int_bars_selected') }} as bars
-    inner join {{ ref('int_series_rules') }} as rules
-        on rules.series_id = bars.series_id and rules.changed_in_load > {{ since }}
+    inner join {{ ref('int_series_fingerprints') }} as rules
+        on rules.series_id = bars.series_id and rules.changed_in_batch > {{ since }}
     union
     -- Yahoo's words are adjusted for splits: a new one changes them, and leaves the bar of the preferred source alone.
     select bars.series_id, bars.opened_at
@@ -40,12 +40,12 @@ changed as (
     inner join {{ ref('int_series') }} as series on series.series_id = bars.series_id
     inner join {{ ref('int_splits') }} as splits
         on splits.symbol = series.symbol and splits.asset_class = series.asset_class
-    where splits.changed_in_load > {{ since }}
+    where splits.changed_in_batch > {{ since }}
     union
     select bars.series_id, bars.opened_at
     from {{ ref('int_bars_selected') }} as bars
     inner join {{ ref('int_yahoo_bases') }} as bases on bases.series_id = bars.series_id
-    where bases.changed_in_load > {{ since }} and bases.load_no <= {{ since }}
+    where bases.changed_in_batch > {{ since }} and bases.batch <= {{ since }}
     {%- endif %}
 ),
 

@@ -1,7 +1,7 @@
 {{
     config(
         materialized='table_in_place',
-        indexes=[{'columns': ['series_id', 'first_slot_no'], 'unique': true}],
+        indexes=[{'columns': ['series_id', 'first_expected_no'], 'unique': true}],
         post_hook=['{{ analyze() }}']
     )
 }}
@@ -41,17 +41,17 @@ series as (
         series.series_id,
         bars.opened_at,
         bars.session_date,
-        bars.slot_no
+        bars.expected_no
     from series
     inner join lateral (
-        select ends.opened_at, ends.session_date, ends.slot_no
+        select ends.opened_at, ends.session_date, ends.expected_no
         from (
             {% for table in ['int_bars_selected', 'int_bars_resampled'] -%}
             (
-                select held.opened_at, held.session_date, held.slot_no
-                from {{ ref(table) }} as held
-                where held.series_id = series.series_id and held.is_listed
-                order by held.opened_at {{ direction }}
+                select existing_rows.opened_at, existing_rows.session_date, existing_rows.expected_no
+                from {{ ref(table) }} as existing_rows
+                where existing_rows.series_id = series.series_id and existing_rows.is_active
+                order by existing_rows.opened_at {{ direction }}
                 limit 1
             )
             {% if not loop.last %}union all{% endif %}
@@ -63,14 +63,14 @@ series as (
 ),
 {% endfor %}
 
-stretches as (
+missing_ranges as (
     select
         series_id,
         'between' as place,
         session_before as first_session,
         session_after as last_session,
-        first_slot_no,
-        last_slot_no
+        first_expected_no,
+        last_expected_no
     from {{ ref('int_bar_gaps') }}
     where missing_bars > 0
 
@@ -81,7 +81,7 @@ stretches as (
         'after',
         last_bars.session_date,
         {{ local_date(warehouse_now(), 'series.time_zone') }},
-        last_bars.slot_no + 1,
+        last_bars.expected_no + 1,
         2147483647
     from series
     inner join last_bars on last_bars.series_id = series.series_id
@@ -95,7 +95,7 @@ stretches as (
         {{ local_date('asked.asked_from', 'series.time_zone') }},
         first_bars.session_date,
         0,
-        first_bars.slot_no - 1
+        first_bars.expected_no - 1
     from series
     inner join first_bars on first_bars.series_id = series.series_id
     inner join asked
@@ -120,47 +120,47 @@ sessions as (
         series.time_zone,
         series.sources_in_order,
         series.active_from,
-        stretches.place,
-        slots.slot_date,
-        slots.slots,
-        slots.slots_before,
-        slots.first_slot_at,
-        slots.closes_at,
-        greatest(stretches.first_slot_no, slots.slots_before) as first_slot_no,
+        missing_ranges.place,
+        expected_bars.bar_date,
+        expected_bars.expected_bars,
+        expected_bars.expected_before,
+        expected_bars.first_expected_at,
+        expected_bars.closes_at,
+        greatest(missing_ranges.first_expected_no, expected_bars.expected_before) as first_expected_no,
         least(
-            stretches.last_slot_no,
-            slots.slots_before + slots.slots - 1,
+            missing_ranges.last_expected_no,
+            expected_bars.expected_before + expected_bars.expected_bars - 1,
             -- What has not closed yet is not missing.
             case
-                when slots.closes_at <= {{ warehouse_now() }} then 2147483647
+                when expected_bars.closes_at <= {{ warehouse_now() }} then 2147483647
                 when series.step_minutes >= 1440 then -1
-                else slots.slots_before - 1 + cast(floor(
-                    ({{ epoch_seconds(warehouse_now()) }} - {{ epoch_seconds('slots.first_slot_at') }})
+                else expected_bars.expected_before - 1 + cast(floor(
+                    ({{ epoch_seconds(warehouse_now()) }} - {{ epoch_seconds('expected_bars.first_expected_at') }})
                     / (60.0 * series.step_minutes)
                 ) as integer)
             end
-        ) as last_slot_no
-    from stretches
-    inner join series on series.series_id = stretches.series_id
+        ) as last_expected_no
+    from missing_ranges
+    inner join series on series.series_id = missing_ranges.series_id
     -- By the index, stretch by stretch: as a plain join the planner held each gap against every day of its calendar.
     inner join lateral (
-        select held.slot_date, held.slots, held.slots_before, held.first_slot_at, held.closes_at
-        from {{ ref('int_slots') }} as held
+        select existing_rows.bar_date, existing_rows.expected_bars, existing_rows.expected_before, existing_rows.first_expected_at, existing_rows.closes_at
+        from {{ ref('int_expected_bars') }} as existing_rows
         where
-            held.calendar = series.calendar
-            and held.timeframe = series.timeframe
-            and held.grid = series.grid
-            and held.slot_date >= stretches.first_session
-            and held.slot_date <= stretches.last_session
-        {{ compute_once() }}
-    ) as slots on true
-    where {{ is_listed_on('slots.slot_date', last_day_of_slot('slots.slot_date')) }}
+            existing_rows.calendar = series.calendar
+            and existing_rows.timeframe = series.timeframe
+            and existing_rows.alignment = series.alignment
+            and existing_rows.bar_date >= missing_ranges.first_session
+            and existing_rows.bar_date <= missing_ranges.last_session
+        {{ optimization_fence() }}
+    ) as expected_bars on true
+    where {{ is_active_on('expected_bars.bar_date', last_day_of_bar('expected_bars.bar_date')) }}
 ),
 
 missing as (
     select *
     from sessions
-    where last_slot_no >= first_slot_no
+    where last_expected_no >= first_expected_no
 ),
 
 -- What is known to have had no trades, of the sessions in which something is missing: adjacent ranges as one, and of a
@@ -168,16 +168,16 @@ missing as (
 quiet_ranges as (
     select
         sought.series_id,
-        sought.slot_date,
-        sought.slots,
-        sought.slots_before,
+        sought.bar_date,
+        sought.expected_bars,
+        sought.expected_before,
         sought.step_minutes,
-        sought.first_slot_at,
+        sought.first_expected_at,
         sought.closes_at,
         ranges.opens_from,
         ranges.opens_to,
         sum(case when ranges.opens_from = ranges.opened_to_before then 0 else 1 end) over (
-            partition by sought.series_id, sought.slot_date
+            partition by sought.series_id, sought.bar_date
             order by ranges.opens_from
             rows between unbounded preceding and current row
         ) as range_no
@@ -185,11 +185,11 @@ quiet_ranges as (
         select distinct
             series_id,
             asked_series_id,
-            slot_date,
-            slots,
-            slots_before,
+            bar_date,
+            expected_bars,
+            expected_before,
             step_minutes,
-            first_slot_at,
+            first_expected_at,
             closes_at
         from missing
         where step_minutes < 1440 and (place <> 'before' or active_from is not null)
@@ -197,50 +197,50 @@ quiet_ranges as (
     -- By index, session by session: neither the planner nor we know beforehand how many are missing.
     inner join lateral (
         select
-            held.opens_from,
-            held.opens_to,
-            lag(held.opens_to) over (order by held.opens_from) as opened_to_before
-        from {{ ref('int_ranges_without_trades') }} as held
+            existing_rows.opens_from,
+            existing_rows.opens_to,
+            lag(existing_rows.opens_to) over (order by existing_rows.opens_from) as opened_to_before
+        from {{ ref('int_ranges_without_trades') }} as existing_rows
         where
-            held.series_id = sought.asked_series_id
-            and held.session_date = sought.slot_date
-            and held.to_load = {{ in_force() }}
-        {{ compute_once() }}
+            existing_rows.series_id = sought.asked_series_id
+            and existing_rows.session_date = sought.bar_date
+            and existing_rows.to_batch = {{ in_force() }}
+        {{ optimization_fence() }}
     ) as ranges on true
 ),
 
 quiet as (
     select
         series_id,
-        slot_date,
-        slots_before + cast(ceil(
-            ({{ epoch_seconds('min(opens_from)') }} - {{ epoch_seconds('first_slot_at') }}) / (60.0 * step_minutes)
-        ) as integer) as first_slot_no,
-        slots_before - 1 + case
-            when max(opens_to) >= closes_at then slots
+        bar_date,
+        expected_before + cast(ceil(
+            ({{ epoch_seconds('min(opens_from)') }} - {{ epoch_seconds('first_expected_at') }}) / (60.0 * step_minutes)
+        ) as integer) as first_expected_no,
+        expected_before - 1 + case
+            when max(opens_to) >= closes_at then expected_bars
             else cast(floor(
-                ({{ epoch_seconds('max(opens_to)') }} - {{ epoch_seconds('first_slot_at') }}) / (60.0 * step_minutes)
+                ({{ epoch_seconds('max(opens_to)') }} - {{ epoch_seconds('first_expected_at') }}) / (60.0 * step_minutes)
             ) as integer)
-        end as last_slot_no
+        end as last_expected_no
     from quiet_ranges
-    group by series_id, slot_date, slots, slots_before, step_minutes, first_slot_at, closes_at, range_no
+    group by series_id, bar_date, expected_bars, expected_before, step_minutes, first_expected_at, closes_at, range_no
 ),
 
 quiet_parts as (
     select
         missing.series_id,
-        missing.slot_date,
-        missing.first_slot_no as run_starts,
-        greatest(missing.first_slot_no, quiet.first_slot_no) as first_slot_no,
-        least(missing.last_slot_no, quiet.last_slot_no) as last_slot_no
+        missing.bar_date,
+        missing.first_expected_no as run_starts,
+        greatest(missing.first_expected_no, quiet.first_expected_no) as first_expected_no,
+        least(missing.last_expected_no, quiet.last_expected_no) as last_expected_no
     from missing
     inner join quiet
         on
             quiet.series_id = missing.series_id
-            and quiet.slot_date = missing.slot_date
-            and quiet.first_slot_no <= missing.last_slot_no
-            and quiet.last_slot_no >= missing.first_slot_no
-            and quiet.first_slot_no <= quiet.last_slot_no
+            and quiet.bar_date = missing.bar_date
+            and quiet.first_expected_no <= missing.last_expected_no
+            and quiet.last_expected_no >= missing.first_expected_no
+            and quiet.first_expected_no <= quiet.last_expected_no
     where missing.place <> 'before' or missing.active_from is not null
 ),
 
@@ -248,27 +248,27 @@ quiet_parts as (
 other_parts as (
     select
         series_id,
-        slot_date,
+        bar_date,
         run_starts,
         coalesce(
-            lag(last_slot_no) over (partition by series_id, slot_date, run_starts order by first_slot_no) + 1, run_starts
-        ) as first_slot_no,
-        first_slot_no - 1 as last_slot_no
+            lag(last_expected_no) over (partition by series_id, bar_date, run_starts order by first_expected_no) + 1, run_starts
+        ) as first_expected_no,
+        first_expected_no - 1 as last_expected_no
     from (
         select
             series_id,
-            slot_date,
+            bar_date,
             run_starts,
-            first_slot_no,
-            last_slot_no
+            first_expected_no,
+            last_expected_no
         from quiet_parts
         union all
         select
             series_id,
-            slot_date,
-            first_slot_no,
-            last_slot_no + 1,
-            last_slot_no + 1
+            bar_date,
+            first_expected_no,
+            last_expected_no + 1,
+            last_expected_no + 1
         from missing
     ) as ends
 ),
@@ -283,7 +283,7 @@ parts as (
         *,
         false as is_quiet
     from other_parts
-    where last_slot_no >= first_slot_no
+    where last_expected_no >= first_expected_no
 ),
 
 placed as (
@@ -301,19 +301,19 @@ placed as (
         missing.sources_in_order,
         missing.active_from,
         missing.place,
-        missing.slot_date,
-        parts.first_slot_no,
-        parts.last_slot_no,
-        parts.last_slot_no - parts.first_slot_no + 1 as missing_bars,
-        parts.last_slot_no - parts.first_slot_no + 1 = missing.slots as is_whole_session,
+        missing.bar_date,
+        parts.first_expected_no,
+        parts.last_expected_no,
+        parts.last_expected_no - parts.first_expected_no + 1 as missing_bars,
+        parts.last_expected_no - parts.first_expected_no + 1 = missing.expected_bars as is_whole_session,
         case
-            when missing.step_minutes >= 1440 then missing.first_slot_at
-            else missing.first_slot_at + {{ minutes('missing.step_minutes') }} * (parts.first_slot_no - missing.slots_before)
+            when missing.step_minutes >= 1440 then missing.first_expected_at
+            else missing.first_expected_at + {{ minutes('missing.step_minutes') }} * (parts.first_expected_no - missing.expected_before)
         end as misses_from,
         case
             when missing.step_minutes >= 1440 then missing.closes_at
             else least(
-                missing.first_slot_at + {{ minutes('missing.step_minutes') }} * (parts.last_slot_no - missing.slots_before + 1),
+                missing.first_expected_at + {{ minutes('missing.step_minutes') }} * (parts.last_expected_no - missing.expected_before + 1),
                 missing.closes_at
             )
         end as misses_to,
@@ -322,8 +322,8 @@ placed as (
     inner join parts
         on
             parts.series_id = missing.series_id
-            and parts.slot_date = missing.slot_date
-            and parts.run_starts = missing.first_slot_no
+            and parts.bar_date = missing.bar_date
+            and parts.run_starts = missing.first_expected_no
 ),
 
 final as (
@@ -340,9 +340,9 @@ final as (
         placed.sources_in_order,
         placed.active_from,
         placed.place,
-        placed.slot_date,
-        placed.first_slot_no,
-        placed.last_slot_no,
+        placed.bar_date,
+        placed.first_expected_no,
+        placed.last_expected_no,
         placed.missing_bars,
         placed.is_whole_session,
         placed.misses_from,
@@ -352,14 +352,14 @@ final as (
     left join lateral (
         select string_agg(distinct loads.provider, ', ' order by loads.provider) as sources
         from {{ ref('int_answered_sessions') }} as sessions
-        inner join {{ ref('int_loads') }} as loads on loads.load_no = sessions.load_no
+        inner join {{ ref('int_loads') }} as loads on loads.batch = sessions.batch
         where
             placed.is_quiet
             and sessions.series_id = placed.asked_series_id
-            and sessions.session_date = placed.slot_date
+            and sessions.session_date = placed.bar_date
             and sessions.covered_from < placed.misses_to
             and sessions.covered_to > placed.misses_from
-        {{ compute_once() }}
+        {{ optimization_fence() }}
     ) as answered on true
 )
 

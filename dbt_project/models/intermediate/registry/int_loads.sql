@@ -15,14 +15,14 @@ with
 
 seen as (
     {% if is_incremental() -%}
-    select load_no, provider, load_id from {{ this }}
+    select batch, provider, load_id from {{ this }}
     union all
     -- Out of force, with the number that waits for it; without one if no build saw it before.
-    select load_no, source, load_id from {{ ref('stg_ops__quarantined_loads') }}
-    where load_no is not null and not is_lifted
+    select batch, source, load_id from {{ ref('stg_ops__quarantined_loads') }}
+    where batch is not null and not is_lifted
     {%- else -%}
     -- Whatever waits was numbered in another list (a dump that was restored holds no list).
-    select cast(null as bigint) as load_no, cast(null as text) as provider, cast(null as text) as load_id
+    select cast(null as bigint) as batch, cast(null as text) as provider, cast(null as text) as load_id
     where false
     {%- endif %}
 ),
@@ -34,7 +34,7 @@ registry_rows as (
             {%- for seed in ['calendars', 'session_exceptions', 'timeframes'] %}
             {{ all_rows_of(ref(seed)) }},
             {%- endfor %}
-            {{ judging_settings() }}, '{{ var('source_priority') }}', {{ quarantined_list() }}
+            {{ classification_settings() }}, '{{ var('source_priority') }}', {{ quarantined_list() }}
         )) as fingerprint
     from (select {{ all_rows_of(ref('assets')) }} as listed) as assets
     where assets.listed is not null
@@ -44,7 +44,7 @@ known_registry as (
     select load_id
     from seen
     where provider = 'registry'
-    order by load_no desc
+    order by batch desc
     limit 1
 ),
 
@@ -80,8 +80,8 @@ arrived as (
 
 final as (
     select
-        (select coalesce(max(seen.load_no), 0) from seen)
-        + row_number() over (order by arrived.committed_at asc, arrived.load_id asc) as load_no,
+        (select coalesce(max(seen.batch), 0) from seen)
+        + row_number() over (order by arrived.committed_at asc, arrived.load_id asc) as batch,
         arrived.provider,
         arrived.load_id,
         arrived.committed_at,

@@ -27,7 +27,7 @@ calendars as (
         calendars.time_zone,
         concat_ws(
             '|', md5(cast(calendars.* as text)), (
-                select max(exceptions.changed_in_load)
+                select max(exceptions.changed_in_batch)
                 from {{ ref('int_session_exceptions') }} as exceptions
                 where exceptions.calendar = calendars.calendar
             )
@@ -65,7 +65,7 @@ fetched as (
         string_agg(
             coalesce(cast(assets.active_from as text), '') || '..' || coalesce(cast(assets.active_to as text), ''), ' '
             order by coalesce(assets.active_from, date '0001-01-01')
-        ) as listed_spans,
+        ) as active_ranges,
         string_agg(
             coalesce(assets.polygon, ''), '|' order by coalesce(assets.active_from, date '0001-01-01')
         ) as polygon_symbols,
@@ -74,7 +74,7 @@ fetched as (
         max(assets.binance_futures) as futures_symbol,
         max(assets.coinmetrics) as coinmetrics_symbol,
         max(
-            case when {{ place_in_list('timeframes.timeframe', 'assets.timeframes') }} is not null then 1 else 0 end
+            case when {{ position_in_list('timeframes.timeframe', 'assets.timeframes') }} is not null then 1 else 0 end
         ) = 1 as is_fetched
     from assets
     cross join {{ ref('timeframes') }} as timeframes
@@ -99,7 +99,7 @@ leading_sources as (
         answers_with_bars.source,
         row_number() over (
             partition by based.symbol, based.asset_class, based.timeframe
-            order by {{ place_in_list('answers_with_bars.source', 'based.sources_in_order') }} asc nulls last
+            order by {{ position_in_list('answers_with_bars.source', 'based.sources_in_order') }} asc nulls last
         ) as place
     from based
     inner join answers_with_bars
@@ -139,11 +139,11 @@ series as (
                 and based.calendar <> '24/7'
                 then 'clock'
             else 'open'
-        end as grid,
+        end as alignment,
         based.active_from,
         based.active_to,
         based.has_pause,
-        based.listed_spans,
+        based.active_ranges,
         based.sources_in_order,
         based.futures_symbol,
         based.coinmetrics_symbol,
@@ -169,7 +169,7 @@ gridded as (
         -- What they told must be nowhere: NULL where there are none.
         {{ quarantined_list('series.symbol') }} as quarantined_loads,
         -- Of all timeframes: a series is resampled of others, too.
-        string_agg(grid, ' ') over (
+        string_agg(alignment, ' ') over (
             partition by symbol, asset_class
             order by step_minutes
             rows between unbounded preceding and unbounded following
@@ -189,22 +189,22 @@ final as (
         base_timeframe,
         calendar,
         time_zone,
-        grid,
+        alignment,
         active_from,
         active_to,
         has_pause,
-        listed_spans,
+        active_ranges,
         sources_in_order,
         futures_symbol,
         coinmetrics_symbol,
         first_fetched_at,
         -- What places the rows of an answer (Polygon's days of the whole market name stocks by its symbols): when this
         -- changes, all answers on the series are read again.
-        md5(concat_ws('|', polygon_symbols, listed_spans, calendar_rules, quarantined_loads)) as placed_by,
+        md5(concat_ws('|', polygon_symbols, active_ranges, calendar_rules, quarantined_loads)) as calendar_fingerprint,
         -- Whatever else than words of sources its rows hang on: when this changes, the series is made anew from its words on.
         md5(concat_ws(
-            '|', all_names, listed_spans, calendar_rules, grids, sources_in_order,
-            coalesce(cast({{ epoch_seconds('first_fetched_at') }} as text), ''), {{ judging_settings() }}, quarantined_loads
+            '|', all_names, active_ranges, calendar_rules, grids, sources_in_order,
+            coalesce(cast({{ epoch_seconds('first_fetched_at') }} as text), ''), {{ classification_settings() }}, quarantined_loads
         )) as rules
     from gridded
 )

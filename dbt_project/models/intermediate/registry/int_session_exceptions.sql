@@ -13,27 +13,27 @@ differing as (
         exceptions.session_date,
         exceptions.opens,
         exceptions.closes,
-        true as is_listed
+        true as is_active
     from exceptions
     {% if is_incremental() -%}
-    left join {{ this }} as kept
-        on kept.calendar = exceptions.calendar and kept.session_date = exceptions.session_date and kept.is_listed
+    left join {{ this }} as existing
+        on existing.calendar = exceptions.calendar and existing.session_date = exceptions.session_date and existing.is_active
     where
-        kept.calendar is null
-        or kept.opens is distinct from exceptions.opens
-        or kept.closes is distinct from exceptions.closes
+        existing.calendar is null
+        or existing.opens is distinct from exceptions.opens
+        or existing.closes is distinct from exceptions.closes
 
     union all
 
     select
-        kept.calendar,
-        kept.session_date,
-        kept.opens,
-        kept.closes,
-        false as is_listed
-    from {{ this }} as kept
-    left join exceptions on exceptions.calendar = kept.calendar and exceptions.session_date = kept.session_date
-    where kept.is_listed and exceptions.calendar is null
+        existing.calendar,
+        existing.session_date,
+        existing.opens,
+        existing.closes,
+        false as is_active
+    from {{ this }} as existing
+    left join exceptions on exceptions.calendar = existing.calendar and exceptions.session_date = existing.session_date
+    where existing.is_active and exceptions.calendar is null
     {%- endif %}
 ),
 
@@ -43,8 +43,8 @@ final as (
         -- Of the days to come those of the running week count: they say when its bar ends.
         case
             when session_date <= {{ local_date(warehouse_now(), "'UTC'") }} + 7
-                then (select max(loads.load_no) from {{ ref('int_loads') }} as loads)
-        end as changed_in_load
+                then (select max(loads.batch) from {{ ref('int_loads') }} as loads)
+        end as changed_in_batch
     from differing
 )
 

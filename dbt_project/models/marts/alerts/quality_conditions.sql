@@ -65,7 +65,7 @@ final as (
         cast(rules.threshold as numeric(20, 4)),
         'prices and splits contradict each other: ' || max(suspicions.suspicion) || ' on '
         || cast(max(suspicions.session_date) as text)
-        || {{ load_to_blame(only_value('told.load_id')) }}
+        || {{ load_to_blame(only_value('reported.load_id')) }}
     from {{ ref('split_suspicions') }} as suspicions
     -- The load that brought the day's bar as it is.
     left join lateral (
@@ -81,7 +81,7 @@ final as (
                 revisions.series_id = series.series_id
                 and revisions.opened_at = bars.timestamp
                 and revisions.source = bars.source
-        inner join {{ ref('int_loads') }} as loads on loads.load_no = revisions.load_no
+        inner join {{ ref('int_loads') }} as loads on loads.batch = revisions.batch
         where
             bars.symbol = suspicions.symbol
             and bars.asset_class = suspicions.asset_class
@@ -90,7 +90,7 @@ final as (
             and revisions.source <> 'manual'
         order by revisions.revision desc
         limit 1
-    ) as told on true
+    ) as reported on true
     inner join rules
         on
             rules.rule = 'split_suspicion'

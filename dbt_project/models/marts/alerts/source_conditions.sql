@@ -78,7 +78,7 @@ newest as (
         answers.endpoint,
         answers.status,
         answers.error_details,
-        answers.load_no,
+        answers.batch,
         row_number() over (
             partition by answers.source, answers.endpoint, answers.origin, answers.symbol, answers.timeframe
             order by answers.fetch_timestamp desc, answers.id desc
@@ -96,7 +96,7 @@ drifted as (
         endpoint,
         count(*) as series,
         max(error_details) as example,
-        {{ only_value('load_no') }} as load_no
+        {{ only_value('batch') }} as batch
     from newest
     where place = 1 and status = 'quarantined'
     group by source, endpoint
@@ -107,12 +107,12 @@ rejected as (
         bars.source,
         count(*) as bars,
         max(bars.reason) as example,
-        {{ only_value('bars.load_no') }} as load_no
+        {{ only_value('bars.batch') }} as batch
     from (
-        select source, reason, fetched_at, load_no
+        select source, reason, fetched_at, batch
         from {{ ref('rejected_bars') }}
         union all
-        select source, reason, fetched_at, load_no
+        select source, reason, fetched_at, batch
         from {{ ref('rejected_rows') }}
     ) as bars
     inner join rules on rules.rule = 'bars_rejected'
@@ -154,7 +154,7 @@ final as (
         'answers are not what the API documents (quarantined): ' || coalesce(drifted.example, 'no message')
         || {{ load_to_blame('loads.load_id') }}
     from drifted
-    left join {{ ref('int_loads') }} as loads on loads.load_no = drifted.load_no
+    left join {{ ref('int_loads') }} as loads on loads.batch = drifted.batch
     inner join rules on rules.rule = 'schema_drift'
     where drifted.series > rules.threshold
 
@@ -167,7 +167,7 @@ final as (
         rules.threshold,
         'rows that could not become bars, e.g.: ' || rejected.example || {{ load_to_blame('loads.load_id') }}
     from rejected
-    left join {{ ref('int_loads') }} as loads on loads.load_no = rejected.load_no
+    left join {{ ref('int_loads') }} as loads on loads.batch = rejected.batch
     inner join rules on rules.rule = 'bars_rejected'
     where rejected.bars > rules.threshold
 )

@@ -3,17 +3,17 @@
 -- used, and why.
 with
 
-told as (
+reported as (
     select
         symbol,
         asset_class,
         kind,
         ex_date,
         source,
-        is_withdrawn,
+        is_retracted,
         alternatives,
         round(split_to / split_from, 10) as ratio
-    from {{ ref('int_actions_told') }}
+    from {{ ref('int_actions_reported') }}
 ),
 
 by_hand as (
@@ -28,27 +28,27 @@ dividends as (
 -- One row per event, each source's word a column; a withdrawn one has none.
 events as (
     select
-        told.symbol,
-        told.asset_class,
-        told.kind,
-        told.ex_date,
-        max(case when told.source = 'polygon' then coalesce(told.ratio, dividends.amount) end) as polygon_value,
-        max(case when told.source = 'yahoo' then coalesce(told.ratio, dividends.amount) end) as yahoo_value,
-        max(case when told.is_withdrawn or told.source = 'manual' then 0 else 1 end) = 0 as is_withdrawn,
-        max(case when told.is_withdrawn then told.source end) as withdrawn_by,
-        max(case when dividends.is_told_elsewhere then 1 else 0 end) = 1 as is_dividend_of_other_date,
+        reported.symbol,
+        reported.asset_class,
+        reported.kind,
+        reported.ex_date,
+        max(case when reported.source = 'polygon' then coalesce(reported.ratio, dividends.amount) end) as polygon_value,
+        max(case when reported.source = 'yahoo' then coalesce(reported.ratio, dividends.amount) end) as yahoo_value,
+        max(case when reported.is_retracted or reported.source = 'manual' then 0 else 1 end) = 0 as is_retracted,
+        max(case when reported.is_retracted then reported.source end) as retracted_by,
+        max(case when dividends.is_reported_elsewhere then 1 else 0 end) = 1 as is_dividend_of_other_date,
         max(dividends.currency) as currency,
-        max(case when told.source = 'manual' then coalesce(told.ratio, dividends.amount) end) as manual_value,
-        string_agg(told.source || ': ' || told.alternatives, '; ' order by told.source) as alternatives
-    from told
+        max(case when reported.source = 'manual' then coalesce(reported.ratio, dividends.amount) end) as manual_value,
+        string_agg(reported.source || ': ' || reported.alternatives, '; ' order by reported.source) as alternatives
+    from reported
     left join dividends
         on
-            told.kind = 'dividend'
-            and dividends.symbol = told.symbol
-            and dividends.asset_class = told.asset_class
-            and dividends.ex_date = told.ex_date
-            and dividends.source = told.source
-    group by told.symbol, told.asset_class, told.kind, told.ex_date
+            reported.kind = 'dividend'
+            and dividends.symbol = reported.symbol
+            and dividends.asset_class = reported.asset_class
+            and dividends.ex_date = reported.ex_date
+            and dividends.source = reported.source
+    group by reported.symbol, reported.asset_class, reported.kind, reported.ex_date
 ),
 
 used as (
@@ -84,7 +84,7 @@ used as (
     where dividends.is_used
 ),
 
-judged as (
+classified as (
     select
         events.*,
         used.source as used_source,
@@ -97,7 +97,7 @@ judged as (
         by_hand.corrected_at,
         case
             when events.manual_value is not null then 'by hand'
-            when events.is_withdrawn then 'withdrawn'
+            when events.is_retracted then 'withdrawn'
             when used.source is null and events.alternatives is not null then 'contradictory'
             when used.source is null and (events.kind = 'split' or events.is_dividend_of_other_date) then 'other date'
             when events.polygon_value is null or events.yahoo_value is null then 'one source'
@@ -142,7 +142,7 @@ final as (
             when verdict = 'by hand'
                 then case change when 'strike' then 'struck' else 'set' end || ' by ' || corrected_by || ': ' || manual_reason
             when verdict = 'contradictory' then 'two of one date, and nothing shows which one is right: ' || alternatives
-            when verdict = 'withdrawn' then 'told once, and not any more by ' || withdrawn_by
+            when verdict = 'withdrawn' then 'told once, and not any more by ' || retracted_by
             when verdict = 'other date' then 'a better source dates it a few days off: counted there'
             when used_source is null then 'paid in ' || currency || ', and prices are in USD'
             when kind = 'dividend' and close_before is null then 'no valid day before it: not in the total return'
@@ -155,7 +155,7 @@ final as (
         {{ fits('dividend_factor', 20, 12) }} as dividend_factor,
         cast(case when change <> 'withdraw' then corrected_by end as text) as corrected_by,
         case when change <> 'withdraw' then corrected_at end as corrected_at
-    from judged
+    from classified
 )
 
 select * from final

@@ -31,14 +31,14 @@ adjusted as (
     from bars
     -- One of an asset's few spans, looked up by its index: as a join on ranges every bar would meet every span.
     cross join lateral (
-        select spans.dividend_factor, spans.split_factor_today, spans.dividends_known_from
-        from {{ ref('int_price_adjustments') }} as spans
+        select ranges.dividend_factor, ranges.split_factor_today, ranges.dividends_known_from
+        from {{ ref('int_price_adjustments') }} as ranges
         where
-            spans.symbol = bars.symbol
-            and spans.asset_class = bars.asset_class
+            ranges.symbol = bars.symbol
+            and ranges.asset_class = bars.asset_class
             -- A week ends six days after its Monday: its close knows the dividends of its days.
-            and spans.first_session <= bars.session_date + case when bars.timeframe = '1w' then 6 else 0 end
-        order by spans.first_session desc
+            and ranges.first_session <= bars.session_date + case when bars.timeframe = '1w' then 6 else 0 end
+        order by ranges.first_session desc
         limit 1
     ) as adjustments
 ),

@@ -107,19 +107,19 @@ missed as (
 
 contradictory as (
     select
-        told.symbol,
-        told.asset_class,
-        told.ex_date as session_date,
-        'two ' || told.kind || 's of one date' as suspicion,
-        told.source
+        reported.symbol,
+        reported.asset_class,
+        reported.ex_date as session_date,
+        'two ' || reported.kind || 's of one date' as suspicion,
+        reported.source
     from {{ ref('corporate_actions') }} as actions
-    inner join {{ ref('int_actions_told') }} as told
+    inner join {{ ref('int_actions_reported') }} as reported
         on
-            told.symbol = actions.symbol
-            and told.asset_class = actions.asset_class
-            and told.kind = actions.kind
-            and told.ex_date = actions.ex_date
-            and told.alternatives is not null
+            reported.symbol = actions.symbol
+            and reported.asset_class = actions.asset_class
+            and reported.kind = actions.kind
+            and reported.ex_date = actions.ex_date
+            and reported.alternatives is not null
     where actions.verdict = 'contradictory'
 ),
 
@@ -142,15 +142,15 @@ unclear as (
         -- As long as a bar hangs on it.
         and exists (
             select 1
-            from {{ ref('market_data', v=2) }} as held
+            from {{ ref('market_data', v=2) }} as existing_rows
             where
-                held.symbol = series.symbol
-                and held.asset_class = series.asset_class
-                and held.timeframe = series.timeframe
-                and held.fetched_at = bases.fetched_at
-                and held.session_date >= bases.first_session
-                and held.session_date < bases.next_first_session
-                and not held.is_validated
+                existing_rows.symbol = series.symbol
+                and existing_rows.asset_class = series.asset_class
+                and existing_rows.timeframe = series.timeframe
+                and existing_rows.fetched_at = bases.fetched_at
+                and existing_rows.session_date >= bases.first_session
+                and existing_rows.session_date < bases.next_first_session
+                and not existing_rows.is_validated
         )
 ),
 

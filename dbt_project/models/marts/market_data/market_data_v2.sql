@@ -16,22 +16,22 @@
             {'columns': ['updated_at']},
         ],
         pre_hook=[
-            "{{ require_whole('int_frontier') }}",
+            "{{ require_full_input('int_recompute_ranges') }}",
             '{{ catch_up_history() }}',
             '{{ record_rebuild() }}',
             '{{ add_new_columns() }}',
-            '{{ expect_many_rows() }}',
+            '{{ disable_nestloop() }}',
         ],
         post_hook=[
-            '{{ delete_unlisted_bars() }}',
+            '{{ delete_inactive_bars() }}',
             '{{ record_processed_quarantines() }}',
-            "{{ advance_watermark(['int_frontier'], stamp=written_at()) }}",
-            '{{ forget_computations() }}',
+            "{{ advance_watermark(['int_recompute_ranges'], stamp=written_at()) }}",
+            '{{ delete_computations() }}',
             "{{ analyze_new_table(" ~ sought_by ~ ") }}",
         ]
     )
 }}
--- depends_on: {{ ref('int_frontier') }}
+-- depends_on: {{ ref('int_recompute_ranges') }}
 -- depends_on: {{ ref('int_bars') }}
 -- depends_on: {{ ref('int_bars_selected') }}
 -- depends_on: {{ ref('int_bars_resampled') }}
@@ -55,16 +55,16 @@ scored as (
         + case when bars.is_{{ sample }}_expected then 1 else 0 end
         {%- endfor %} as samples_expected,
         0
-        {%- for sample, told in samples_of_bars().items() %}
-        + case when bars.is_{{ sample }}_expected and bars.{{ told.column }} is not null then 1 else 0 end
+        {%- for sample, reported in samples_of_bars().items() %}
+        + case when bars.is_{{ sample }}_expected and bars.{{ reported.column }} is not null then 1 else 0 end
         {%- endfor %} as samples_present,
         {{ score_terms('bars') }}
     from bars
     inner join {{ ref('freshness_sla') }} as sla on sla.asset_class = bars.asset_class
-    {{ compute_once() }}
+    {{ optimization_fence() }}
 ),
 
-judged as (
+classified as (
     select
         *,
         -- Of the bar itself, and with the samples that it should show.
@@ -87,7 +87,7 @@ judged as (
             + {{ double('10') }} * freshness
         ) as integer) * 0.01 as score
     from scored
-    {{ compute_once() }}
+    {{ optimization_fence() }}
 ),
 
 typed as (
@@ -122,7 +122,7 @@ typed as (
                 and row_checks_failed = 0
                 and volume > 0
                 and base_timeframe is null
-                and outvoted_fields is null
+                and fields_against_consensus is null
                 and own_completeness >= {{ var('min_data_completeness') }}
                 and samples_present = samples_expected
                 then null
@@ -137,10 +137,10 @@ typed as (
                 case
                     when own_completeness < {{ var('min_data_completeness') }} and failed_checks is null then 'fields missing'
                 end,
-                {% for sample, told in samples_of_bars().items() -%}
-                case when is_{{ sample }}_expected and {{ told.column }} is null then '{{ told.name }} missing' end,
+                {% for sample, reported in samples_of_bars().items() -%}
+                case when is_{{ sample }}_expected and {{ reported.column }} is null then '{{ reported.name }} missing' end,
                 {% endfor -%}
-                'outvoted by other sources: ' || outvoted_fields,
+                'outvoted by other sources: ' || fields_against_consensus,
                 'resampled from ' || base_timeframe
             ), '')
         end as validation_notes,
@@ -154,14 +154,14 @@ typed as (
         cast(case when revision > 1 then revision - 1 end as bigint) as amended_from,
         cast(split_factor as numeric(38, 24)) as split_factor,
         session_date
-    from judged
+    from classified
 )
 
 {% if is_incremental() -%}
 select typed.*
 from typed
-{{ left_join_kept('typed', ['id']) }}
-where {{ differs('typed', 'kept', 'id', compared_columns()) }}
+{{ left_join_existing('typed', ['id']) }}
+where {{ differs('typed', 'existing', 'id', compared_columns()) }}
 {%- else -%}
 select * from typed
 {%- endif %}

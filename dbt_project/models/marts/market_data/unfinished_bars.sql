@@ -4,7 +4,7 @@
 with
 
 bars as (
-    select * from {{ ref('int_bars_unfinished') }}
+    select * from {{ ref('int_bars_in_progress') }}
 ),
 
 series as (

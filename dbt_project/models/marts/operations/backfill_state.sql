@@ -13,7 +13,7 @@ wanted as (
             coalesce({{ local_instant('series.active_from', "'00:00'", 'series.time_zone') }}, jobs.window_start)
         ) as starts_at,
         -- Until the close of the last slot that is over: nothing is owed for nights, weekends and the running bar.
-        coalesce(last_slots.closed_until, least(jobs.window_end, {{ warehouse_now() }})) as wanted_until
+        coalesce(last_targets.closed_until, least(jobs.window_end, {{ warehouse_now() }})) as wanted_until
     from {{ ref('stg_ops__backfill_series') }} as jobs
     left join {{ ref('int_series') }} as series
         on
@@ -26,26 +26,26 @@ wanted as (
                 case
                     when days.closes_at <= least(jobs.window_end, {{ warehouse_now() }}) then days.closes_at
                     when series.step_minutes < 1440
-                        then days.first_slot_at + {{ minutes('series.step_minutes') }} * floor(
+                        then days.first_expected_at + {{ minutes('series.step_minutes') }} * floor(
                             (
                                 {{ epoch_seconds('least(jobs.window_end, ' ~ warehouse_now() ~ ')') }}
-                                - {{ epoch_seconds('days.first_slot_at') }}
+                                - {{ epoch_seconds('days.first_expected_at') }}
                             ) / (60.0 * series.step_minutes)
                         )
                 end
             ) as closed_until
         from (
-            select slots.first_slot_at, slots.closes_at
-            from {{ ref('int_slots') }} as slots
+            select expected_bars.first_expected_at, expected_bars.closes_at
+            from {{ ref('int_expected_bars') }} as expected_bars
             where
-                slots.calendar = series.calendar
-                and slots.timeframe = series.timeframe
-                and slots.grid = series.grid
-                and slots.first_slot_at < least(jobs.window_end, {{ warehouse_now() }})
-            order by slots.slot_date desc
+                expected_bars.calendar = series.calendar
+                and expected_bars.timeframe = series.timeframe
+                and expected_bars.alignment = series.alignment
+                and expected_bars.first_expected_at < least(jobs.window_end, {{ warehouse_now() }})
+            order by expected_bars.bar_date desc
             limit 2
         ) as days
-    ) as last_slots on true
+    ) as last_targets on true
 ),
 
 answers as (
@@ -74,7 +74,7 @@ answers as (
             and answers.asked_from < wanted.window_end
             and answers.asked_to > wanted.window_start
             and (wanted.source is null or answers.source = wanted.source)
-    inner join {{ ref('int_loads') }} as loads on loads.load_no = answers.load_no and loads.provider = answers.source
+    inner join {{ ref('int_loads') }} as loads on loads.batch = answers.batch and loads.provider = answers.source
 
     union all
 
@@ -105,7 +105,7 @@ answers as (
             and answers.asked_from < wanted.window_end
             and answers.asked_to > wanted.window_start
             and (wanted.source is null or answers.source = wanted.source)
-    inner join {{ ref('int_loads') }} as loads on loads.load_no = answers.load_no and loads.provider = answers.source
+    inner join {{ ref('int_loads') }} as loads on loads.batch = answers.batch and loads.provider = answers.source
 ),
 
 first_known as (

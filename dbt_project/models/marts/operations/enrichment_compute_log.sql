@@ -1,5 +1,5 @@
 {%- set lacking = lacking_features('bars', 'series') -%}
-{%- set news = news_of_the_mart('enrichment_compute_log') -%}
+{%- set changed_rows = changed_rows_of_the_mart('enrichment_compute_log') -%}
 {{
     config(
         materialized='incremental',
@@ -10,11 +10,11 @@
         ],
         post_hook=[
             "{{ advance_watermark(['market_data_v2'], stamp=last_written_at()) }}",
-            '{{ forget_broken_computations() }}',
+            '{{ delete_broken_computations() }}',
         ]
     )
 }}
--- depends_on: {{ ref('int_frontier') }}
+-- depends_on: {{ ref('int_recompute_ranges') }}
 -- One row per series and build that wrote bars of it: how many, which features the newest has, how long it took.
 -- All rows of a build carry its stamp; those with a later one than this model last read are new. A build that broke off
 -- before it wrote its bars has a row for each series that it was about to compute.
@@ -49,15 +49,15 @@ written as (
             series.symbol = bars.symbol
             and series.asset_class = bars.asset_class
             and series.timeframe = bars.timeframe
-    {% if news == 'spans' -%}
-    inner join {{ ref('int_frontier') }} as frontier
+    {% if changed_rows == 'ranges' -%}
+    inner join {{ ref('int_recompute_ranges') }} as recompute_ranges
         on
-            frontier.series_id = series.series_id
-            and bars.timestamp >= frontier.write_from
-            and bars.timestamp <= frontier.write_to
+            recompute_ranges.series_id = series.series_id
+            and bars.timestamp >= recompute_ranges.write_from
+            and bars.timestamp <= recompute_ranges.write_to
     {%- endif %}
     inner join worked on bars.updated_at > worked.looked_at
-    {%- if news == 'nothing' %}
+    {%- if changed_rows == 'nothing' %}
     where false
     {%- endif %}
 ),

@@ -8,7 +8,7 @@
             {'columns': ['symbol', 'asset_class', 'timeframe', 'fetch_timestamp']},
             {'columns': ['source', 'fetch_timestamp']},
         ],
-        pre_hook=['{{ forget_since_moved_loads() }}'],
+        pre_hook=['{{ delete_since_moved_loads() }}'],
         post_hook=["{{ advance_watermark(['int_bar_revisions']) }}", '{{ analyze_new_table() }}']
     )
 }}
@@ -16,18 +16,18 @@
 with
 
 loads as (
-    select load_no, provider, load_id, registered_at
+    select batch, provider, load_id, registered_at
     from {{ ref('int_loads') }}
-    where load_no > {{ since }} and load_no <= {{ worked_in_by(['int_bar_revisions']) }}
+    where batch > {{ since }} and batch <= {{ processed_by(['int_bar_revisions']) }}
 ),
 
 answers as (
     select
         answers.*,
-        loads.load_no,
+        loads.batch,
         loads.registered_at,
-        loads.load_no * 1000000 + row_number() over (
-            partition by loads.load_no
+        loads.batch * 1000000 + row_number() over (
+            partition by loads.batch
             order by
                 answers.requested_at, answers.fetched_at, answers.endpoint, answers.symbol, answers.timeframe,
                 answers.window_start, answers.window_end, answers.origin, answers.status
@@ -38,9 +38,9 @@ answers as (
 ),
 
 revisions as (
-    select series_id, opened_at, source, load_no, fetched_at, revision
+    select series_id, opened_at, source, batch, fetched_at, revision
     from {{ ref('int_bar_revisions') }}
-    where load_no > {{ since }}
+    where batch > {{ since }}
 ),
 
 -- A revision does not say which answer brought it, only when that arrived: of the answers for a series at one moment
@@ -49,7 +49,7 @@ events as (
     select
         series.series_id,
         answers.source,
-        answers.load_no,
+        answers.batch,
         answers.fetched_at,
         answers.window_start as begins_at,
         answers.id as answer_id,
@@ -62,7 +62,7 @@ events as (
             and series.timeframe = answers.timeframe
     where answers.endpoint = 'bars'
     union all
-    select series_id, source, load_no, fetched_at, opened_at, null, revision
+    select series_id, source, batch, fetched_at, opened_at, null, revision
     from revisions
 ),
 
@@ -70,7 +70,7 @@ numbered as (
     select
         *,
         count(answer_id) over (
-            partition by series_id, source, load_no, fetched_at
+            partition by series_id, source, batch, fetched_at
             order by begins_at asc, answer_id asc nulls last
             rows between unbounded preceding and current row
         ) as answers_before
@@ -80,11 +80,11 @@ numbered as (
 attributed as (
     select
         source,
-        load_no,
+        batch,
         fetched_at,
         begins_at,
         revision,
-        max(answer_id) over (partition by series_id, source, load_no, fetched_at, answers_before) as answer_id
+        max(answer_id) over (partition by series_id, source, batch, fetched_at, answers_before) as answer_id
     from numbered
 ),
 
@@ -109,7 +109,7 @@ counted as (
         on
             answers.endpoint = 'grouped_daily'
             and answers.source = attributed.source
-            and answers.load_no = attributed.load_no
+            and answers.batch = attributed.batch
             and answers.fetched_at = attributed.fetched_at
             and answers.window_start = attributed.begins_at
     where attributed.answer_id is null
@@ -141,7 +141,7 @@ final as (
         answers.window_start,
         answers.window_end,
         answers.requested_at,
-        cast(answers.load_no as integer) as load_no
+        cast(answers.batch as integer) as batch
     from answers
     left join counted on counted.answer_id = answers.id
 )

@@ -22,12 +22,12 @@ newest as (
         bars.timestamp as newest_bar,
         bars.session_date,
         bars.source,
-        slots.first_slot_at,
-        slots.closes_at,
-        slots.slots,
+        expected_bars.first_expected_at,
+        expected_bars.closes_at,
+        expected_bars.expected_bars,
         (
-            {{ epoch_seconds('bars.timestamp') }} - {{ epoch_seconds('slots.first_slot_at') }}
-        ) / (60 * series.step_minutes) + 1 as slots_done
+            {{ epoch_seconds('bars.timestamp') }} - {{ epoch_seconds('expected_bars.first_expected_at') }}
+        ) / (60 * series.step_minutes) + 1 as expected_done
     from series
     left join lateral (
         select bars.timestamp, bars.session_date, bars.source
@@ -39,12 +39,12 @@ newest as (
         order by bars.timestamp desc
         limit 1
     ) as bars on true
-    left join {{ ref('int_slots') }} as slots
+    left join {{ ref('int_expected_bars') }} as expected_bars
         on
-            slots.calendar = series.calendar
-            and slots.timeframe = series.timeframe
-            and slots.grid = series.grid
-            and slots.slot_date = bars.session_date
+            expected_bars.calendar = series.calendar
+            and expected_bars.timeframe = series.timeframe
+            and expected_bars.alignment = series.alignment
+            and expected_bars.bar_date = bars.session_date
 ),
 
 expecting as (
@@ -56,25 +56,25 @@ expecting as (
         end as newest_bar_closed_at,
         case
             when not newest.is_enabled then null
-            when newest.step_minutes < 1440 and newest.slots_done < newest.slots
+            when newest.step_minutes < 1440 and newest.expected_done < newest.expected_bars
                 then least(
-                    newest.first_slot_at + {{ minutes('newest.step_minutes') }} * (newest.slots_done + 1),
+                    newest.first_expected_at + {{ minutes('newest.step_minutes') }} * (newest.expected_done + 1),
                     newest.closes_at
                 )
             when newest.step_minutes >= 1440 then next_session.closes_at
-            else least(next_session.first_slot_at + {{ minutes('newest.step_minutes') }}, next_session.closes_at)
+            else least(next_session.first_expected_at + {{ minutes('newest.step_minutes') }}, next_session.closes_at)
         end as next_bar_closes_at
     from newest
     left join lateral (
-        select slots.first_slot_at, slots.closes_at
-        from {{ ref('int_slots') }} as slots
+        select expected_bars.first_expected_at, expected_bars.closes_at
+        from {{ ref('int_expected_bars') }} as expected_bars
         where
-            slots.calendar = newest.calendar
-            and slots.timeframe = newest.timeframe
-            and slots.grid = newest.grid
-            and slots.slot_date > newest.session_date
-            and (newest.active_to is null or slots.slot_date <= newest.active_to)
-        order by slots.slot_date
+            expected_bars.calendar = newest.calendar
+            and expected_bars.timeframe = newest.timeframe
+            and expected_bars.alignment = newest.alignment
+            and expected_bars.bar_date > newest.session_date
+            and (newest.active_to is null or expected_bars.bar_date <= newest.active_to)
+        order by expected_bars.bar_date
         limit 1
     ) as next_session on true
 ),

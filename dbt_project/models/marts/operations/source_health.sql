@@ -42,7 +42,7 @@ last_moments as (
         succeeded.fetch_timestamp as last_success_at,
         failed.fetch_timestamp as last_error_at,
         failed.error_details as last_error,
-        told.api_quota_remaining as quota_remaining,
+        reported.api_quota_remaining as quota_remaining,
         newest.breaker_state,
         not_closed.fetch_timestamp as last_not_closed_at,
         oldest.fetch_timestamp as first_request_at
@@ -50,7 +50,7 @@ last_moments as (
     {% for name, condition, direction in [
         ('succeeded', 'answers.success', 'desc'),
         ('failed', 'not answers.success', 'desc'),
-        ('told', 'answers.api_quota_remaining is not null', 'desc'),
+        ('reported', 'answers.api_quota_remaining is not null', 'desc'),
         ('newest', 'answers.breaker_state is not null', 'desc'),
         ('not_closed', "answers.breaker_state <> 'CLOSED'", 'desc'),
         ('oldest', 'true', 'asc'),

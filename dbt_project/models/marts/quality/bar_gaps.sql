@@ -19,7 +19,7 @@
 -- repaired; one that was judged or divided again is replaced. extract asks for what is open (docs/coverage.md).
 with
 
-judged as (
+classified as (
     select
         {{ hash63("symbol || '|' || asset_class || '|' || timeframe || '|' || " ~ epoch_seconds('gap_from')) }} as id,
         symbol,
@@ -42,17 +42,17 @@ judged as (
 
 {% if is_incremental() -%}
 vanished as (
-    select kept.*
-    from {{ this }} as kept
-    left join judged on judged.id = kept.id
-    where judged.id is null and kept.repair_state <> 'repaired'
+    select existing.*
+    from {{ this }} as existing
+    left join classified on classified.id = existing.id
+    where classified.id is null and existing.repair_state <> 'repaired'
 ),
 
 -- One that was divided or judged again touches a gap of today; one that touches none is repaired. By one pass over both, in
 -- the order of time: a backfill closes gaps by the ten thousand.
 in_order as (
     select symbol, asset_class, timeframe, gap_from as at, 1 as place_at, gap_to, cast(null as bigint) as vanished_id
-    from judged
+    from classified
     union all
     select symbol, asset_class, timeframe, gap_to, 0, null, id
     from vanished
@@ -71,7 +71,7 @@ reached as (
 {%- endif %}
 
 current_and_past as (
-    select * from judged
+    select * from classified
 
     {% if is_incremental() -%}
     union all
@@ -125,8 +125,8 @@ final as (
         current_and_past.next_look_at
     from current_and_past
     {% if is_incremental() -%}
-    left join {{ this }} as kept on kept.id = current_and_past.id
-    where {{ differs('current_and_past', 'kept', 'id', values) }}
+    left join {{ this }} as existing on existing.id = current_and_past.id
+    where {{ differs('current_and_past', 'existing', 'id', values) }}
     {%- endif %}
 )
 

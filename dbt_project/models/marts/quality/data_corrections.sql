@@ -13,7 +13,7 @@
             {'columns': ['original_record_id']},
         ],
         post_hook=[
-            '{{ forget_corrections_of_deleted_bars() }}',
+            '{{ delete_corrections_of_deleted_bars() }}',
             "{{ advance_watermark(['market_data_history'], stamp=last_written_at('market_data_history')) }}",
         ]
     )
@@ -102,7 +102,7 @@ reasoned as (
         from {{ ref('stg_ops__processed_quarantines') }} as moved
         where
             moved.written_at = versions.dbt_valid_from
-            and (moved.symbols is null or {{ place_in_list('versions.symbol', 'moved.symbols') }} is not null)
+            and (moved.symbols is null or {{ position_in_list('versions.symbol', 'moved.symbols') }} is not null)
     ) as quarantines on true
     where versions.earlier_id is not null
 ),
@@ -197,7 +197,7 @@ fields as (
         'rebuild'
     from reasoned
     where
-        {{ place_in_list("'" ~ feature ~ "'", 'rebuilt_features') }} is not null
+        {{ position_in_list("'" ~ feature ~ "'", 'rebuilt_features') }} is not null
         and {{ feature }} is distinct from earlier_{{ feature }}
     {% if not loop.last %}
     union all
@@ -251,6 +251,6 @@ final as (
 select final.*
 from final
 {% if is_incremental() -%}
-{{ left_join_kept('final', ['id']) }}
-where kept.id is null
+{{ left_join_existing('final', ['id']) }}
+where existing.id is null
 {%- endif %}

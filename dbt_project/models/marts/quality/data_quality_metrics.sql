@@ -26,8 +26,8 @@ with
 changed_days as (
     select distinct series.symbol, series.asset_class, days.session_date
     from {{ ref('series_quality_by_day') }} as days
-    inner join {{ ref('int_series_rules') }} as series on series.series_id = days.series_id
-    where days.changed_in_load > {{ watermark('data_quality_metrics') }}
+    inner join {{ ref('int_series_fingerprints') }} as series on series.series_id = days.series_id
+    where days.changed_in_batch > {{ watermark('data_quality_metrics') }}
 ),
 
 -- Put together before it is counted: stock Postgres 15 otherwise held each day of each series against all series.
@@ -43,9 +43,9 @@ days_of_symbols as (
         days.quality_score_sum,
         days.completeness_sum
     from {{ ref('series_quality_by_day') }} as days
-    inner join {{ ref('int_series_rules') }} as series on series.series_id = days.series_id
+    inner join {{ ref('int_series_fingerprints') }} as series on series.series_id = days.series_id
     where days.session_date in (select changed_days.session_date from changed_days)
-    {{ compute_once() }}
+    {{ optimization_fence() }}
 ),
 
 counted as (
@@ -88,6 +88,6 @@ typed as (
 select typed.*
 from typed
 {% if is_incremental() -%}
-{{ left_join_kept('typed', ['symbol', 'asset_class', 'metric_date']) }}
-where {{ differs('typed', 'kept', 'id', values) }} and (typed.total_records > 0 or kept.id is not null)
+{{ left_join_existing('typed', ['symbol', 'asset_class', 'metric_date']) }}
+where {{ differs('typed', 'existing', 'id', values) }} and (typed.total_records > 0 or existing.id is not null)
 {%- endif %}

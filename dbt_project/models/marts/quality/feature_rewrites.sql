@@ -252,7 +252,7 @@ explained as (
                         moved.written_at = rewrites.rewritten_at
                         and (
                             moved.symbols is null
-                            or {{ place_in_list('rewrites.symbol', 'moved.symbols') }} is not null
+                            or {{ position_in_list('rewrites.symbol', 'moved.symbols') }} is not null
                         )
                 )
                 then 'load quarantined'
@@ -267,7 +267,7 @@ explained as (
     left join ops.rebuilds as rebuilds
         on
             rebuilds.written_at = rewrites.rewritten_at
-            and {{ place_in_list('rewrites.feature', 'rebuilds.features') }} is not null
+            and {{ position_in_list('rewrites.feature', 'rebuilds.features') }} is not null
 ),
 
 final as (

@@ -27,10 +27,10 @@ series as (
             where
                 assets.symbol = series.symbol
                 and assets.asset_class = series.asset_class
-                and {{ place_in_list('listed.source', 'series.sources_in_order') }} is not null
+                and {{ position_in_list('listed.source', 'series.sources_in_order') }} is not null
         ) as sources
     from {{ ref('int_series') }} as series
-    {{ compute_once() }}
+    {{ optimization_fence() }}
 ),
 
 -- The looks at each range that is not just quiet. An answer holds a range if it was asked for all of it; of a resampled
@@ -48,22 +48,22 @@ looked_at as (
     from {{ ref('int_missing_bars') }} as missing
     inner join lateral (
         select
-            string_agg(distinct case when held.is_look then held.source end, ', ') as answered_by,
+            string_agg(distinct case when existing_rows.is_look then existing_rows.source end, ', ') as answered_by,
             -- With bars on both sides: an empty answer is no proof.
             count(
                 distinct case
                     when
-                        held.is_look
-                        and held.first_row_at < missing.misses_from
-                        and held.covered_to > missing.misses_from
-                        then held.source
+                        existing_rows.is_look
+                        and existing_rows.first_row_at < missing.misses_from
+                        and existing_rows.covered_to > missing.misses_from
+                        then existing_rows.source
                 end
             ) as proving_sources,
-            count(distinct case when held.is_look then held.run_id end) as times,
-            min(case when held.is_look then held.requested_at end) as first_look_at,
-            max(case when held.is_look then held.requested_at end) as last_look_at,
-            min(case when held.is_look and not held.is_file then 0 when held.is_look then 1 end) = 1 as is_file_only,
-            max(case when not held.is_answer then held.source || ': ' || coalesce(held.error, 'no answer') end) as failure
+            count(distinct case when existing_rows.is_look then existing_rows.run_id end) as times,
+            min(case when existing_rows.is_look then existing_rows.requested_at end) as first_look_at,
+            max(case when existing_rows.is_look then existing_rows.requested_at end) as last_look_at,
+            min(case when existing_rows.is_look and not existing_rows.is_file then 0 when existing_rows.is_look then 1 end) = 1 as is_file_only,
+            max(case when not existing_rows.is_answer then existing_rows.source || ': ' || coalesce(existing_rows.error, 'no answer') end) as failure
         from (
             select
                 around.*,
@@ -75,8 +75,8 @@ looked_at as (
                 union all
                 {{ answers_around(is_long=true) }}
             ) as around
-        ) as held
-        {{ compute_once() }}
+        ) as existing_rows
+        {{ optimization_fence() }}
     ) as looks on true
     where missing.quiet_by is null
 
@@ -134,14 +134,14 @@ asked as (
             rejects.symbol = looked_at.symbol
             and rejects.asset_class = looked_at.asset_class
             and rejects.timeframe = looked_at.asked_timeframe
-            and {{ place_in_list('rejects.source', 'looked_at.sources_in_order') }} is not null
+            and {{ position_in_list('rejects.source', 'looked_at.sources_in_order') }} is not null
             and rejects.timestamp >= looked_at.misses_from
             and rejects.timestamp < looked_at.misses_to
-        {{ compute_once() }}
+        {{ optimization_fence() }}
     ) as rejected on true
 ),
 
-judged as (
+classified as (
     select
         *,
         case
@@ -177,7 +177,7 @@ settled as (
                 then 'final'
             else 'open'
         end as repair_state
-    from judged
+    from classified
     where verdict is not null
 ),
 
@@ -186,7 +186,7 @@ settled as (
 empty_days as (
     select
         calendar,
-        slot_date,
+        bar_date,
         count(distinct symbol) as symbols
     from settled
     where
@@ -196,7 +196,7 @@ empty_days as (
         and calendar <> '24/7'
         and place = 'between'
         and misses_to < {{ warehouse_now() }} - interval '7 days'
-    group by calendar, slot_date
+    group by calendar, bar_date
     having count(distinct symbol) > 1
 ),
 
@@ -205,7 +205,7 @@ traded_days as (
         series.calendar,
         days.session_date
     from empty_days
-    inner join {{ ref('series_quality_by_day') }} as days on days.session_date = empty_days.slot_date
+    inner join {{ ref('series_quality_by_day') }} as days on days.session_date = empty_days.bar_date
     inner join {{ ref('int_series') }} as series
         on series.series_id = days.series_id and series.calendar = empty_days.calendar
     where days.bars > 0 and series.step_minutes <= 1440
@@ -215,14 +215,14 @@ empty_sessions as (
     select empty_days.*
     from empty_days
     left join traded_days
-        on traded_days.calendar = empty_days.calendar and traded_days.session_date = empty_days.slot_date
+        on traded_days.calendar = empty_days.calendar and traded_days.session_date = empty_days.bar_date
     where traded_days.session_date is null
 ),
 
 with_previous as (
     select
         settled.*,
-        lag(settled.last_slot_no) over in_order as previous_slot_no,
+        lag(settled.last_expected_no) over in_order as previous_expected_no,
         concat_ws(
             '|', settled.place, settled.verdict, settled.answering, settled.failure, settled.rejected_for, settled.repair_state
         ) as judgement,
@@ -233,18 +233,18 @@ with_previous as (
     left join empty_sessions
         on
             empty_sessions.calendar = settled.calendar
-            and empty_sessions.slot_date = settled.slot_date
+            and empty_sessions.bar_date = settled.bar_date
             and settled.step_minutes <= 1440
             and settled.is_whole_session
     where empty_sessions.calendar is null
-    window in_order as (partition by settled.series_id order by settled.first_slot_no)
+    window in_order as (partition by settled.series_id order by settled.first_expected_no)
 ),
 
 divided as (
     select
         *,
         case
-            when previous_slot_no = first_slot_no - 1 and previous_judgement = judgement then 0
+            when previous_expected_no = first_expected_no - 1 and previous_judgement = judgement then 0
             else 1
         end as starts_range
     from with_previous
@@ -254,7 +254,7 @@ numbered as (
     select
         *,
         sum(starts_range) over (
-            partition by series_id order by first_slot_no rows between unbounded preceding and current row
+            partition by series_id order by first_expected_no rows between unbounded preceding and current row
         ) as range_no
     from divided
 ),
@@ -270,7 +270,7 @@ ranges as (
         max(
             case
                 when step_minutes < 1440 then misses_to
-                else {{ local_instant('slot_date + step_minutes / 1440', "'00:00'", 'time_zone') }}
+                else {{ local_instant('bar_date + step_minutes / 1440', "'00:00'", 'time_zone') }}
             end
         ) as gap_to,
         sum(missing_bars) as missing_bars,
@@ -294,8 +294,8 @@ ranges as (
         '*',
         '1d',
         'between',
-        slots.first_slot_at,
-        slots.closes_at,
+        expected_bars.first_expected_at,
+        expected_bars.closes_at,
         empty_sessions.symbols,
         'closed session',
         null,
@@ -307,12 +307,12 @@ ranges as (
         null,
         null
     from empty_sessions
-    inner join {{ ref('int_slots') }} as slots
+    inner join {{ ref('int_expected_bars') }} as expected_bars
         on
-            slots.calendar = empty_sessions.calendar
-            and slots.timeframe = '1d'
-            and slots.grid = 'open'
-            and slots.slot_date = empty_sessions.slot_date
+            expected_bars.calendar = empty_sessions.calendar
+            and expected_bars.timeframe = '1d'
+            and expected_bars.alignment = 'open'
+            and expected_bars.bar_date = empty_sessions.bar_date
 ),
 
 worded as (

@@ -28,16 +28,16 @@ counted as (
         bars.is_validated,
         bars.hlc3 is not null as is_in_windows,
         {{ bar_checks() | length + row_checks() | length }} as checks_made,
-        case when words.failed_checks is null then 0 else {{ bar_checks() | length }} end as bar_checks_failed,
+        case when observations.failed_checks is null then 0 else {{ bar_checks() | length }} end as bar_checks_failed,
         {{ row_checks_failed() }} as row_checks_failed,
         cast(
-            greatest(0, {{ epoch_seconds('words.first_seen_at') }} - {{ epoch_seconds('words.closed_at') }}) as bigint
+            greatest(0, {{ epoch_seconds('observations.first_seen_at') }} - {{ epoch_seconds('observations.closed_at') }}) as bigint
         ) as seconds_to_first_sight,
-        words.closed_at <= bars.first_fetched_at as is_backfilled,
-        {{ score_terms('words') }}
+        observations.closed_at <= bars.first_fetched_at as is_backfilled,
+        {{ score_terms('observations') }}
     from bars
-    inner join {{ ref('int_bars') }} as words
-        on words.series_id = bars.series_id and words.opened_at = bars.timestamp
+    inner join {{ ref('int_bars') }} as observations
+        on observations.series_id = bars.series_id and observations.opened_at = bars.timestamp
     inner join {{ ref('freshness_sla') }} as sla on sla.asset_class = bars.asset_class
 ),
 

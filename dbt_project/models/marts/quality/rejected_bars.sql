@@ -4,15 +4,15 @@
         incremental_strategy='append',
         indexes=[{'columns': ['symbol', 'asset_class', 'timeframe', 'timestamp']}],
         pre_hook=[
-            "{{ require_whole('int_bars_observed') }}",
+            "{{ require_full_input('int_bars_observed') }}",
             '{{ delete_rows_of_former_version() }}',
-            "{{ forget_replaced_series(by='name') }}",
-            '{{ forget_moved_loads() }}',
+            "{{ delete_replaced_series(by='name') }}",
+            '{{ delete_moved_loads() }}',
         ],
         post_hook=["{{ advance_watermark(['int_bars_observed']) }}"]
     )
 }}
--- depends_on: {{ ref('int_series_rules') }}
+-- depends_on: {{ ref('int_series_fingerprints') }}
 -- Payload rows that could not become a bar, with the reason and the row as it was received: nothing is dropped in
 -- silence. A row that is sent again is counted again.
 with
@@ -22,9 +22,9 @@ observed as (
     where
         reject_reason is not null
         and (
-            load_no > {{ watermark('rejected_bars') }}
+            batch > {{ watermark('rejected_bars') }}
             or {{ is_of_replaced_series('rejected_bars') }}
-            or {{ is_of_moved_load('rejected_bars', 'load_no') }}
+            or {{ is_of_moved_load('rejected_bars', 'batch') }}
         )
 ),
 
@@ -39,7 +39,7 @@ final as (
         payload_row,
         window_start,
         fetched_at,
-        load_no
+        batch
     from observed
 )
 

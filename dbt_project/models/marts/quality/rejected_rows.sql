@@ -4,7 +4,7 @@
         materialized='incremental',
         incremental_strategy='append',
         indexes=[{'columns': ['symbol', 'asset_class', 'kind']}],
-        pre_hook=['{{ delete_rows_of_former_version() }}', '{{ forget_since_moved_loads() }}'],
+        pre_hook=['{{ delete_rows_of_former_version() }}', '{{ delete_since_moved_loads() }}'],
         post_hook=["{{ advance_watermark(['int_loads']) }}"]
     )
 }}
@@ -14,7 +14,7 @@
 with
 
 loads as (
-    select load_no, provider, load_id
+    select batch, provider, load_id
     from {{ ref('int_loads') }}
 ),
 
@@ -52,7 +52,7 @@ final as (
         rejected.payload_row,
         rejected.window_start,
         rejected.fetched_at,
-        cast(loads.load_no as integer) as load_no
+        cast(loads.batch as integer) as batch
     from rejected
     inner join loads on loads.provider = rejected.source and loads.load_id = rejected.load_id
     left join listings

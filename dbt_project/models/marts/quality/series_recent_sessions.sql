@@ -17,9 +17,9 @@ series as (
 begun as (
     select
         *,
-        row_number() over (partition by calendar, timeframe, grid order by slot_date desc) as sessions_ago
-    from {{ ref('int_slots') }}
-    where first_slot_at < {{ warehouse_now() }}
+        row_number() over (partition by calendar, timeframe, alignment order by bar_date desc) as sessions_ago
+    from {{ ref('int_expected_bars') }}
+    where first_expected_at < {{ warehouse_now() }}
 ),
 
 recent as (
@@ -34,14 +34,14 @@ expected as (
         series.symbol,
         series.asset_class,
         series.timeframe,
-        recent.slot_date as session_date,
+        recent.bar_date as session_date,
         recent.sessions_ago,
         recent.closes_at <= {{ warehouse_now() }} as is_over,
         case
-            when recent.closes_at <= {{ warehouse_now() }} then recent.slots
+            when recent.closes_at <= {{ warehouse_now() }} then recent.expected_bars
             when series.step_minutes >= 1440 then 0
             else cast(floor(
-                ({{ epoch_seconds(warehouse_now()) }} - {{ epoch_seconds('recent.first_slot_at') }})
+                ({{ epoch_seconds(warehouse_now()) }} - {{ epoch_seconds('recent.first_expected_at') }})
                 / (60.0 * series.step_minutes)
             ) as integer)
         end as expected_bars
@@ -50,9 +50,9 @@ expected as (
         on
             recent.calendar = series.calendar
             and recent.timeframe = series.timeframe
-            and recent.grid = series.grid
-            and recent.slot_date >= series.first_session_date
-            and (series.active_to is null or recent.slot_date <= series.active_to)
+            and recent.alignment = series.alignment
+            and recent.bar_date >= series.first_session_date
+            and (series.active_to is null or recent.bar_date <= series.active_to)
 ),
 
 counted as (

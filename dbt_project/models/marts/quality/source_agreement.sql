@@ -10,7 +10,7 @@ compared as (
         asset_class,
         timestamp,
         verdict,
-        is_outvoted,
+        is_against_consensus,
         basis,
         abs(difference_bp) as difference_bp
     from {{ ref('source_reconciliation') }}
@@ -34,7 +34,7 @@ final as (
         compared.asset_class,
         count(*) as compared_values,
         count(case when compared.verdict = 'differs' then 1 end) as differing_values,
-        count(case when compared.is_outvoted then 1 end) as outvoted_values,
+        count(case when compared.is_against_consensus then 1 end) as values_against_consensus,
         cast(
             round(cast(percentile_cont(0.5) within group (order by compared.difference_bp) as numeric), 4)
             as numeric(18, 4)

@@ -7,45 +7,45 @@
             {'columns': ['symbol', 'asset_class', 'timeframe', 'timestamp']},
         ],
         pre_hook=[
-            "{{ require_whole('int_bars_to_reconcile') }}",
+            "{{ require_full_input('int_bars_to_reconcile') }}",
             '{{ delete_rows_of_former_version() }}',
-            '{{ forget_reconciled_bars() }}',
+            '{{ delete_reconciled_bars() }}',
         ],
         post_hook=["{{ advance_watermark(['int_bars_to_reconcile']) }}"]
     )
 }}
--- depends_on: {{ ref('int_series_rules') }}
+-- depends_on: {{ ref('int_series_fingerprints') }}
 -- The same bar from two sources, field by field: how far the other one is from the preferred one, in basis points, and
 -- whether that is usual. Our own resampling of finer bars is compared with the provider's own bar in the same way.
 -- Volumes are compared with the same provider's only: every provider counts other trades.
 with
 
-words as (
+observations as (
     select
-        words.series_id,
-        words.opened_at,
-        words.source,
-        words.source_place,
-        words.open,
-        words.high,
-        words.low,
-        words.close,
-        words.volume,
+        observations.series_id,
+        observations.opened_at,
+        observations.source,
+        observations.source_rank,
+        observations.open,
+        observations.high,
+        observations.low,
+        observations.close,
+        observations.volume,
         bars.is_resampled,
         row_number() over (
-            partition by words.series_id, words.opened_at, words.source order by words.revision desc
+            partition by observations.series_id, observations.opened_at, observations.source order by observations.revision desc
         ) as newest,
-        words.is_withdrawn or words.failed_checks is not null as is_unusable
-    from {{ ref('int_bar_words') }} as words
+        observations.is_retracted or observations.failed_checks is not null as is_unusable
+    from {{ ref('int_bar_observations') }} as observations
     inner join {{ ref('int_bars_to_reconcile') }} as bars
-        on bars.series_id = words.series_id and bars.opened_at = words.opened_at
-    where words.source <> 'manual'
+        on bars.series_id = observations.series_id and bars.opened_at = observations.opened_at
+    where observations.source <> 'manual'
 ),
 
 -- A case, because Postgres expects an equation to hold once in 200 rows, and joins what it takes for a few rows in loops.
 usable as (
     select *
-    from words
+    from observations
     where case when newest = 1 and not is_unusable then true end
 ),
 
@@ -61,7 +61,7 @@ ranked as (
         {% endfor -%}
         *
     from usable
-    window better_first as (partition by series_id, opened_at order by source_place)
+    window better_first as (partition by series_id, opened_at order by source_rank)
 ),
 
 paired as (
@@ -111,7 +111,7 @@ paired as (
             resampled.series_id = native.series_id
             and resampled.opened_at = native.opened_at
             and resampled.source = native.source
-    where native.is_resampled and resampled.is_listed and resampled.is_valid
+    where native.is_resampled and resampled.is_active and resampled.is_valid
 ),
 
 -- What each source quotes an asset in, in one row per series. Joined source by source, stock Postgres 15 expected one row of
@@ -195,7 +195,7 @@ measured as (
             and tolerances.field = fields.field
 ),
 
-judged as (
+classified as (
     select
         *,
         coalesce(abs(difference_bp) <= tolerance_bp, false) as is_within
@@ -205,39 +205,39 @@ judged as (
 final as (
     select
         {{ hash63(
-            "concat_ws('|', judged.series_id, judged.source, judged.other_source, judged.resampled_from, judged.field, "
-            ~ epoch_seconds('judged.opened_at') ~ ")"
+            "concat_ws('|', classified.series_id, classified.source, classified.other_source, classified.resampled_from, classified.field, "
+            ~ epoch_seconds('classified.opened_at') ~ ")"
         ) }} as id,
-        judged.symbol,
-        judged.asset_class,
-        judged.timeframe,
-        judged.opened_at as timestamp,
-        judged.field,
+        classified.symbol,
+        classified.asset_class,
+        classified.timeframe,
+        classified.opened_at as timestamp,
+        classified.field,
         -- A window's result has no length.
-        cast(judged.source as varchar(20)) as source,
-        cast(judged.other_source as varchar(20)) as other_source,
-        cast(judged.resampled_from as varchar(10)) as resampled_from,
-        {{ fits('judged.value', 28, 10) }} as value,
-        {{ fits('judged.other_value', 28, 10) }} as other_value,
+        cast(classified.source as varchar(20)) as source,
+        cast(classified.other_source as varchar(20)) as other_source,
+        cast(classified.resampled_from as varchar(10)) as resampled_from,
+        {{ fits('classified.value', 28, 10) }} as value,
+        {{ fits('classified.other_value', 28, 10) }} as other_value,
         cast(
-            case when abs(judged.difference_bp) < 1e14 then judged.difference_bp end as numeric(18, 4)
+            case when abs(classified.difference_bp) < 1e14 then classified.difference_bp end as numeric(18, 4)
         ) as difference_bp,
-        judged.tolerance_bp,
-        case when judged.is_within then 'within tolerance' else 'differs' end as verdict,
+        classified.tolerance_bp,
+        case when classified.is_within then 'within tolerance' else 'differs' end as verdict,
         case
-            when judged.currency <> judged.other_currency then judged.currency || ' against ' || judged.other_currency
+            when classified.currency <> classified.other_currency then classified.currency || ' against ' || classified.other_currency
         end as basis,
-        outvoted.series_id is not null as is_outvoted,
-        judged.series_id,
+        against_consensus.series_id is not null as is_against_consensus,
+        classified.series_id,
         {{ warehouse_now() }} as created_at
-    from judged
-    left join {{ ref('int_bars_outvoted') }} as outvoted
+    from classified
+    left join {{ ref('int_bars_against_consensus') }} as against_consensus
         on
-            outvoted.series_id = judged.series_id
-            and outvoted.opened_at = judged.opened_at
-            and outvoted.source = judged.source
-            and {{ place_in_list('judged.field', 'outvoted.outvoted_fields') }} is not null
-            and judged.resampled_from is null
+            against_consensus.series_id = classified.series_id
+            and against_consensus.opened_at = classified.opened_at
+            and against_consensus.source = classified.source
+            and {{ position_in_list('classified.field', 'against_consensus.fields_against_consensus') }} is not null
+            and classified.resampled_from is null
 )
 
 select * from final

@@ -13,7 +13,7 @@ answers as (
                 when responses.origin = 'archive' then {{ json_member('responses.payload', 'rows') }}
                 else responses.payload
             end as klines
-        {{ compute_once() }}
+        {{ optimization_fence() }}
     ) as answer on true
     where responses.endpoint = 'bars' and responses.status = 'ok'
 ),
@@ -55,7 +55,7 @@ bars as (
             {{ json_decimal('rows.item', 4) }} as close,
             {{ json_decimal('rows.item', 5) }} as volume,
             {{ json_decimal('rows.item', 9) }} as taker_buy_volume
-        {{ compute_once('answers.payload_sha') }}
+        {{ optimization_fence('answers.payload_sha') }}
     ) as numbers
 )
 

@@ -8,7 +8,7 @@ select
     changed_by,
     changed_at,
     committed_at,
-    load_no,
+    batch,
     registered_at,
-    changed_in_load
+    changed_in_batch
 from {{ source('ops', 'quarantined_loads') }}

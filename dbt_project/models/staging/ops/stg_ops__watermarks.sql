@@ -1,6 +1,6 @@
 -- How far each incremental model has worked, as its last build left it.
 select
     model,
-    load_no,
+    batch,
     advanced_at
 from {{ source('ops', 'watermarks') }}

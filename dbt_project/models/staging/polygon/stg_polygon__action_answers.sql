@@ -13,12 +13,12 @@ final as (
         'polygon' as source,
         case answers.endpoint when 'splits' then 'split' else 'dividend' end as kind,
         coalesce(answers.provider_symbol, answers.symbol) as ticker,
-        {{ local_date('answers.window_start', "'UTC'") }} as told_after,
+        {{ local_date('answers.window_start', "'UTC'") }} as reported_after,
         case
             -- The answer goes on in another page: it tells nothing after its last event.
             when {{ json_text('answers.payload', 'next_url') }} <> '' then events.last_ex_date
             else {{ local_date('answers.window_end', "'UTC'") }}
-        end as told_before,
+        end as reported_before,
         cast(null as text) as timeframe,
         answers.window_start,
         answers.fetched_at,
@@ -29,7 +29,7 @@ final as (
             max(rows.ex_date) as last_ex_date,
             max(
                 case
-                    when rows.ex_date is not null and rows.told is not null and rows.told_with is not null then 0
+                    when rows.ex_date is not null and rows.reported is not null and rows.reported_with is not null then 0
                     when answers.symbol is not null or listings.polygon is not null then 1
                     else 0
                 end
@@ -43,11 +43,11 @@ final as (
                 case answers.endpoint
                     when 'splits' then {{ json_decimal('items.item', 'split_to') }}
                     else {{ json_decimal('items.item', 'cash_amount') }}
-                end as told,
+                end as reported,
                 case answers.endpoint
                     when 'splits' then {{ json_decimal('items.item', 'split_from') }}
                     else {{ json_decimal('items.item', 'cash_amount') }}
-                end as told_with,
+                end as reported_with,
                 {{ json_text('items.item', 'ticker') }} as ticker
             from {{ json_items(json_member('answers.payload', 'results')) }} as items (item, position)
         ) as rows

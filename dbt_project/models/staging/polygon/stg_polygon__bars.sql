@@ -10,7 +10,7 @@ answers as (
         responses.requested_at
         - case when answer.status = 'DELAYED' then interval '15 minutes' else interval '0 minutes' end as known_until
     from {{ source('raw_polygon', 'responses') }} as responses
-    cross join lateral (select {{ json_text('responses.payload', 'status') }} as status {{ compute_once() }}) as answer
+    cross join lateral (select {{ json_text('responses.payload', 'status') }} as status {{ optimization_fence() }}) as answer
     where responses.endpoint = 'bars' and responses.status = 'ok'
 ),
 
@@ -60,7 +60,7 @@ bars as (
             {{ json_decimal('rows.item', 'l') }} as low,
             {{ json_decimal('rows.item', 'c') }} as close,
             {{ json_decimal('rows.item', 'v') }} as volume
-        {{ compute_once('answers.payload_sha') }}
+        {{ optimization_fence('answers.payload_sha') }}
     ) as numbers
 )
 

@@ -9,7 +9,7 @@ answers as (
         responses.requested_at
         - case when answer.status = 'DELAYED' then interval '15 minutes' else interval '0 minutes' end as known_until
     from {{ source('raw_polygon', 'responses') }} as responses
-    cross join lateral (select {{ json_text('responses.payload', 'status') }} as status {{ compute_once() }}) as answer
+    cross join lateral (select {{ json_text('responses.payload', 'status') }} as status {{ optimization_fence() }}) as answer
     where responses.endpoint = 'grouped_daily' and responses.status = 'ok'
 ),
 
@@ -54,7 +54,7 @@ bars as (
             {{ json_decimal('rows.item', 'l') }} as low,
             {{ json_decimal('rows.item', 'c') }} as close,
             {{ json_decimal('rows.item', 'v') }} as volume
-        {{ compute_once('answers.payload_sha') }}
+        {{ optimization_fence('answers.payload_sha') }}
     ) as numbers on true
     inner join listings
         on

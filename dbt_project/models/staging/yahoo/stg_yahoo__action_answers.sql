@@ -12,7 +12,7 @@ answers as (
         select
             {{ known_time_zone(json_text(json_member('responses.payload', 'chart.result.0.meta'), 'exchangeTimezoneName')) }}
                 as time_zone
-        {{ compute_once() }}
+        {{ optimization_fence() }}
     ) as charts on true
     where
         responses.status = 'ok'
@@ -25,8 +25,8 @@ final as (
         'yahoo' as source,
         '{{ kind }}' as kind,
         coalesce(answers.provider_symbol, answers.symbol) as ticker,
-        {{ local_date('answers.window_start', 'answers.time_zone') }} as told_after,
-        {{ local_date('least(answers.window_end, answers.requested_at)', 'answers.time_zone') }} as told_before,
+        {{ local_date('answers.window_start', 'answers.time_zone') }} as reported_after,
+        {{ local_date('least(answers.window_end, answers.requested_at)', 'answers.time_zone') }} as reported_before,
         answers.timeframe,
         answers.window_start,
         answers.fetched_at,
@@ -39,11 +39,11 @@ final as (
             from (
                 select
                     {{ json_integer('rows.item', 'date') }} as stamp,
-                    {{ json_decimal('rows.item', 'numerator' if kind == 'split' else 'amount') }} as told,
-                    {{ json_decimal('rows.item', 'denominator' if kind == 'split' else 'amount') }} as told_with
+                    {{ json_decimal('rows.item', 'numerator' if kind == 'split' else 'amount') }} as reported,
+                    {{ json_decimal('rows.item', 'denominator' if kind == 'split' else 'amount') }} as reported_with
                 from {{ json_values(json_member('answers.payload', 'chart.result.0.events.' ~ kind ~ 's')) }} as rows (item)
             ) as events
-            where {{ instant_from_epoch('events.stamp') }} is null or events.told is null or events.told_with is null
+            where {{ instant_from_epoch('events.stamp') }} is null or events.reported is null or events.reported_with is null
         )
     {% if not loop.last %}union all{% endif %}
     {% endfor %}

@@ -28,7 +28,7 @@ answers as (
             {{ json_member('responses.payload', 'chart.result.0.indicators.quote.0.low') }} as lows,
             {{ json_member('responses.payload', 'chart.result.0.indicators.quote.0.close') }} as closes,
             {{ json_member('responses.payload', 'chart.result.0.indicators.quote.0.volume') }} as volumes
-        {{ compute_once() }}
+        {{ optimization_fence() }}
     ) as charts on true
     where responses.endpoint = 'bars' and responses.status = 'ok'
 ),
@@ -81,7 +81,7 @@ bars as (
             {{ json_decimal('answers.lows', place) }} as low,
             {{ json_decimal('answers.closes', place) }} as close,
             {{ json_decimal('answers.volumes', place) }} as volume
-        {{ compute_once('answers.payload_sha') }}
+        {{ optimization_fence('answers.payload_sha') }}
     ) as numbers on true
     inner join lateral (
         select
@@ -100,7 +100,7 @@ bars as (
                         then {{ local_date(instant_from_epoch('answers.last_stamp'), 'answers.time_zone') }}
                 end as last_stamped_on
         ) as dates
-        {{ compute_once('answers.payload_sha') }}
+        {{ optimization_fence('answers.payload_sha') }}
     ) as places on true
     -- Yahoo fills a moment without data with nulls: no bar, not a bad one.
     where

@@ -1,10 +1,10 @@
-{%- set since = watermark_before_moved_loads('int_action_words', reads_all=true) -%}
+{%- set since = watermark_before_moved_loads('int_action_observations', reads_all=true) -%}
 {{
     config(
         materialized='incremental',
         incremental_strategy='append',
-        indexes=[{'columns': ['source', 'kind', 'ticker', 'ex_date', 'word_no'], 'unique': true}],
-        pre_hook=['{{ forget_since_moved_loads(reads_all=true) }}'],
+        indexes=[{'columns': ['source', 'kind', 'ticker', 'ex_date', 'observation_no'], 'unique': true}],
+        pre_hook=['{{ delete_since_moved_loads(reads_all=true) }}'],
         post_hook=["{{ advance_watermark(['int_loads']) }}", '{{ analyze() }}']
     )
 }}
@@ -15,7 +15,7 @@
 with
 
 loads as (
-    select load_no, provider, load_id
+    select batch, provider, load_id
     from {{ ref('int_loads') }}
 ),
 
@@ -26,13 +26,13 @@ events as (
         source, 'split' as kind, ticker, ex_date, '' as dividend_type, split_to, split_from,
         cast(null as numeric) as amount, cast(null as text) as currency, timeframe, window_start, fetched_at, load_id
     from {{ ref('stg_' ~ provider ~ '__splits') }}
-    where split_to > 0 and split_from > 0 and {{ is_new_load('int_action_words', 'load_id', since) }}
+    where split_to > 0 and split_from > 0 and {{ is_new_load('int_action_observations', 'load_id', since) }}
     union all
     select distinct
         source, 'dividend', ticker, ex_date, dividend_type, cast(null as numeric), cast(null as numeric),
         amount, currency, timeframe, window_start, fetched_at, load_id
     from {{ ref('stg_' ~ provider ~ '__dividends') }}
-    where amount > 0 and {{ is_new_load('int_action_words', 'load_id', since) }}
+    where amount > 0 and {{ is_new_load('int_action_observations', 'load_id', since) }}
     {% if not loop.last %}union all{% endif %}
     {% endfor %}
 ),
@@ -56,7 +56,7 @@ by_type as (
         case when count(distinct coalesce(amount, round(split_to / split_from, 12))) > 1 then 1 else 0 end as is_contradictory,
         string_agg(
             distinct coalesce(cast(amount as text), cast(split_to as text) || ':' || cast(split_from as text)), ' '
-        ) as values_told
+        ) as reported_values
     from events
     where ticker is not null and ex_date is not null
     group by
@@ -69,7 +69,7 @@ said as (
         by_type.kind,
         by_type.ticker,
         by_type.ex_date,
-        loads.load_no,
+        loads.batch,
         by_type.fetched_at,
         by_type.window_start,
         by_type.timeframe,
@@ -78,23 +78,23 @@ said as (
         case when max(by_type.is_contradictory) = 0 then sum(by_type.amount) end as amount,
         max(by_type.currency) as currency,
         case
-            when max(by_type.is_contradictory) = 1 then string_agg(by_type.values_told, ' ' order by by_type.values_told)
+            when max(by_type.is_contradictory) = 1 then string_agg(by_type.reported_values, ' ' order by by_type.reported_values)
         end as alternatives
     from by_type
     inner join loads on loads.provider = by_type.source and loads.load_id = by_type.load_id
     group by
-        by_type.source, by_type.kind, by_type.ticker, by_type.ex_date, loads.load_no, by_type.fetched_at,
+        by_type.source, by_type.kind, by_type.ticker, by_type.ex_date, loads.batch, by_type.fetched_at,
         by_type.window_start, by_type.timeframe
 ),
 
 answers as (
     {% for provider in ['polygon', 'yahoo'] -%}
     select
-        answers.source, answers.kind, answers.ticker, answers.told_after, answers.told_before,
-        coalesce(answers.timeframe, '') as timeframe, answers.window_start, answers.fetched_at, loads.load_no
+        answers.source, answers.kind, answers.ticker, answers.reported_after, answers.reported_before,
+        coalesce(answers.timeframe, '') as timeframe, answers.window_start, answers.fetched_at, loads.batch
     from {{ ref('stg_' ~ provider ~ '__action_answers') }} as answers
     inner join loads on loads.provider = answers.source and loads.load_id = answers.load_id -- noqa: AL04
-    where {{ is_new_load('int_action_words', 'answers.load_id', since) }}
+    where {{ is_new_load('int_action_observations', 'answers.load_id', since) }}
     {% if not loop.last %}union all{% endif %}
     {% endfor %}
 ),
@@ -112,13 +112,13 @@ known_keys as (
 ),
 
 -- What an answer should have told, and did not.
-withdrawn as (
+retracted as (
     select distinct
         known_keys.source,
         known_keys.kind,
         known_keys.ticker,
         known_keys.ex_date,
-        answers.load_no,
+        answers.batch,
         answers.fetched_at,
         answers.window_start,
         answers.timeframe
@@ -128,38 +128,38 @@ withdrawn as (
             known_keys.source = answers.source
             and known_keys.kind = answers.kind
             and known_keys.ticker = coalesce(answers.ticker, known_keys.ticker)
-            and known_keys.ex_date > answers.told_after
-            and known_keys.ex_date < answers.told_before
+            and known_keys.ex_date > answers.reported_after
+            and known_keys.ex_date < answers.reported_before
     left join said
         on
             said.source = known_keys.source
             and said.kind = known_keys.kind
             and said.ticker = known_keys.ticker
             and said.ex_date = known_keys.ex_date
-            and said.load_no = answers.load_no
+            and said.batch = answers.batch
             and said.fetched_at = answers.fetched_at
             and said.timeframe = answers.timeframe
             and said.window_start is not distinct from answers.window_start
     where said.source is null
 ),
 
-words as (
+observations as (
     select
-        source, kind, ticker, ex_date, load_no, fetched_at, window_start, timeframe, false as is_withdrawn,
-        split_to, split_from, amount, currency, alternatives, cast(null as integer) as known_word_no
+        source, kind, ticker, ex_date, batch, fetched_at, window_start, timeframe, false as is_retracted,
+        split_to, split_from, amount, currency, alternatives, cast(null as integer) as known_observation_no
     from said
     union all
     select
-        source, kind, ticker, ex_date, load_no, fetched_at, window_start, timeframe, true,
+        source, kind, ticker, ex_date, batch, fetched_at, window_start, timeframe, true,
         null, null, null, null, null, null
-    from withdrawn
+    from retracted
     {% if is_incremental() -%}
     union all
     -- The latest word on each is what the first new one is compared with.
     select
-        known.source, known.kind, known.ticker, known.ex_date, known.load_no, known.fetched_at, known.window_start,
-        known.timeframe, known.is_withdrawn, known.split_to, known.split_from, known.amount, known.currency,
-        known.alternatives, known.word_no
+        known.source, known.kind, known.ticker, known.ex_date, known.batch, known.fetched_at, known.window_start,
+        known.timeframe, known.is_retracted, known.split_to, known.split_from, known.amount, known.currency,
+        known.alternatives, known.observation_no
     from {{ this }} as known
     where
         not exists (
@@ -170,7 +170,7 @@ words as (
                 and newer.kind = known.kind
                 and newer.ticker = known.ticker
                 and newer.ex_date = known.ex_date
-                and newer.word_no = known.word_no + 1
+                and newer.observation_no = known.observation_no + 1
         )
     {%- endif %}
 ),
@@ -178,22 +178,22 @@ words as (
 compared as (
     select
         *,
-        max(known_word_no) over event as words_before,
-        lag(is_withdrawn) over in_order is null as is_first,
+        max(known_observation_no) over event as observations_before,
+        lag(is_retracted) over in_order is null as is_first,
         not ( -- noqa: LT01, LT06
-            lag(is_withdrawn) over in_order is not distinct from is_withdrawn
+            lag(is_retracted) over in_order is not distinct from is_retracted
             and lag(split_to) over in_order is not distinct from split_to
             and lag(split_from) over in_order is not distinct from split_from
             and lag(amount) over in_order is not distinct from amount
             and lag(currency) over in_order is not distinct from currency
             and lag(alternatives) over in_order is not distinct from alternatives
         ) as differs_from_previous
-    from words
+    from observations
     window
         event as (partition by source, kind, ticker, ex_date),
         in_order as (
             partition by source, kind, ticker, ex_date
-            order by load_no, fetched_at, window_start nulls first, timeframe
+            order by batch, fetched_at, window_start nulls first, timeframe
         )
 ),
 
@@ -204,16 +204,16 @@ final as (
         ticker,
         ex_date,
         cast(
-            coalesce(words_before, 0) + row_number() over (
+            coalesce(observations_before, 0) + row_number() over (
                 partition by source, kind, ticker, ex_date
-                order by load_no, fetched_at, window_start nulls first, timeframe
+                order by batch, fetched_at, window_start nulls first, timeframe
             ) as integer
-        ) as word_no,
-        cast(load_no as integer) as load_no,
+        ) as observation_no,
+        cast(batch as integer) as batch,
         fetched_at,
         window_start,
         timeframe,
-        is_withdrawn,
+        is_retracted,
         split_to,
         split_from,
         amount,
@@ -221,7 +221,7 @@ final as (
         alternatives
     from compared
     -- Nobody withdraws what was never said.
-    where known_word_no is null and case when is_first then not is_withdrawn else differs_from_previous end
+    where known_observation_no is null and case when is_first then not is_retracted else differs_from_previous end
 )
 
 select * from final

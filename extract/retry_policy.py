@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass
-class Patience:
+class RetryPolicy:
     backoff: tuple[float, ...] = (30, 60, 120)
     # A Retry-After longer than this defers the task to a later run instead of keeping a worker asleep.
     longest_wait: float = 120
@@ -22,4 +22,4 @@ class Patience:
     breaker_seconds: float = 300
 
 
-PATIENCE = Patience()
+RETRY_POLICY = RetryPolicy()

@@ -7,9 +7,9 @@
         post_hook=["{{ advance_watermark(['int_bar_revisions']) }}", '{{ analyze() }}']
     )
 }}
-{%- set since = watermark('int_bars_outvoted') %}
+{%- set since = watermark('int_bars_against_consensus') %}
 -- depends_on: {{ ref('int_bar_revisions') }}
--- depends_on: {{ ref('int_series_rules') }}
+-- depends_on: {{ ref('int_series_fingerprints') }}
 -- depends_on: {{ ref('int_splits') }}
 -- depends_on: {{ ref('int_yahoo_bases') }}
 -- The bars on which two sources agree with each other against the one that supplies the bar, and in which fields. Only
@@ -20,16 +20,16 @@ with
 {% if is_incremental() -%}
 changed as (
     select series_id, opened_at
-    from {{ bars_with_news(since) }}
+    from {{ changed_bars(since) }}
     union
     -- Of a bar that is no bar any more, since its sessions were corrected, nobody has a word left.
-    select kept.series_id, kept.opened_at
-    from {{ this }} as kept
-    inner join {{ ref('int_series_rules') }} as rules
-        on rules.series_id = kept.series_id and rules.changed_in_load > {{ since }}
+    select existing.series_id, existing.opened_at
+    from {{ this }} as existing
+    inner join {{ ref('int_series_fingerprints') }} as rules
+        on rules.series_id = existing.series_id and rules.changed_in_batch > {{ since }}
 ),
 
-told as (
+reported as (
     select
         changed.series_id,
         changed.opened_at,
@@ -52,7 +52,7 @@ crowded_series as (
     having count(*) > 2
 ),
 
-told as (
+reported as (
     select
         revisions.series_id,
         revisions.opened_at,
@@ -66,27 +66,27 @@ candidates as (
     select
         series_id,
         opened_at
-    from told
+    from reported
     group by series_id, opened_at
     having count(distinct source) > 2
 ),
 
 newest as (
     select
-        words.series_id,
-        words.opened_at,
-        words.source,
-        words.source_place,
-        words.open,
-        words.high,
-        words.low,
-        words.close,
-        words.is_withdrawn or words.failed_checks is not null as is_unusable,
+        observations.series_id,
+        observations.opened_at,
+        observations.source,
+        observations.source_rank,
+        observations.open,
+        observations.high,
+        observations.low,
+        observations.close,
+        observations.is_retracted or observations.failed_checks is not null as is_unusable,
         row_number() over (
-            partition by words.series_id, words.opened_at, words.source order by words.revision desc
+            partition by observations.series_id, observations.opened_at, observations.source order by observations.revision desc
         ) as age
-    from {{ ref('int_bar_words') }} as words
-    inner join candidates on candidates.series_id = words.series_id and candidates.opened_at = words.opened_at
+    from {{ ref('int_bar_observations') }} as observations
+    inner join candidates on candidates.series_id = observations.series_id and candidates.opened_at = observations.opened_at
 ),
 
 usable as (
@@ -95,7 +95,7 @@ usable as (
         series.asset_class,
         quotes.currency,
         row_number() over (
-            partition by newest.series_id, newest.opened_at order by newest.source_place
+            partition by newest.series_id, newest.opened_at order by newest.source_rank
         ) as place
     from newest
     inner join {{ ref('int_series') }} as series on series.series_id = newest.series_id
@@ -145,12 +145,12 @@ fields as (
     {% endfor %}
 ),
 
-outvoted as (
+against_consensus as (
     select
         fields.series_id,
         fields.opened_at,
         fields.source,
-        string_agg(distinct fields.field, ', ' order by fields.field) as outvoted_fields
+        string_agg(distinct fields.field, ', ' order by fields.field) as fields_against_consensus
     from fields
     {% for pair, comparison in {
         'one': 'one_comparison', 'another': 'another_comparison', 'their': 'their_comparison'
@@ -168,33 +168,33 @@ outvoted as (
     group by fields.series_id, fields.opened_at, fields.source
 ),
 
-judged as (
+classified as (
     select
         series_id,
         opened_at,
         cast(source as varchar(20)) as source,
-        cast(outvoted_fields as text) as outvoted_fields
-    from outvoted
+        cast(fields_against_consensus as text) as fields_against_consensus
+    from against_consensus
 
     {% if is_incremental() -%}
     union all
 
-    select kept.series_id, kept.opened_at, kept.source, null
-    from {{ this }} as kept
-    inner join changed on changed.series_id = kept.series_id and changed.opened_at = kept.opened_at
-    left join outvoted on outvoted.series_id = kept.series_id and outvoted.opened_at = kept.opened_at
-    where outvoted.series_id is null and kept.outvoted_fields is not null
+    select existing.series_id, existing.opened_at, existing.source, null
+    from {{ this }} as existing
+    inner join changed on changed.series_id = existing.series_id and changed.opened_at = existing.opened_at
+    left join against_consensus on against_consensus.series_id = existing.series_id and against_consensus.opened_at = existing.opened_at
+    where against_consensus.series_id is null and existing.fields_against_consensus is not null
     {%- endif %}
 ),
 
 final as (
     select
-        judged.*,
-        cast({{ worked_in_by(['int_bar_revisions']) }} as integer) as changed_in_load
-    from judged
+        classified.*,
+        cast({{ processed_by(['int_bar_revisions']) }} as integer) as changed_in_batch
+    from classified
     {% if is_incremental() -%}
-    {{ left_join_kept('judged', ['series_id', 'opened_at']) }}
-    where {{ differs('judged', 'kept', 'series_id', ['source', 'outvoted_fields']) }}
+    {{ left_join_existing('classified', ['series_id', 'opened_at']) }}
+    where {{ differs('classified', 'existing', 'series_id', ['source', 'fields_against_consensus']) }}
     {%- endif %}
 )
 

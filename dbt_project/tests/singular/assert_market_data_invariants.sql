@@ -35,7 +35,7 @@
 {%- do promises.update(promises_of_features()) %}
 with
 
-judged as (
+classified as (
     select
         id,
         symbol,
@@ -47,11 +47,11 @@ judged as (
             {%- for promise, broken in promises.items() %},
             case when {{ broken }} then '{{ promise }}' end
             {%- endfor %}
-        ) as broken_promises
+        ) as broken_invariants
     from {{ ref('market_data', v=2) }}
     -- A row that was not written since has been judged already: 4 us a row add up to 20 s over 5 million.
     where updated_at >= {{ last_written_at() }} - interval '48 hours'
 )
 
-select * from judged
-where broken_promises <> ''
+select * from classified
+where broken_invariants <> ''

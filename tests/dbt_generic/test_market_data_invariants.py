@@ -1,6 +1,6 @@
 """The promises of market_data_v2 and of its legacy view, on a built warehouse: kept as built, and each break is found.
 
-Data flow: bars of a coin and of a stock -> dbt build -> assert_market_data_keeps_its_promises, after each corruption.
+Data flow: bars of a coin and of a stock -> dbt build -> assert_market_data_invariants, after each corruption.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 from tests.dbt.test_bars import run_of, stock_bars
 from tests.warehouse import MakeWarehouse, Warehouse, crypto, stock
 
-PROMISES = "assert_market_data_keeps_its_promises"
+PROMISES = "assert_market_data_invariants"
 COIN = "symbol = 'BTC' and timeframe = '1h'"
 STOCK = "symbol = 'AAPL' and timeframe = '1d'"
 BREAKS = {
@@ -70,7 +70,7 @@ def built(make_warehouse: MakeWarehouse) -> Warehouse:
     return warehouse
 
 
-def broken_promises(warehouse: Warehouse, *statements: str) -> set[str]:
+def broken_invariants(warehouse: Warehouse, *statements: str) -> set[str]:
     """What the test finds after the statements; they are undone."""
     compiled = next((warehouse.project.directory / "target" / "compiled").rglob(f"{PROMISES}.sql")).read_text()
     with psycopg.connect(warehouse.database.dsn) as connection:
@@ -84,20 +84,20 @@ def broken_promises(warehouse: Warehouse, *statements: str) -> set[str]:
 def test_a_built_warehouse_keeps_every_promise(built: Warehouse) -> None:
     count = built.query("select count(*) as bars, count(trend_direction) as warm from marts.market_data_v2")[0]
     assert count["bars"] > 160 and count["warm"] > 30
-    assert broken_promises(built) == set()
+    assert broken_invariants(built) == set()
 
 
 @pytest.mark.parametrize(("where", "change", "promise"), BREAKS.values(), ids=BREAKS)
 def test_a_broken_promise_is_named(built: Warehouse, where: str, change: str, promise: str) -> None:
     newest = f"select id from marts.market_data_v2 where {where} order by timestamp desc limit 1"
-    found = broken_promises(built, f"update marts.market_data_v2 set {change} where id = ({newest})")
+    found = broken_invariants(built, f"update marts.market_data_v2 set {change} where id = ({newest})")
     assert promise in found
 
 
 def test_rows_of_earlier_runs_are_not_judged_again(built: Warehouse) -> None:
     newest = f"select id from marts.market_data_v2 where {COIN} order by timestamp desc limit 1"
     change = "buy_sell_ratio = 1.5, updated_at = updated_at - interval '3 days', computed_at = computed_at - interval '3 days'"
-    assert broken_promises(built, f"update marts.market_data_v2 set {change} where id = ({newest})") == set()
+    assert broken_invariants(built, f"update marts.market_data_v2 set {change} where id = ({newest})") == set()
 
 
 def test_legacy_view_has_the_old_tables_columns(built: Warehouse) -> None:

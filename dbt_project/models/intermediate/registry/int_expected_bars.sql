@@ -1,13 +1,13 @@
 {{
     config(
         materialized='table_in_place',
-        indexes=[{'columns': ['calendar', 'timeframe', 'grid', 'slot_date'], 'unique': true}],
+        indexes=[{'columns': ['calendar', 'timeframe', 'alignment', 'bar_date'], 'unique': true}],
         post_hook=['{{ analyze() }}']
     )
 }}
 -- Where bars are expected: one row per session (for weeks: per week), timeframe and grid. A session of a calendar is a
 -- regular weekday unless the exceptions seed says otherwise; half days, holidays and DST follow from local hours.
--- slots_before makes a running number of expected bars, by which neighbours and gaps are known without a table of slots.
+-- expected_before makes a running number of expected bars, by which neighbours and gaps are known without a table of slots.
 with
 
 calendars as (
@@ -44,10 +44,10 @@ sessions as (
 ),
 
 grids as (
-    select timeframe, step_minutes, 'open' as grid
+    select timeframe, step_minutes, 'open' as alignment
     from {{ ref('timeframes') }}
     union all
-    select timeframe, step_minutes, 'clock' as grid
+    select timeframe, step_minutes, 'clock' as alignment
     from {{ ref('timeframes') }}
     where step_minutes in (60, 240)
 ),
@@ -56,38 +56,38 @@ intraday as (
     select
         sessions.calendar,
         grids.timeframe,
-        grids.grid,
-        sessions.session_date as slot_date,
+        grids.alignment,
+        sessions.session_date as bar_date,
         -- On the clock grid the first slot is the whole one that holds the open.
         case
-            when grids.grid = 'open' then sessions.opens_at
+            when grids.alignment = 'open' then sessions.opens_at
             else
                 sessions.opens_at
                 - {{ minutes(
                     "mod(cast(extract(hour from cast(sessions.opens as time)) * 60"
                     ~ " + extract(minute from cast(sessions.opens as time)) as integer), grids.step_minutes)"
                 ) }}
-        end as first_slot_at,
+        end as first_expected_at,
         sessions.opens_at,
         sessions.closes_at,
         grids.step_minutes
     from sessions
-    inner join grids on grids.step_minutes < 1440 and (grids.grid = 'open' or sessions.calendar <> '24/7')
+    inner join grids on grids.step_minutes < 1440 and (grids.alignment = 'open' or sessions.calendar <> '24/7')
 ),
 
-slots as (
+expected_bars as (
     select
         calendar,
         timeframe,
-        grid,
-        slot_date,
-        first_slot_at,
+        alignment,
+        bar_date,
+        first_expected_at,
         opens_at,
         closes_at,
         cast(
-            ceil(({{ epoch_seconds('closes_at') }} - {{ epoch_seconds('first_slot_at') }}) / (60.0 * step_minutes))
+            ceil(({{ epoch_seconds('closes_at') }} - {{ epoch_seconds('first_expected_at') }}) / (60.0 * step_minutes))
             as integer
-        ) as slots
+        ) as expected_bars
     from intraday
 
     union all
@@ -115,16 +115,16 @@ final as (
     select
         calendar,
         timeframe,
-        grid,
-        slot_date,
-        first_slot_at,
+        alignment,
+        bar_date,
+        first_expected_at,
         opens_at,
         closes_at,
-        slots,
-        cast(sum(slots) over running - slots as integer) as slots_before
-    from slots
+        expected_bars,
+        cast(sum(expected_bars) over running - expected_bars as integer) as expected_before
+    from expected_bars
     window running as (
-        partition by calendar, timeframe, grid order by slot_date rows between unbounded preceding and current row
+        partition by calendar, timeframe, alignment order by bar_date rows between unbounded preceding and current row
     )
 )
 

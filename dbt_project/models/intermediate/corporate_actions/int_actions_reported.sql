@@ -6,11 +6,11 @@
 -- the prices are taken back to what they were, or show no jump, and stays as long as they stand as they did.
 with
 
-words as (
+observations as (
     select
         *,
-        row_number() over (partition by source, kind, ticker, ex_date order by word_no desc) as age
-    from {{ ref('int_action_words') }}
+        row_number() over (partition by source, kind, ticker, ex_date order by observation_no desc) as age
+    from {{ ref('int_action_observations') }}
 ),
 
 listings as (
@@ -32,27 +32,27 @@ latest as (
     select
         listings.symbol,
         listings.asset_class,
-        words.kind,
-        words.ticker,
-        words.ex_date,
-        words.source,
-        words.is_withdrawn,
-        words.split_to,
-        words.split_from,
-        words.amount,
-        words.currency,
-        words.alternatives,
-        words.timeframe,
-        words.fetched_at,
-        words.load_no
-    from words
+        observations.kind,
+        observations.ticker,
+        observations.ex_date,
+        observations.source,
+        observations.is_retracted,
+        observations.split_to,
+        observations.split_from,
+        observations.amount,
+        observations.currency,
+        observations.alternatives,
+        observations.timeframe,
+        observations.fetched_at,
+        observations.batch
+    from observations
     inner join listings
         on
-            listings.source = words.source
-            and listings.ticker = words.ticker
-            and words.ex_date >= listings.active_from
-            and words.ex_date <= listings.active_to
-    where words.age = 1
+            listings.source = observations.source
+            and listings.ticker = observations.ticker
+            and observations.ex_date >= listings.active_from
+            and observations.ex_date <= listings.active_to
+    where observations.age = 1
 ),
 
 -- What a source told before it passed the split over.
@@ -63,20 +63,20 @@ passed_over as (
         latest.ex_date,
         latest.source,
         latest.fetched_at,
-        latest.load_no,
-        words.split_to,
-        words.split_from,
+        latest.batch,
+        observations.split_to,
+        observations.split_from,
         row_number() over (
-            partition by latest.symbol, latest.asset_class, latest.ex_date order by words.word_no desc
+            partition by latest.symbol, latest.asset_class, latest.ex_date order by observations.observation_no desc
         ) as place
     from latest
-    inner join words
+    inner join observations
         on
-            words.source = latest.source
-            and words.kind = latest.kind
-            and words.ticker = latest.ticker
-            and words.ex_date = latest.ex_date
-    where latest.source = 'yahoo' and latest.kind = 'split' and latest.is_withdrawn and words.split_to is not null
+            observations.source = latest.source
+            and observations.kind = latest.kind
+            and observations.ticker = latest.ticker
+            and observations.ex_date = latest.ex_date
+    where latest.source = 'yahoo' and latest.kind = 'split' and latest.is_retracted and observations.split_to is not null
 ),
 
 series as (
@@ -97,7 +97,7 @@ questions as (
         latest.asset_class,
         latest.ex_date
     from latest
-    where latest.kind = 'split' and (latest.alternatives is not null or latest.is_withdrawn)
+    where latest.kind = 'split' and (latest.alternatives is not null or latest.is_retracted)
 ),
 
 jumps as (
@@ -177,8 +177,8 @@ still_in_prices as (
             and bars.opened_at < {{ local_instant('passed_over.ex_date', "'00:00'", 'series.time_zone') }}
             and bars.close > 0
             and (
-                bars.load_no < passed_over.load_no
-                or (bars.load_no = passed_over.load_no and bars.fetched_at <= passed_over.fetched_at)
+                bars.batch < passed_over.batch
+                or (bars.batch = passed_over.batch and bars.fetched_at <= passed_over.fetched_at)
             )
         order by bars.opened_at desc, bars.revision desc
         limit 1
@@ -192,8 +192,8 @@ still_in_prices as (
             and bars.opened_at = now_bar.opened_at
             and bars.close > 0
             and (
-                bars.load_no < passed_over.load_no
-                or (bars.load_no = passed_over.load_no and bars.fetched_at < passed_over.fetched_at)
+                bars.batch < passed_over.batch
+                or (bars.batch = passed_over.batch and bars.fetched_at < passed_over.fetched_at)
             )
         order by bars.revision desc
         limit 1
@@ -225,10 +225,10 @@ candidates as (
             latest.asset_class,
             latest.ex_date,
             latest.source,
-            cast({{ part_of_pair('told.item', 1) }} as numeric) as split_to,
-            cast({{ part_of_pair('told.item', 2) }} as numeric) as split_from
+            cast({{ part_of_pair('reported.item', 1) }} as numeric) as split_to,
+            cast({{ part_of_pair('reported.item', 2) }} as numeric) as split_from
         from latest
-        cross join lateral {{ words_of('latest.alternatives') }} as told
+        cross join lateral {{ items_of('latest.alternatives') }} as reported
         where latest.kind = 'split'
         union all
         select
@@ -272,14 +272,14 @@ borne_out as (
     where place = 1 and distance <= 0.5 * next_distance and next_distance - distance >= 0.1
 ),
 
-told as (
+reported as (
     select
         latest.symbol,
         latest.asset_class,
         latest.kind,
         latest.ex_date,
         latest.source,
-        latest.is_withdrawn and still_in_prices.symbol is null as is_withdrawn,
+        latest.is_retracted and still_in_prices.symbol is null as is_retracted,
         coalesce(latest.split_to, borne_out.split_to, still_in_prices.split_to) as split_to,
         coalesce(latest.split_from, borne_out.split_from, still_in_prices.split_from) as split_from,
         latest.amount,
@@ -287,7 +287,7 @@ told as (
         latest.alternatives,
         latest.timeframe,
         latest.fetched_at,
-        latest.load_no
+        latest.batch
     from latest
     left join borne_out
         on
@@ -300,7 +300,7 @@ told as (
     left join still_in_prices
         on
             latest.kind = 'split'
-            and latest.is_withdrawn
+            and latest.is_retracted
             and still_in_prices.symbol = latest.symbol
             and still_in_prices.asset_class = latest.asset_class
             and still_in_prices.ex_date = latest.ex_date
@@ -314,7 +314,7 @@ by_hand as (
         actions.kind,
         actions.ex_date,
         'manual' as source,
-        false as is_withdrawn,
+        false as is_retracted,
         case when actions.kind = 'split' then coalesce(actions.split_to, 1) end as split_to,
         case when actions.kind = 'split' then coalesce(actions.split_from, 1) end as split_from,
         case when actions.kind = 'dividend' then coalesce(actions.amount, 0) end as amount,
@@ -322,7 +322,7 @@ by_hand as (
         cast(null as text) as alternatives,
         '' as timeframe,
         actions.corrected_at as fetched_at,
-        cast(loads.load_no as integer) as load_no
+        cast(loads.batch as integer) as batch
     from {{ ref('stg_ops__manual_actions') }} as actions
     inner join {{ ref('int_loads') }} as loads on loads.provider = 'manual' and loads.load_id = actions.load_id
     where actions.is_latest and actions.change <> 'withdraw'
@@ -330,13 +330,13 @@ by_hand as (
 
 final as (
     select
-        symbol, asset_class, kind, ex_date, source, is_withdrawn, split_to, split_from, amount, currency, alternatives,
-        timeframe, fetched_at, load_no
-    from told
+        symbol, asset_class, kind, ex_date, source, is_retracted, split_to, split_from, amount, currency, alternatives,
+        timeframe, fetched_at, batch
+    from reported
     union all
     select
-        symbol, asset_class, kind, ex_date, source, is_withdrawn, split_to, split_from, amount, currency, alternatives,
-        timeframe, fetched_at, load_no
+        symbol, asset_class, kind, ex_date, source, is_retracted, split_to, split_from, amount, currency, alternatives,
+        timeframe, fetched_at, batch
     from by_hand
 )
 

@@ -1,22 +1,22 @@
 {{
     config(
         post_hook=[
-            "{{ advance_watermark(['int_bars_selected', 'int_bars_resampled', 'int_bars_outvoted', 'int_funding_rates', 'int_futures_samples', 'int_liquidations'], prepares='market_data_v2') }}",
-            '{{ remember_computations() }}',
+            "{{ advance_watermark(['int_bars_selected', 'int_bars_resampled', 'int_bars_against_consensus', 'int_funding_rates', 'int_futures_samples', 'int_liquidations'], prepares='market_data_v2') }}",
+            '{{ record_computations() }}',
             '{{ analyze() }}',
         ]
     )
 }}
 -- depends_on: {{ ref('int_bars_selected') }}
 -- depends_on: {{ ref('int_bars_resampled') }}
--- depends_on: {{ ref('int_bars_outvoted') }}
+-- depends_on: {{ ref('int_bars_against_consensus') }}
 -- depends_on: {{ ref('int_funding_rates') }}
 -- depends_on: {{ ref('int_futures_samples') }}
 -- depends_on: {{ ref('int_liquidations') }}
 -- depends_on: {{ ref('stg_binance__liquidation_watches') }}
 -- depends_on: {{ ref('int_exchange_inflows') }}
 -- depends_on: {{ ref('int_loads') }}
--- depends_on: {{ ref('int_series_rules') }}
+-- depends_on: {{ ref('int_series_fingerprints') }}
 -- What this run computes, per series: spans of bars to read and, inside them, to write. A span starts at a changed bar
 -- and ends where no window can see the change any more; it reads as far back as the longest window looks. On the first
 -- run and on a full refresh there is one endless span per series.
@@ -28,11 +28,11 @@ series as (
     select * from {{ ref('int_series') }}
 ),
 
-{% if starts_anew('market_data_v2') or is_rebuilt_in_place('market_data_v2') or rebuilt_features() -%}
+{% if is_full_build('market_data_v2') or is_rebuilt_in_place('market_data_v2') or rebuilt_features() -%}
 final as (
     select
         series_id,
-        1 as span,
+        1 as range_no,
         {{ endless_past }} as read_from,
         {{ endless_past }} as write_from,
         {{ endless_future }} as write_to,
@@ -43,33 +43,33 @@ final as (
 changed_bars as (
     select series_id, opened_at
     from {{ ref('int_bars_selected') }}
-    where changed_in_load > {{ watermark('market_data_v2') }}
+    where changed_in_batch > {{ watermark('market_data_v2') }}
     union all
     select series_id, opened_at
     from {{ ref('int_bars_resampled') }}
-    where changed_in_load > {{ watermark('market_data_v2') }}
+    where changed_in_batch > {{ watermark('market_data_v2') }}
     union all
     select series_id, opened_at
-    from {{ ref('int_bars_outvoted') }}
-    where changed_in_load > {{ watermark('market_data_v2') }}
+    from {{ ref('int_bars_against_consensus') }}
+    where changed_in_batch > {{ watermark('market_data_v2') }}
 ),
 
 -- When the derivatives data of an asset changed: every bar that closes in the span sees it.
 changed_derivatives as (
     select symbol, asset_class, settled_at as closes_from, coalesce(next_settled_at, {{ endless_future }}) as closes_to
     from {{ ref('int_funding_rates') }}
-    where changed_in_load > {{ watermark('market_data_v2') }}
+    where changed_in_batch > {{ watermark('market_data_v2') }}
     union all
     select symbol, asset_class, sampled_at, greatest(usable_until, sampled_at + interval '48 hours')
     from {{ ref('int_futures_samples') }}
-    where changed_in_load > {{ watermark('market_data_v2') }}
+    where changed_in_batch > {{ watermark('market_data_v2') }}
     union all
     -- From the first sample on they are missed where they do not come: an earlier first one begins that earlier.
     select changed.symbol, changed.asset_class, changed.sampled_at, coalesce(known.sampled_at, {{ endless_future }})
     from (
         select symbol, asset_class, measure, min(sampled_at) as sampled_at
         from {{ ref('int_futures_samples') }}
-        where changed_in_load > {{ watermark('market_data_v2') }}
+        where changed_in_batch > {{ watermark('market_data_v2') }}
         group by symbol, asset_class, measure
     ) as changed
     cross join lateral (
@@ -79,22 +79,22 @@ changed_derivatives as (
             samples.symbol = changed.symbol
             and samples.asset_class = changed.asset_class
             and samples.measure = changed.measure
-            and samples.changed_in_load <= {{ watermark('market_data_v2') }}
+            and samples.changed_in_batch <= {{ watermark('market_data_v2') }}
     ) as known
     where changed.sampled_at < coalesce(known.sampled_at, {{ endless_future }})
     union all
     select symbol, asset_class, traded_at, traded_at + interval '168 hours'
     from {{ ref('int_liquidations') }}
-    where changed_in_load > {{ watermark('market_data_v2') }}
+    where changed_in_batch > {{ watermark('market_data_v2') }}
     union all
     select watches.symbol, watches.asset_class, watches.watched_from, watches.watched_to + interval '168 hours'
     from {{ ref('stg_binance__liquidation_watches') }} as watches
     inner join {{ ref('int_loads') }} as loads on loads.provider = 'binance' and loads.load_id = watches.load_id
-    where loads.load_no > {{ watermark('market_data_v2') }}
+    where loads.batch > {{ watermark('market_data_v2') }}
     union all
     select symbol, asset_class, published_at, {{ endless_future }}
     from {{ ref('int_exchange_inflows') }}
-    where changed_in_load > {{ watermark('market_data_v2') }}
+    where changed_in_batch > {{ watermark('market_data_v2') }}
 ),
 
 changes as (
@@ -123,8 +123,8 @@ changes as (
         {{ endless_past }},
         {{ endless_future }}
     from series
-    inner join {{ ref('int_series_rules') }} as rules
-        on rules.series_id = series.series_id and rules.changed_in_load > {{ watermark('market_data_v2') }}
+    inner join {{ ref('int_series_fingerprints') }} as rules
+        on rules.series_id = series.series_id and rules.changed_in_batch > {{ watermark('market_data_v2') }}
 ),
 
 -- Changes that no more than a window's length of time divides are one.
@@ -140,27 +140,27 @@ divided as (
                 ) + {{ minutes(longest_window() ~ ' * step_minutes') }}
                 then 1
             else 0
-        end as starts_span
+        end as starts_range
     from changes
 ),
 
 numbered as (
     select
         *,
-        sum(starts_span) over (
+        sum(starts_range) over (
             partition by series_id order by changed_from, changed_to rows between unbounded preceding and current row
-        ) as span
+        ) as range_no
     from divided
 ),
 
-spans as (
+ranges as (
     select
         series_id,
-        span,
+        range_no,
         min(changed_from) as changed_from,
         max(changed_to) as changed_to
     from numbered
-    group by series_id, span
+    group by series_id, range_no
 ),
 
 reaching as (
@@ -168,17 +168,17 @@ reaching as (
         series_id,
         changed_from as write_from,
         greatest(
-            {{ bars_away(ref('int_bars_selected'), 'spans.series_id', '<', 'spans.changed_from', 'desc') }},
-            {{ bars_away(ref('int_bars_resampled'), 'spans.series_id', '<', 'spans.changed_from', 'desc') }}
+            {{ bars_away(ref('int_bars_selected'), 'ranges.series_id', '<', 'ranges.changed_from', 'desc') }},
+            {{ bars_away(ref('int_bars_resampled'), 'ranges.series_id', '<', 'ranges.changed_from', 'desc') }}
         ) as read_from,
         coalesce(
             least(
-                {{ bars_away(ref('int_bars_selected'), 'spans.series_id', '>', 'spans.changed_to', 'asc') }},
-                {{ bars_away(ref('int_bars_resampled'), 'spans.series_id', '>', 'spans.changed_to', 'asc') }}
+                {{ bars_away(ref('int_bars_selected'), 'ranges.series_id', '>', 'ranges.changed_to', 'asc') }},
+                {{ bars_away(ref('int_bars_resampled'), 'ranges.series_id', '>', 'ranges.changed_to', 'asc') }}
             ),
             {{ endless_future }}
         ) as write_to
-    from spans
+    from ranges
 ),
 
 -- Time divides spans more than bars do (nights, weekends), so two may now overlap: then they are one.
@@ -194,29 +194,29 @@ overlapping as (
                 )
                 then 1
             else 0
-        end as starts_span
+        end as starts_range
     from reaching
 ),
 
 merged as (
     select
         *,
-        sum(starts_span) over (
+        sum(starts_range) over (
             partition by series_id order by write_from, write_to rows between unbounded preceding and current row
-        ) as span
+        ) as range_no
     from overlapping
 ),
 
 final as (
     select
         series_id,
-        cast(span as integer) as span,
+        cast(range_no as integer) as range_no,
         coalesce(case when count(read_from) = count(*) then min(read_from) end, {{ endless_past }}) as read_from,
         min(write_from) as write_from,
         max(write_to) as write_to,
         count(read_from) < count(*) as reads_from_start
     from merged
-    group by series_id, span
+    group by series_id, range_no
 )
 {%- endif %}
 

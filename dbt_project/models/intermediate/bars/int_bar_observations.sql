@@ -7,7 +7,7 @@
 select
     *,
     case
-        when is_withdrawn then null
+        when is_retracted then null
         when has_split_inside or basis_problem is not null
             then concat_ws('; ', basis_problem, case when has_split_inside then 'split inside' end, {{ failed_bar_checks() }})
         else {{ failed_bar_checks() }}
@@ -18,14 +18,14 @@ from (
         opened_at,
         closed_at,
         session_date,
-        slot_no,
+        expected_no,
         asset_class,
         source,
-        source_place,
-        load_no,
+        source_rank,
+        batch,
         revision,
         fetched_at,
-        is_withdrawn,
+        is_retracted,
         split_factor,
         has_split_inside,
         basis_problem,
@@ -43,26 +43,26 @@ from (
             revisions.*,
             series.asset_class,
             series.step_minutes,
-            slots.slot_date as session_date,
+            expected_bars.bar_date as session_date,
             case
-                when series.step_minutes >= 1440 then slots.closes_at
-                else least(revisions.opened_at + {{ minutes('series.step_minutes') }}, slots.closes_at)
+                when series.step_minutes >= 1440 then expected_bars.closes_at
+                else least(revisions.opened_at + {{ minutes('series.step_minutes') }}, expected_bars.closes_at)
             end as closed_at,
-            slots.slots_before + cast(
-                ({{ epoch_seconds('revisions.opened_at') }} - {{ epoch_seconds('slots.first_slot_at') }})
+            expected_bars.expected_before + cast(
+                ({{ epoch_seconds('revisions.opened_at') }} - {{ epoch_seconds('expected_bars.first_expected_at') }})
                 / (series.step_minutes * 60) as integer
-            ) as slot_no,
+            ) as expected_no,
             -- A correction by hand comes before every source.
             case
                 when revisions.source = 'manual' then 0
-                else {{ place_in_list('revisions.source', 'series.sources_in_order') }}
-            end as source_place,
+                else {{ position_in_list('revisions.source', 'series.sources_in_order') }}
+            end as source_rank,
             cast(coalesce(factors.split_factor, 1) as numeric(38, 24)) as split_factor,
             -- A week as traded that holds an ex-date has prices in two bases.
             series.step_minutes = 10080
             and bases.is_adjusted_next is not true
             and coalesce(
-                factors.next_first_session <= {{ local_date("slots.closes_at - interval '1 second'", 'series.time_zone') }},
+                factors.next_first_session <= {{ local_date("expected_bars.closes_at - interval '1 second'", 'series.time_zone') }},
                 false
             ) as has_split_inside,
             -- What a Yahoo answer is divided by, as it shows itself.
@@ -70,18 +70,18 @@ from (
             bases.basis_problem
         from {{ ref('int_bar_revisions') }} as revisions
         inner join {{ ref('int_series') }} as series on series.series_id = revisions.series_id
-        inner join {{ ref('int_slots') }} as slots
+        inner join {{ ref('int_expected_bars') }} as expected_bars
             on
-                slots.calendar = series.calendar
-                and slots.timeframe = series.timeframe
-                and slots.grid = series.grid
-                and slots.slot_date = {{ local_date('revisions.opened_at', 'series.time_zone') }}
+                expected_bars.calendar = series.calendar
+                and expected_bars.timeframe = series.timeframe
+                and expected_bars.alignment = series.alignment
+                and expected_bars.bar_date = {{ local_date('revisions.opened_at', 'series.time_zone') }}
                 -- A case, because Postgres takes an equation of two expressions to hold once in 200 rows: it then joined
                 -- the words of a run with each other in loops (40 s for 5,000 amended bars).
                 and case
                     when
                         mod(
-                            {{ epoch_seconds('revisions.opened_at') }} - {{ epoch_seconds('slots.first_slot_at') }},
+                            {{ epoch_seconds('revisions.opened_at') }} - {{ epoch_seconds('expected_bars.first_expected_at') }},
                             series.step_minutes * 60
                         ) = 0
                         then true
@@ -90,18 +90,18 @@ from (
             on
                 factors.symbol = series.symbol
                 and factors.asset_class = series.asset_class
-                and factors.first_session <= slots.slot_date
-                and factors.next_first_session > slots.slot_date
+                and factors.first_session <= expected_bars.bar_date
+                and factors.next_first_session > expected_bars.bar_date
         left join {{ ref('int_yahoo_bases') }} as bases
             on
                 revisions.source = 'yahoo'
                 and bases.series_id = revisions.series_id
-                and bases.load_no = revisions.load_no
+                and bases.batch = revisions.batch
                 and bases.fetched_at = revisions.fetched_at
-                and bases.first_session <= slots.slot_date
-                and bases.next_first_session > slots.slot_date
+                and bases.first_session <= expected_bars.bar_date
+                and bases.next_first_session > expected_bars.bar_date
         where
-            (revisions.source = 'manual' or {{ place_in_list('revisions.source', 'series.sources_in_order') }} is not null)
-            and {{ is_listed_on('slots.slot_date', last_day_of_slot('slots.slot_date')) }}
+            (revisions.source = 'manual' or {{ position_in_list('revisions.source', 'series.sources_in_order') }} is not null)
+            and {{ is_active_on('expected_bars.bar_date', last_day_of_bar('expected_bars.bar_date')) }}
     ) as placed
 ) as as_traded
