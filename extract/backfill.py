@@ -79,6 +79,8 @@ def _run(job: Job, lock: Holder) -> Report:
         load_series(run, wanted, backfill_plan(run, window), extra_tasks(run, assets, wanted, window))
         if not run.is_stopped():
             _look_again(run, wanted, window)
+        # What came is in the sum of what is loaded from here on: `backfill-status` on a standby cannot add it.
+        run.read_state()
     run.report.failed += [f"{' '.join(key)} (given up after {MAX_RETRIES} retries)" for key in sorted(given_up)]
     if jobs.state_of(job) == "running" and not run.report.failed:
         jobs.set_state(job, "finished")

@@ -6,6 +6,7 @@ what was asked for) -> `Known`. The rules are those of dbt_project/docs/coverage
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -39,6 +40,8 @@ limit %(limit)s
 
 if TYPE_CHECKING:
     from extract.responses import Task
+
+log = logging.getLogger(__name__)
 
 Key = tuple[str, str | None, str | None]
 
@@ -198,6 +201,10 @@ where status = 0 and load_id not in (select load_id from ops.coverage_loads wher
 on conflict do nothing
 returning load_id
 """
+_UNCOUNTED = """
+select count(*) from {schema}._dlt_loads
+where status = 0 and load_id not in (select load_id from ops.coverage_loads where source = %(source)s)
+"""
 _IS_STALE = """
 select exists (
     select from ops.coverage_loads
@@ -307,8 +314,17 @@ def loaded(source: str) -> Loaded:
 
 
 def fold(connection: psycopg.Connection, source: str) -> None:
-    """Add what the new loads of a source answered, in one transaction, so that the loads counted are those in the sum."""
+    """Add what the new loads of a source answered, in one transaction, so that the loads counted are those in the sum.
+
+    Where nobody may write (a standby), the sum stays what it is, and a line says how many loads are not in it.
+    """
     schema, values = sql.Identifier(f"raw_{source}"), {"source": source, "now": clock.now()}
+    if connection.execute("show transaction_read_only").fetchone() == ("on",):
+        (uncounted,) = connection.execute(sql.SQL(_UNCOUNTED).format(schema=schema), values).fetchone() or (0,)
+        if uncounted:
+            line = "%s: the server lets nobody write, so %d loads since the last command on the primary are not counted"
+            log.warning(line, source, uncounted)
+        return
     if connection.execute(sql.SQL(_IS_STALE).format(schema=schema), values).fetchone() == (True,):
         for table in ("coverage", "looks", "coverage_loads"):
             connection.execute(f"delete from ops.{table} where source = %(source)s", values)

@@ -67,6 +67,15 @@ where
         select memberships.member from pg_auth_members as memberships where memberships.roleid = to_regrole(%s)
     )
 """
+# All that take an advisory lock; giving one back is everybody's.
+_ADVISORY_LOCKS = """
+select functions.proname, pg_get_function_identity_arguments(functions.oid)
+from pg_proc as functions
+where
+    functions.pronamespace = cast('pg_catalog' as regnamespace) and functions.proname ~ '^pg_(try_)?advisory_(xact_)?lock'
+    -- The cluster's first superuser owns them.
+    and pg_has_role(current_user, functions.proowner, 'usage')
+"""
 _KINDS = {"r": "table", "p": "table", "v": "view", "m": "materialized view", "S": "sequence"}
 
 
@@ -124,6 +133,17 @@ def _create(connection: psycopg.Connection) -> None:
     _run(connection, "grant execute on all functions in schema ops to {}", TRANSFORM)
     _run(connection, "grant select on ops.locks to {}", READ)
     _run(connection, "grant {} to {}", READ, EXTRACT)
+    _keep_advisory_locks(connection)
+
+
+def _keep_advisory_locks(connection: psycopg.Connection) -> None:
+    """Leave advisory locks to those who write, where this user may: by one whose number is known a reader stops the rate
+    limiter, and by some ten thousand the whole server, whose table of locks is full then."""
+    for name, arguments in connection.execute(_ADVISORY_LOCKS).fetchall():
+        function = sql.SQL("pg_catalog.{}({})").format(sql.Identifier(name), sql.SQL(arguments))
+        connection.execute(sql.SQL("revoke execute on function {} from public").format(function))
+        writers = sql.SQL(", ").join(map(sql.Identifier, (EXTRACT, TRANSFORM)))
+        connection.execute(sql.SQL("grant execute on function {} to {}").format(function, writers))
 
 
 def _hand_over(

@@ -7,7 +7,7 @@ import pytest
 
 from extract import backfill_jobs
 from extract.run import Run
-from tests.extract.conftest import AAPL, BTC, Market
+from tests.extract.conftest import AAPL, BTC, Market, forget
 
 YEAR = ("--start", "2012-01-01", "--end", "2012-06-30")
 
@@ -28,6 +28,19 @@ def test_a_backfill_loads_its_window_once(market: Market) -> None:
     rows = market.rows("binance", "endpoint = 'bars'")
     assert sum(row["row_count"] for row in rows) == 182 * 24
     assert len(orjson.loads(market.run("backfill-status", "--json"))) == 1, "the same wish is the same job"
+
+
+def test_a_standby_says_how_far_a_backfill_is(market: Market) -> None:
+    market.run("backfill", "--start", "2012-01-01", "--end", "2012-01-31")
+    name = market.database.name
+    market.execute(f'alter database "{name}" set default_transaction_read_only = on')
+    forget()
+    said = market.run("backfill-status")
+    assert "100.0%" in said and "not counted" not in said
+    # As after an extract on the primary, whose loads no command has added up yet.
+    market.execute("set transaction read write; delete from ops.coverage_loads where source = 'binance'")
+    said = market.run("backfill-status")
+    assert "100.0%" in said and "binance: the server lets nobody write" in said and "are not counted" in said
 
 
 def test_an_interrupted_backfill_asks_only_for_the_rest(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ ALLOWED = {
         "insert into ops.pipeline_steps (run_id, step, started_at) values ('x', 'build', now())",
         "insert into ops.alert_silences (rule, silenced_until) values ('x', now())",
         "update ops.alerts set notified_at = now()",
+        "select pg_advisory_xact_lock(1)",
         "select * from marts.source_conditions",
     ],
     "market_transform": [
@@ -36,6 +37,7 @@ ALLOWED = {
         "create table intermediate.made (a int)",
         "delete from marts.market_data_v2",
         "drop view marts.source_health cascade",
+        "select pg_try_advisory_lock(1, 2)",
         "insert into snapshots.market_data_history select * from snapshots.market_data_history limit 0",
     ],
     "market_read": [
@@ -81,6 +83,9 @@ FORBIDDEN = {
         "copy marts.market_data_v2 to program 'id'",
         "select pg_read_file('/etc/passwd')",
         "create schema made",
+        # The lock of the rate limiter, for one; and enough of them fill the server's table of locks.
+        "select pg_advisory_lock(number) from generate_series(1, 100000) as number",
+        "select pg_try_advisory_xact_lock_shared(1, 2)",
     ],
 }
 
