@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from extract.responses import BadPayload, Task
-from extract.timeframes import STEPS
+from extract.timeframes import STEPS, floor
 
 # Instants that Python can hold, and that an answer can mean: 1970 to 2200.
 _LATEST = 7_258_118_400_000
@@ -37,14 +37,19 @@ def number(value: object) -> int | None:
 
 
 def times_of(values: Sequence[Any]) -> list[int]:
-    """Those of the values that are instants."""
+    """Those of the values that are instants. Raises BadPayload where there are rows and not one of them is stamped."""
     try:
         # Nearly always they all are, and 50,000 of them are quickly compared.
         if all(type(value) is int for value in (values[0], values[-1])) and 0 <= min(values) <= max(values) <= _LATEST:
             return values if isinstance(values, list) else list(values)
     except (TypeError, IndexError):
         pass
-    return [found for value in values if (found := number(value)) is not None]
+    times = [found for value in values if (found := number(value)) is not None]
+    if values and not times:
+        raise BadPayload(
+            f"none of its {len(values)} rows has a time stamp that can be read, e.g. {str(values[0])[:50]!r}"
+        )
+    return times
 
 
 def about(asked: str | None, named: Iterable[object], what: str = "symbol") -> None:
@@ -101,6 +106,8 @@ def lengths(task: Task, rows: Sequence[Any], length: Callable[[Any], int | None]
 def spacing(task: Task, times: list[int]) -> None:
     """Bars that do not say how long they are: they must lie as far apart as was asked, and not always farther."""
     assert task.timeframe is not None
+    if task.timeframe == "1d":
+        _at_midnight(task, times)
     if len(times) < 2:
         return
     step = STEPS[task.timeframe] // timedelta(milliseconds=1)
@@ -108,6 +115,14 @@ def spacing(task: Task, times: list[int]) -> None:
         _on_grid(task, times, step)
     else:
         _apart(task, times, step)
+
+
+def _at_midnight(task: Task, times: list[int]) -> None:
+    asset_class = task.asset_class or "crypto"
+    looks = times[:: max(1, len(times) // _LOOKS)]
+    off = [at for time in looks if floor(at := instant(time), "1d", asset_class) != at]
+    if len(off) * 3 >= len(looks) and off:
+        raise BadPayload(f"asked for 1d bars, got bars that begin at {off[0]:%H:%M} UTC, no midnight of the market's")
 
 
 def _on_grid(task: Task, times: list[int], step: int) -> None:

@@ -189,17 +189,15 @@ def _run(parsed: Parsed, place: Place, arguments: Sequence[str]) -> Outcome:
     outcome = dbtRunner(manifest=parsed.manifest).invoke(list(arguments))
     if outcome.exception is not None:
         return Outcome(False, str(outcome.exception), ())
-    nodes = tuple(
-        Node(
-            result.node.name,
-            getattr(result.node, "alias", result.node.name),
-            str(result.status),
-            str(result.message),
-            result.execution_time,
-        )
-        for result in getattr(outcome.result, "results", ())
-    )
+    nodes = tuple(_node(result) for result in getattr(outcome.result, "results", ()))
     return Outcome(outcome.success, None, nodes)
+
+
+def _node(result: Any) -> Node:
+    # The result of an operation has its own id, and no node.
+    node = getattr(result, "node", None)
+    name = node.name if node else str(result.unique_id)
+    return Node(name, getattr(node, "alias", name), str(result.status), str(result.message), result.execution_time)
 
 
 def _move(parsed: Parsed, place: Place) -> None:

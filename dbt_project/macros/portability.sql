@@ -11,12 +11,15 @@
     jsonb_array_elements(case when jsonb_typeof({{ array }}) = 'array' then {{ array }} end) with ordinality
 {%- endmacro %}
 
-{# The values of a JSON object as rows of column `item`. #}
+{# The values of a JSON object, or of an array in its place, as rows of column `item`. #}
 {% macro json_values(object) %}{{ return(adapter.dispatch('json_values', 'market_warehouse')(object)) }}{% endmacro %}
 {% macro postgres__json_values(object) -%}
     (
         select members.value as item
         from jsonb_each(case when jsonb_typeof({{ object }}) = 'object' then {{ object }} end) as members
+        union all
+        select elements.value
+        from jsonb_array_elements(case when jsonb_typeof({{ object }}) = 'array' then {{ object }} end) as elements
     )
 {%- endmacro %}
 

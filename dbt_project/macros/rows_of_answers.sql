@@ -102,7 +102,7 @@
         answers.asset_class,
         coalesce(answers.provider_symbol, answers.symbol) as ticker,
         charts.time_zone,
-        {{ local_date(instant_from_epoch('events.stamp'), 'charts.time_zone') }} as ex_date,
+        {{ date_of_yahoo(instant_from_epoch('events.stamp'), 'charts.time_zone') }} as ex_date,
         charts.currency,
         {%- for number in numbers %}
         events.{{ number }},
@@ -361,4 +361,13 @@ from ({{ rows }}) as {{ kind }}_rows
 where reject_reason is not null
 {% if not loop.last %}union all{% endif %}
 {% endfor %}
+{%- endmacro %}
+
+{# The date that an instant of Yahoo's stands for in the exchange's zone. 00:00 UTC is a date by itself, whatever the zone:
+   no exchange is open then whose clock shows another one, and in New York it would be the day before. #}
+{% macro date_of_yahoo(instant, time_zone) -%}
+    case
+        when mod({{ epoch_seconds(instant) }}, 86400) = 0 then {{ local_date(instant, "'UTC'") }}
+        else {{ local_date(instant, time_zone) }}
+    end
 {%- endmacro %}

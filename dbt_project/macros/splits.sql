@@ -28,6 +28,30 @@
     case when split_factor = 1 then {{ volume }} else round({{ volume }} / split_factor, 8) end
 {%- endmacro %}
 
+{# Condition: a bar had been said in this form when an answer was given; or_with=false: before it. #}
+{% macro was_observed_by(bar, answer, or_with=true) -%}
+    (
+        {{ bar }}.batch < {{ answer }}.batch
+        or (
+            {{ bar }}.batch = {{ answer }}.batch
+            and {{ bar }}.fetched_at {{ '<=' if or_with else '<' }} {{ answer }}.fetched_at
+        )
+    )
+{%- endmacro %}
+
+{# Condition: as traded, too, a price of Yahoo's has more digits than are stored (is_price_too_fine says it of others). #}
+{% macro is_finer_as_traded() -%}
+    source = 'yahoo'
+    and asset_class <> 'crypto'
+    and least(abs(open), abs(high), abs(low), abs(close)) * adjustment < 0.00005
+    and (
+        {%- for price in ['open', 'high', 'low', 'close'] %}
+        {{ 'or ' if not loop.first -}}
+        abs(round({{ price }} * adjustment, 10) - {{ price }} * adjustment) > abs({{ price }}) * adjustment * 0.000001
+        {%- endfor %}
+    )
+{%- endmacro %}
+
 {# A result of windows over continuous prices, in the basis of its own bar; the usual case costs no division. #}
 {% macro in_own_basis(expression) -%}
     case when split_factor = 1 then {{ expression }} else {{ expression }} / split_factor end

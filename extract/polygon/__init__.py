@@ -278,10 +278,12 @@ class Polygon(Provider):
 
     @staticmethod
     def _next_page(path: str | None) -> str | None:
-        """The path of the next page; of bars, saying again that prices are as traded."""
-        if path and path.startswith("/v2/aggs/") and "adjusted=" not in path:
-            path += "&adjusted=false" if "?" in path else "?adjusted=false"
-        return path
+        """The path of the next page; of bars, saying again that prices are as traded, whatever the link says of it."""
+        if not path or not path.startswith("/v2/aggs/"):
+            return path
+        where, _, query = path.partition("?")
+        kept = [pair for pair in query.split("&") if pair and pair.partition("=")[0] != "adjusted"]
+        return f"{where}?{'&'.join([*kept, 'adjusted=false'])}"
 
     def _ask(self, path: str, may_wait: bool = True) -> Answer:
         def send() -> http.Response:

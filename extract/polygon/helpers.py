@@ -98,7 +98,7 @@ def _have(rows: list[dict[str, Any]], wanted: frozenset[str]) -> None:
 
 
 def _as_traded(document: dict[str, Any]) -> None:
-    if document.get("adjusted") is True:
+    if str(document.get("adjusted")).lower() == "true":
         raise BadPayload("asked for prices as traded (adjusted=false), got adjusted ones")
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import orjson
 
 from extract import questions
 from extract.responses import BadPayload, NoAnswer, Parsed, Task, sha256
+from extract.timeframes import zone
 
 WEEK_SLACK = timedelta(days=1)
 PRICE_FIELDS = ("open", "high", "low", "close", "volume")
@@ -31,7 +33,8 @@ def chart(body: bytes, task: Task, interval: str) -> Parsed:
         if answer["error"]:
             raise NoAnswer(f"Yahoo: {answer['error'].get('description')}")
         result = answer["result"][0]
-        granularity, symbol = result["meta"]["dataGranularity"], result["meta"].get("symbol")
+        meta = result["meta"]
+        granularity, symbol = meta["dataGranularity"], meta.get("symbol")
         timestamps = result.get("timestamp")
         quote = result["indicators"]["quote"][0]
     except (KeyError, IndexError, TypeError, AttributeError):
@@ -42,8 +45,10 @@ def chart(body: bytes, task: Task, interval: str) -> Parsed:
     # Yahoo has answered 60m bars to a request for 30m ones.
     if granularity not in (interval, {"1h": "60m"}.get(interval)):
         raise BadPayload(f"asked for {interval} bars, got {granularity}")
-    if any(len(quote.get(field) or ()) != len(timestamps) for field in PRICE_FIELDS):
+    columns = [quote.get(field) for field in PRICE_FIELDS]
+    if any(not isinstance(column, list) or len(column) != len(timestamps) for column in (timestamps, *columns)):
         raise BadPayload("the price arrays are not as long as the timestamps")
+    _of_its_market(meta, task, stamps(timestamps))
     # A week may begin on its first session, or in another zone than ours.
     times = questions.inside(task, stamps(timestamps), WEEK_SLACK if task.timeframe == "1w" else timedelta())
     first, last = questions.ends(times)
@@ -53,7 +58,36 @@ def chart(body: bytes, task: Task, interval: str) -> Parsed:
 
 def stamps(timestamps: list[Any]) -> list[int]:
     """The bars' times in milliseconds; Yahoo's are seconds, and have come as text."""
-    return [second * 1000 for second in questions.times_of(timestamps)]
+    return questions.times_of(
+        [None if (second := questions.number(one)) is None else second * 1000 for one in timestamps]
+    )
+
+
+def _of_its_market(meta: dict[str, Any], task: Task, times: list[int]) -> None:
+    """Raises BadPayload for a listing elsewhere: prices in another currency (GBp are a hundredth of a pound), or days
+    of another clock than the asset's. What meta leaves out is not held against it."""
+    asked, told = _currency(task), meta.get("currency")
+    if asked and isinstance(told, str) and told != asked:
+        raise BadPayload(f"asked for prices in {asked}, got {told[:20]!r}")
+    name = meta.get("exchangeTimezoneName")
+    if task.timeframe not in ("1d", "1w", None) or not isinstance(name, str):
+        return
+    try:
+        found = ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise BadPayload(f"its days are those of an unknown time zone: {name[:50]!r}") from None
+    ours = zone(task.asset_class or "stock")
+    moments = [questions.instant(one) for one in times]
+    if any(moment.astimezone(found).utcoffset() != moment.astimezone(ours).utcoffset() for moment in moments):
+        raise BadPayload(f"asked for days of {ours.key}, got days of {name[:50]}")
+
+
+def _currency(task: Task) -> str | None:
+    """What prices are asked for in: a stock's exchanges are American, a pair says it (BTC-USD)."""
+    if task.asset_class != "crypto":
+        return "USD"
+    pair, dash, quoted = (task.provider_symbol or "").rpartition("-")
+    return quoted.upper() if pair and dash else None
 
 
 def events(body: bytes, task: Task, interval: str) -> Parsed:

@@ -75,7 +75,7 @@ def build_anew(warehouse: Warehouse, select: str = SELECTED) -> None:
     """Drop all that dbt made of data, empty its notes, and build from the raw rows and the corrections by hand."""
     warehouse.execute(f"drop schema if exists {', '.join(BUILT_SCHEMAS)} cascade")
     notes = warehouse.query("select tablename from pg_tables where schemaname = 'ops'")
-    kept = ("manual_corrections", "schema_migrations")
+    kept = ("manual_corrections", "manual_actions", "schema_migrations")
     emptied = [f"ops.{note['tablename']}" for note in notes if note["tablename"] not in kept]
     if emptied:
         warehouse.execute(f"truncate {', '.join(emptied)}")

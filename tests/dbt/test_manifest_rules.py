@@ -72,6 +72,15 @@ def every_test_is_described(manifest: Manifest) -> Iterator[str]:
             yield f"test {test['name']} has no description"
 
 
+def no_answer_can_fail_an_error(manifest: Manifest) -> Iterator[str]:
+    """A test that stops a build must not hang on what a provider sends; each says why it does not. Seeds are ours."""
+    for test in nodes(manifest, "test"):
+        severity = str(test["config"].get("severity") or "error").lower()
+        of_seed = str(test.get("attached_node") or "").startswith("seed.")
+        if severity == "error" and not of_seed and "No answer can fail it: " not in test["description"]:
+            yield f"test {test['name']} stops builds, and does not say why no answer can fail it (or make it a warning)"
+
+
 def sources_are_read_in_staging_only(manifest: Manifest) -> Iterator[str]:
     for node in nodes(manifest, "model", "snapshot", "test"):
         reads = [name for name in node["depends_on"]["nodes"] if name.startswith("source.")]
@@ -187,6 +196,7 @@ RULES: list[Rule] = [
     every_thing_is_described,
     every_column_is_described,
     every_test_is_described,
+    no_answer_can_fail_an_error,
     sources_are_read_in_staging_only,
     layers_are_read_downwards,
     marts_have_contracts,
@@ -247,10 +257,12 @@ def manifest_of(*some: dict[str, Any]) -> Manifest:
 GOOD = [model("stg_yahoo__bars", "staging/yahoo"), model("int_bars", "intermediate/bars"), model("prices", "marts/x")]
 UNDESCRIBED: dict[str, Any] = {"a": {"name": "a", "description": "", "data_type": None, "constraints": []}}
 DATA_TEST = {"resource_type": "test", "description": "", "attached_node": None, "test_metadata": None}
+FATAL_TEST = DATA_TEST | {"description": "Prices are positive.", "config": {"severity": "ERROR"}}
 BAD: dict[str, dict[str, Any]] = {
     "every_thing_is_described": model("int_bars", "intermediate/bars", description=" "),
     "every_column_is_described": model("int_bars", "intermediate/bars", columns=UNDESCRIBED),
     "every_test_is_described": model("t", "bars", **DATA_TEST),
+    "no_answer_can_fail_an_error": model("t", "bars", **FATAL_TEST),
     "sources_are_read_in_staging_only": model(
         "int_bars", "intermediate/bars", depends_on={"nodes": ["source.market_warehouse.raw_yahoo.responses"]}
     ),

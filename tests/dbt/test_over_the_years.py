@@ -420,6 +420,9 @@ def test_a_split_touches_nothing_before_its_ex_date(years: Warehouse) -> None:
     years.now = NOW + timedelta(hours=3)
     years.load("polygon", reported_splits({}, years.now))
     years.load("yahoo", Answer("bars", "SYN", payloads.yahoo_chart(SYN, "1d"), "1d", (midnight(DAYS[0]), years.now)))
+    # Meanwhile by hand: the split that JMP's prices show is set; the one by which Yahoo's of YAH are divided is struck.
+    years.correct_split("JMP", JUMP, "set", (2, 1))
+    years.correct_split("YAH", EX_DATE, "strike")
     years.build(SELECTED, without_staging=True)
     assert [row[1:4] for row in actions(years, "SYN")] == [
         (EX_DATE, "withdrawn", False),
@@ -434,8 +437,25 @@ def test_a_split_touches_nothing_before_its_ex_date(years: Warehouse) -> None:
     )
     from_ex_date = len(DAYS) - 150
     assert [(row["old_value"], row["new_value"], row["reason"], row["bars"]) for row in recorded] == [
-        (1, 2, "source_updated", from_ex_date),
+        (1, 2, "late_data", from_ex_date),
         (2, 1, "source_updated", from_ex_date),
+    ]
+    by_hand = years.query(
+        "select bars.symbol, told.field_corrected, count(*) as bars, min(bars.session_date) as since,"
+        " min(told.reason) as reason, max(told.reason) as last_reason, count(told.corrected_by) as signed,"
+        " max(told.corrected_by) as corrected_by"
+        " from marts.data_corrections as told"
+        " inner join marts.market_data_v2 as bars on bars.id = told.original_record_id"
+        " where bars.symbol in ('JMP', 'YAH') and bars.timeframe = '1d'"
+        " and told.field_corrected in ('split_factor', 'close') group by 1, 2 order by 1, 2"
+    )
+    after_jump, before_ex_date = len(DAYS) - DAYS.index(JUMP), DAYS.index(EX_DATE)
+    signed = ("manual_correction", "manual_correction")
+    assert [tuple(row.values()) for row in by_hand] == [
+        ("JMP", "split_factor", after_jump, JUMP, *signed, after_jump, "a tester"),
+        # As traded is now what Yahoo sent, a fourth, from the first day on.
+        ("YAH", "close", before_ex_date, DAYS[0], *signed, before_ex_date, "a tester"),
+        ("YAH", "split_factor", len(DAYS) - before_ex_date, EX_DATE, *signed, len(DAYS) - before_ex_date, "a tester"),
     ]
     changing = EXCLUDED_COLUMNS | {"revision", "amended_from"}
     restored = rows()

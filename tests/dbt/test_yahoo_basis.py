@@ -22,7 +22,7 @@ from tests.oracle.features import STEP
 from tests.warehouse import Answer, MakeWarehouse, Warehouse, bar_answer, stock
 
 NEW_YORK = ZoneInfo("America/New_York")
-SELECTED = "+market_data_v2 +split_suspicions +corporate_actions"
+SELECTED = "+market_data_v2 +split_suspicions +corporate_actions +rejected_rows"
 # A Monday.
 EX_DATE = date(2026, 6, 15)
 FOUR = {EX_DATE: (4, 1)}
@@ -493,6 +493,33 @@ def of_two_rows_that_no_price_decides_none_counts(warehouse: Warehouse, symbol: 
 
 
 @story(source_priority="polygon")
+def one_split_on_two_dates_counts_where_prices_jump(warehouse: Warehouse, symbol: str) -> Story:
+    days = traded(MAY, date(2026, 6, 19), FOUR)
+    polygon_days(warehouse, symbol, days)
+    friday = EX_DATE - timedelta(days=3)
+    rows_told = [(friday, 4, 1), (EX_DATE, 4, 1), (EX_DATE + timedelta(days=1), 8, 2)]
+    warehouse.load("polygon", told(symbol, rows_told, at(date(2026, 6, 20))))
+    yield
+    assert_as_traded(warehouse, symbol, days)
+    assert rows(warehouse, symbol)[-1]["split_factor"] == 4
+    actions = warehouse.query(
+        "select ex_date, verdict from marts.corporate_actions where symbol = %s order by ex_date", symbol
+    )
+    assert [row["verdict"] for row in actions] == ["other date", "one source", "other date"]
+
+
+@story(source_priority="polygon")
+def two_equal_splits_within_days_are_two_where_prices_jump_twice(warehouse: Warehouse, symbol: str) -> Story:
+    twice = {EX_DATE: (2, 1), EX_DATE + timedelta(days=3): (2, 1)}
+    days = traded(MAY, date(2026, 6, 19), twice)
+    polygon_days(warehouse, symbol, days)
+    warehouse.load("polygon", told(symbol, [(day, *ratio) for day, ratio in twice.items()], at(date(2026, 6, 20))))
+    yield
+    assert_as_traded(warehouse, symbol, days)
+    assert rows(warehouse, symbol)[-1]["split_factor"] == 4
+
+
+@story(source_priority="polygon")
 def a_ratio_that_the_prices_contradict_is_suspected(warehouse: Warehouse, symbol: str) -> Story:
     """2:1 is told, prices fall to a third; set right by hand, and given back."""
     days = traded(MAY, date(2026, 6, 19), {EX_DATE: (3, 1)})
@@ -542,6 +569,87 @@ def yahoo_tells_a_split_that_polygon_lacks(warehouse: Warehouse, symbol: str) ->
     assert [row["source"] for row in rows(warehouse, symbol)][-2:] == ["polygon", "yahoo"]
     assert rows(warehouse, symbol)[-1]["log_return"] is not None
     assert abs(rows(warehouse, symbol)[-1]["log_return"]) < D("0.05")
+
+
+# ---------------------------------------------------------------- events in other forms
+
+
+def events_of(answer: Answer) -> dict[str, Any]:
+    assert isinstance(answer.payload, dict)
+    events: dict[str, Any] = answer.payload["chart"]["result"][0]["events"]
+    return events
+
+
+@story()
+def a_split_stamped_with_its_date_alone(warehouse: Warehouse, symbol: str) -> Story:
+    """00:00 UTC is the evening before in New York: taken for that day, a history as traded counted as adjusted."""
+    wednesday = date(2026, 6, 17)
+    days = traded(MAY, wednesday, {wednesday: (4, 1)})
+    answer = chart(symbol, days, at(wednesday), splits={wednesday: (4, 1)})
+    for event in events_of(answer)["splits"].values():
+        event["date"] = int(datetime(2026, 6, 17, tzinfo=UTC).timestamp())
+    warehouse.load("yahoo", answer)
+    yield
+    assert_as_traded(warehouse, symbol, days)
+    assert rows(warehouse, symbol)[-1]["split_factor"] == 4
+
+
+@story()
+def days_stamped_with_their_date_alone(warehouse: Warehouse, symbol: str) -> Story:
+    days = traded(MAY, EX_DATE, {})
+    answer = chart(symbol, days, at(EX_DATE), day_starts_at=timedelta(hours=-4))
+    warehouse.load("yahoo", answer)
+    yield
+    assert_as_traded(warehouse, symbol, days)
+
+
+@story()
+def splits_in_an_array(warehouse: Warehouse, symbol: str) -> Story:
+    days = traded(MAY, EX_DATE, FOUR)
+    answer = chart(symbol, days, at(EX_DATE), splits=FOUR)
+    events = events_of(answer)
+    events["splits"] = [*events["splits"].values(), "TBD"]
+    warehouse.load("yahoo", answer)
+    yield
+    assert rows(warehouse, symbol)[-1]["split_factor"] == 4
+    assert_as_traded(warehouse, symbol, days)
+    assert warehouse.query("select kind, reason from marts.rejected_rows where symbol = %s", symbol) == [
+        {"kind": "split", "reason": "no readable date"}
+    ]
+
+
+@story()
+def a_split_told_for_the_day_before_its_jump_is_held_back(warehouse: Warehouse, symbol: str) -> Story:
+    """Over the day that is told prices do not jump, like those of any adjusted history; a day later they do."""
+    wednesday = date(2026, 6, 17)
+    days = traded(MAY, date(2026, 6, 18), {wednesday: (4, 1)})
+    warehouse.load("yahoo", chart(symbol, days, at(date(2026, 6, 18)), splits={date(2026, 6, 16): (4, 1)}))
+    yield
+    assert_held_back(warehouse, symbol, days[:-3], "basis undecided")
+    warehouse.correct_split(symbol, wednesday, "set", (4, 1))
+    yield
+    assert_as_traded(warehouse, symbol, days)
+
+
+@story()
+def two_splits_of_one_date_that_nothing_decides_hold_back_what_they_may_have_divided(
+    warehouse: Warehouse, symbol: str
+) -> Story:
+    days = traded(MAY, date(2026, 6, 16), FOUR)
+    answer = chart(symbol, adjusted(days, FOUR), at(date(2026, 6, 16)), splits=FOUR)
+    splits = events_of(answer)["splits"]
+    (event,) = splits.values()
+    splits["again"] = {**event, "numerator": 1, "denominator": 4}
+    warehouse.load("yahoo", answer)
+    yield
+    assert suspicions(warehouse, symbol) == [
+        (EX_DATE, "two splits of one date"), (date(2026, 6, 16), f"adjusted for the split of {EX_DATE} or not")
+    ]  # fmt: skip
+    assert_held_back(warehouse, symbol, days[:-2], "basis undecided")
+    assert [row["is_validated"] for row in rows(warehouse, symbol)[-2:]] == [True, True]
+    warehouse.correct_split(symbol, EX_DATE, "set", (4, 1))
+    yield
+    assert_as_traded(warehouse, symbol, days)
 
 
 # ---------------------------------------------------------------- dividends, digits
@@ -594,6 +702,15 @@ def a_share_of_a_hundredth_of_a_cent_keeps_its_digits(warehouse: Warehouse, symb
     )
     yield
     assert closes(warehouse, symbol) == [D("0.00012345"), *prices[1:]]
+
+
+@story()
+def a_price_finer_than_is_stored_is_never_rounded_in_silence(warehouse: Warehouse, symbol: str) -> Story:
+    days = traded(MAY, EX_DATE, {})
+    price = D("1.5E-10")
+    warehouse.load("yahoo", chart(symbol, [replace(days[0], open=price, high=price, low=price, close=price)], at(MAY)))
+    yield
+    assert_held_back(warehouse, symbol, days[:1], "a price finer than is stored")
 
 
 @pytest.mark.parametrize("name", [*STORIES, "incremental equals full"])

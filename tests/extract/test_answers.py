@@ -119,6 +119,12 @@ def test_a_page_that_is_named_by_a_date_is_followed(four_days_a_page: Market) ->
     assert [one for *_, one in windows(ask(Polygon, POLYGON))] == [True] * 4
 
 
+def test_a_page_is_asked_for_as_traded_whatever_its_link_says(four_days_a_page: Market) -> None:
+    link = {**next_url(""), "find": r'"next_url":"([^"]*)"', "body": r'"next_url":"\1&adjusted=true"'}
+    four_days_a_page.simulator.add_fault(**link)
+    assert [one for *_, one in windows(ask(Polygon, POLYGON))] == [True] * 4
+
+
 @pytest.mark.parametrize(
     ("fault", "problem"),
     [

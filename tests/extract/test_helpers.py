@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -86,6 +87,10 @@ def test_polygon_bodies_that_are_not_documented(bad: bytes) -> None:
     [
         (bars(at(OPENED), ticker="MSFT"), DAYS, "asked for symbol AAPL, got 'MSFT'"),
         (bars(at(OPENED), ticker="AAPL", adjusted=True), DAYS, "adjusted=false"),
+        (bars(at(OPENED), ticker="AAPL", adjusted="true"), DAYS, "adjusted=false"),
+        (bars(at(OPENED) + 21 * HOUR), replace(DAYS, asset_class="stock"), "1d bars, got bars that begin at 21:00 UTC"),
+        (bars(at(OPENED), at(OPENED) + 24 * HOUR), replace(DAYS, asset_class="stock"), "begin at 00:00 UTC"),
+        (body(results=[{**BAR, "t": "2023-01-01"}, {**BAR, "t": 10**18}]), DAYS, "none of its 2 rows has a time stamp"),
         (bars(*(at(OPENED) - day * 24 * HOUR for day in range(1, 9))), DAYS, "8 rows from 2022-12-24 00:00 to"),
         (bars(*(at(OPENED) + hour * HOUR for hour in range(24))), DAYS, "asked for 1d bars, got bars that begin"),
         (bars(*(at(OPENED) + hour * HOUR // 2 for hour in range(24))), HOURS, "asked for 1h bars, got bars that begin"),
@@ -325,6 +330,37 @@ def chart(timestamps: list[Any] | None, granularity: str = "1d", length: int | N
     return orjson.dumps({"chart": {"result": [result], "error": None}})
 
 
+COIN = replace(MONTH, symbol="BTC", asset_class="crypto", provider_symbol="BTC-EUR")
+
+
+@pytest.mark.parametrize(
+    ("task", "meta", "problem"),
+    [
+        (MONTH, {"currency": "GBp"}, "asked for prices in USD, got 'GBp'"),
+        (COIN, {"currency": "USD"}, "asked for prices in EUR, got 'USD'"),
+        (
+            MONTH,
+            {"exchangeTimezoneName": "Europe/London"},
+            "asked for days of America/New_York, got days of Europe/London",
+        ),
+        (COIN, {"exchangeTimezoneName": "America/New_York"}, "asked for days of UTC, got days of America/New_York"),
+        (MONTH, {"exchangeTimezoneName": "Nowhere/City"}, "unknown time zone: 'Nowhere/City'"),
+        (MONTH, {"exchangeTimezoneName": "../etc/passwd"}, "unknown time zone"),
+        (MONTH, {"currency": "USD", "exchangeTimezoneName": "US/Eastern"}, None),
+        (MONTH, {"currency": None, "exchangeTimezoneName": None}, None),
+        (COIN, {"currency": "EUR", "exchangeTimezoneName": "UTC"}, None),
+        (replace(MONTH, timeframe="5m"), {"exchangeTimezoneName": "Europe/London"}, None),
+    ],
+)
+def test_yahoo_charts_of_another_market(task: Task, meta: dict[str, Any], problem: str | None) -> None:
+    granularity = task.timeframe or "1d"
+    if problem is None:
+        assert yahoo.chart(chart([1], granularity, **meta), task, granularity).row_count == 1
+        return
+    with pytest.raises(BadPayload, match=re.escape(problem)):
+        yahoo.chart(chart([1], granularity, **meta), task, granularity)
+
+
 def test_yahoo_charts() -> None:
     parsed = yahoo.chart(chart([1, 90_000], symbol="aapl"), MONTH, "1d")
     assert parsed.row_count == 2 and parsed.last_at == datetime(1970, 1, 2, 1, tzinfo=UTC)
@@ -347,6 +383,11 @@ def test_yahoo_charts() -> None:
         yahoo.chart(chart([1], symbol="MSFT"), MONTH, "1d")
     with pytest.raises(BadPayload, match="got 1 rows from 1971"):
         yahoo.chart(chart([31_536_000], symbol="AAPL"), MONTH, "1d")
+    for unreadable in ("1970-01-02T14:30:00Z", 90_000_000_000_000, 1.5):
+        with pytest.raises(BadPayload, match="none of its 1 rows has a time stamp that can be read"):
+            yahoo.chart(chart([unreadable]), MONTH, "1d")
+    with pytest.raises(BadPayload, match="not as long"):
+        yahoo.chart(chart([1]).replace(b'"close":[1.0]', b'"close":"1"'), MONTH, "1d")
     for bad in (
         b"<html>",
         b"{}",

@@ -8,8 +8,15 @@ select
     *,
     case
         when is_retracted then null
-        when has_split_inside or basis_problem is not null
-            then concat_ws('; ', basis_problem, case when has_split_inside then 'split inside' end, {{ failed_bar_checks() }})
+        when has_split_inside or basis_problem is not null or is_too_fine
+            then
+                concat_ws(
+                    '; ',
+                    basis_problem,
+                    case when has_split_inside then 'split inside' end,
+                    case when is_too_fine then 'a price finer than is stored' end,
+                    {{ failed_bar_checks() }}
+                )
         else {{ failed_bar_checks() }}
     end as failed_checks
 from (
@@ -29,6 +36,7 @@ from (
         split_factor,
         has_split_inside,
         basis_problem,
+        {{ is_finer_as_traded() }} as is_too_fine,
         {{ as_traded_price('open') }} as open,
         {{ as_traded_price('high') }} as high,
         {{ as_traded_price('low') }} as low,

@@ -90,14 +90,46 @@ series as (
     where step_minutes <= 1440
 ),
 
+-- One split that a source tells for two dates, or two splits of one ratio within days: the prices tell.
+twins as (
+    select
+        symbol,
+        asset_class,
+        source,
+        ex_date
+    from (
+        select
+            symbol,
+            asset_class,
+            source,
+            ex_date,
+            lag(ex_date) over of_one_ratio as ex_date_before,
+            lead(ex_date) over of_one_ratio as ex_date_after
+        from latest
+        where kind = 'split' and not is_retracted and split_to is not null
+        window of_one_ratio as (
+            partition by symbol, asset_class, source, round(split_to / split_from, 12)
+            order by ex_date
+        )
+    ) as dated
+    where
+        ex_date - ex_date_before <= {{ var('same_split_days') }} or ex_date_after - ex_date <= {{ var('same_split_days') }}
+),
+
 -- The jump of as-traded prices over an ex-date that is in question: of days, or of the longest bars there are.
 questions as (
-    select distinct
+    select
         latest.symbol,
         latest.asset_class,
         latest.ex_date
     from latest
     where latest.kind = 'split' and (latest.alternatives is not null or latest.is_retracted)
+    union
+    select
+        symbol,
+        asset_class,
+        ex_date
+    from twins
 ),
 
 jumps as (
@@ -176,10 +208,7 @@ still_in_prices as (
             and bars.source = passed_over.source
             and bars.opened_at < {{ local_instant('passed_over.ex_date', "'00:00'", 'series.time_zone') }}
             and bars.close > 0
-            and (
-                bars.batch < passed_over.batch
-                or (bars.batch = passed_over.batch and bars.fetched_at <= passed_over.fetched_at)
-            )
+            and {{ was_observed_by('bars', 'passed_over') }}
         order by bars.opened_at desc, bars.revision desc
         limit 1
     ) as now_bar on true
@@ -191,10 +220,7 @@ still_in_prices as (
             and bars.source = passed_over.source
             and bars.opened_at = now_bar.opened_at
             and bars.close > 0
-            and (
-                bars.batch < passed_over.batch
-                or (bars.batch = passed_over.batch and bars.fetched_at < passed_over.fetched_at)
-            )
+            and {{ was_observed_by('bars', 'passed_over', or_with=false) }}
         order by bars.revision desc
         limit 1
     ) as bar_before on true
@@ -287,8 +313,26 @@ reported as (
         latest.alternatives,
         latest.timeframe,
         latest.fetched_at,
-        latest.batch
+        latest.batch,
+        -- Of a split that is told for two dates: how far the jump over this one is from its ratio.
+        twins.symbol is not null as is_reported_twice,
+        case
+            when twins.symbol is not null then abs(jumps.log_jump - ln(latest.split_to / latest.split_from))
+        end as jump_distance
     from latest
+    left join twins
+        on
+            latest.kind = 'split'
+            and twins.symbol = latest.symbol
+            and twins.asset_class = latest.asset_class
+            and twins.source = latest.source
+            and twins.ex_date = latest.ex_date
+    left join jumps
+        on
+            jumps.symbol = twins.symbol
+            and jumps.asset_class = twins.asset_class
+            and jumps.ex_date = twins.ex_date
+            and jumps.place = 1
     left join borne_out
         on
             latest.kind = 'split'
@@ -322,7 +366,9 @@ by_hand as (
         cast(null as text) as alternatives,
         '' as timeframe,
         actions.corrected_at as fetched_at,
-        cast(loads.batch as integer) as batch
+        cast(loads.batch as integer) as batch,
+        false as is_reported_twice,
+        cast(null as numeric) as jump_distance
     from {{ ref('stg_ops__manual_actions') }} as actions
     inner join {{ ref('int_loads') }} as loads on loads.provider = 'manual' and loads.load_id = actions.load_id
     where actions.is_latest and actions.change <> 'withdraw'
@@ -331,12 +377,12 @@ by_hand as (
 final as (
     select
         symbol, asset_class, kind, ex_date, source, is_retracted, split_to, split_from, amount, currency, alternatives,
-        timeframe, fetched_at, batch
+        timeframe, fetched_at, batch, is_reported_twice, jump_distance
     from reported
     union all
     select
         symbol, asset_class, kind, ex_date, source, is_retracted, split_to, split_from, amount, currency, alternatives,
-        timeframe, fetched_at, batch
+        timeframe, fetched_at, batch, is_reported_twice, jump_distance
     from by_hand
 )
 

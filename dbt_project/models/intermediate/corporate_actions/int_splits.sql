@@ -8,8 +8,8 @@
 }}
 -- One row per split: the ratio set by hand, or that of the first source, in the asset's order, that tells it. A source may
 -- date a split some days off: what lies within {{ var('same_split_days') }} days of a split that a better source tells is
--- that same split, and does not count twice. A split that no source tells any more stays as 1:1, so that readers of changes
--- see it go.
+-- that same split, and does not count twice; nor does one that a source itself tells for two dates. A split that no source
+-- tells any more stays as 1:1, so that readers of changes see it go.
 with
 
 assets as (
@@ -29,6 +29,8 @@ reported as (
         reported.source,
         reported.split_to,
         reported.split_from,
+        reported.is_reported_twice,
+        coalesce(reported.jump_distance, 1e9) as jump_distance,
         -- What is set by hand comes before every source.
         coalesce(
             case when reported.source = 'manual' then 0 end,
@@ -59,6 +61,25 @@ ranked as (
             -- Struck: says nothing of other days.
             and better.split_to <> better.split_from
             and abs(better.ex_date - reported.ex_date) <= {{ var('same_split_days') }}
+    )
+    -- Of one split that a source tells for two dates, the one over which prices jump; without prices, the first. Two that
+    -- both show in the prices are two.
+    and not exists (
+        select 1
+        from reported as twin
+        where
+            reported.is_reported_twice
+            and reported.jump_distance > 0.5 * abs(ln(reported.split_to / reported.split_from))
+            and twin.symbol = reported.symbol
+            and twin.asset_class = reported.asset_class
+            and twin.source = reported.source
+            and twin.is_reported_twice
+            and abs(twin.ex_date - reported.ex_date) <= {{ var('same_split_days') }}
+            and round(twin.split_to / twin.split_from, 12) = round(reported.split_to / reported.split_from, 12)
+            and (
+                twin.jump_distance < reported.jump_distance
+                or (twin.jump_distance = reported.jump_distance and twin.ex_date < reported.ex_date)
+            )
     )
 ),
 

@@ -15,7 +15,8 @@
 -- days later, or (intraday) never. So each answer is judged for itself and for each split, by what it shows:
 --   1. a bar of it whose as-traded price is known (Polygon's, or Yahoo's own from days before the split): the same price
 --      is as traded, one that is off by the ratio is adjusted;
---   2. the jump from its last bar before the split to its first one after it;
+--   2. the jump from its last bar before the split to its first one after it; a jump by the ratio on a day nearby
+--      contradicts the ex-date;
 --   3. a day or week asked for a week after the ex-date counts as adjusted, unless the jump speaks against it: Yahoo has
 --      never been seen to take that long;
 --   4. another answer that is decided and holds the same session: the same close is the same basis;
@@ -112,7 +113,15 @@ spanned as (
             partition by series_id, batch, fetched_at
             order by ex_date
             rows between 1 following and unbounded following
-        ), 0) as later_log_ratio
+        ), 0) as later_log_ratio,
+        -- Whose jumps may be taken for this one's.
+        case
+            when
+                lag(ex_date) over (partition by series_id, batch, fetched_at order by ex_date) >= ex_date - 10
+                or lead(ex_date) over (partition by series_id, batch, fetched_at order by ex_date) <= ex_date + 10
+                then 1
+            else 0
+        end as has_split_nearby
     from pairs
 ),
 
@@ -123,7 +132,8 @@ seen as (
         before_bar.close as close_before,
         after_bar.open as open_after,
         after_bar.opened_at - before_bar.opened_at as between_them,
-        known_bar.log_off
+        known_bar.log_off,
+        coalesce(other_jump.is_there, 0) as jumps_on_another_day
     from spanned
     left join lateral (
         select
@@ -136,7 +146,7 @@ seen as (
             and bars.opened_at >= spanned.starts_at
             and bars.opened_at < spanned.before_until
             and bars.close > 0
-            and (bars.batch < spanned.batch or (bars.batch = spanned.batch and bars.fetched_at <= spanned.fetched_at))
+            and {{ was_observed_by('bars', 'spanned') }}
         order by bars.opened_at desc, bars.revision desc
         limit 1
     ) as before_bar on true
@@ -152,7 +162,7 @@ seen as (
             and bars.opened_at < spanned.ends_at
             and bars.open > 0
             and bars.open < 1000000000
-            and (bars.batch < spanned.batch or (bars.batch = spanned.batch and bars.fetched_at <= spanned.fetched_at))
+            and {{ was_observed_by('bars', 'spanned') }}
         order by bars.opened_at asc, bars.revision desc
         limit 1
     ) as after_bar on true
@@ -170,10 +180,7 @@ seen as (
                     and bars.opened_at = known.opened_at
                     and bars.source = 'yahoo'
                     and bars.close > 0
-                    and (
-                        bars.batch < spanned.batch
-                        or (bars.batch = spanned.batch and bars.fetched_at <= spanned.fetched_at)
-                    )
+                    and {{ was_observed_by('bars', 'spanned') }}
                 order by bars.revision desc
                 limit 1
             ) as own on true
@@ -193,6 +200,49 @@ seen as (
             limit 5
         ) as newest
     ) as known_bar on true
+    left join lateral (
+        -- Days of the answer that move by the split's ratio, but not over its ex-date: that is told for a wrong day.
+        select 1 as is_there
+        from (
+            select
+                newest.opened_at,
+                newest.opened_at_before,
+                ln(newest.close_before / newest.open) as log_jump
+            from (
+                select
+                    bars.opened_at,
+                    bars.open,
+                    lag(bars.close) over (order by bars.opened_at) as close_before,
+                    lag(bars.opened_at) over (order by bars.opened_at) as opened_at_before
+                from {{ ref('int_bar_revisions') }} as bars
+                where
+                    spanned.step_minutes = 1440
+                    and abs(spanned.log_ratio) > 0.4
+                    and bars.series_id = spanned.series_id
+                    and bars.source = 'yahoo'
+                    and bars.opened_at >= greatest(spanned.starts_at, spanned.split_at - interval '8 days')
+                    and bars.opened_at < least(spanned.ends_at, spanned.split_at + interval '8 days')
+                    and bars.open > 0
+                    and bars.close > 0
+                    and {{ was_observed_by('bars', 'spanned') }}
+                    and not exists (
+                        select 1
+                        from {{ ref('int_bar_revisions') }} as later
+                        where
+                            later.series_id = bars.series_id
+                            and later.opened_at = bars.opened_at
+                            and later.source = bars.source
+                            and later.revision > bars.revision
+                            and {{ was_observed_by('later', 'spanned') }}
+                    )
+            ) as newest
+        ) as moves
+        where
+            abs(moves.log_jump - spanned.log_ratio) < 0.2 * abs(spanned.log_ratio)
+            -- Not over the ex-date.
+            and (moves.opened_at < spanned.split_at or moves.opened_at_before >= spanned.split_at)
+        limit 1
+    ) as other_jump on true
 ),
 
 measured as (
@@ -221,6 +271,8 @@ first_classified as (
             when known_off_adjusted <= tolerance and known_off_traded > 2 * tolerance then 'adjusted'
             -- It is neither: the ratio is wrong, or the prices are.
             when least(known_off_traded, known_off_adjusted) > 0.15 then 'contradicted'
+            -- Days that are adjusted have no such jump, unless it is another split's.
+            when jumps_on_another_day = 1 and move_if_adjusted < move_if_traded and has_split_nearby = 0 then 'contradicted'
             when move_if_adjusted <= 0.5 * move_if_traded and move_if_traded >= unlikely_move then 'adjusted'
             when move_if_traded <= 0.5 * move_if_adjusted and move_if_adjusted >= unlikely_move then 'traded'
             when
@@ -276,10 +328,7 @@ compared as (
             and bars.opened_at >= witness.common_from
             and bars.opened_at < witness.common_until
             and bars.close > 0
-            and (
-                bars.batch < first_classified.batch
-                or (bars.batch = first_classified.batch and bars.fetched_at <= first_classified.fetched_at)
-            )
+            and {{ was_observed_by('bars', 'first_classified') }}
         order by bars.opened_at desc, bars.revision desc
         limit 1
     ) as own_bar on true
@@ -294,10 +343,7 @@ compared as (
             and bars.opened_at >= witness.common_from
             and bars.opened_at < witness.common_until
             and bars.close > 0
-            and (
-                bars.batch < witness.batch
-                or (bars.batch = witness.batch and bars.fetched_at <= witness.fetched_at)
-            )
+            and {{ was_observed_by('bars', 'witness') }}
         order by bars.opened_at desc, bars.revision desc
         limit 1
     ) as witness_bar on witness_bar.session_date = own_bar.session_date
@@ -461,27 +507,67 @@ unknown_answers as (
     where reported.symbol is null
 ),
 
+-- Rows that contradict each other on a split, none of which the prices bear out: whether Yahoo has divided, and by what,
+-- is unknown as well.
+unclear_splits as (
+    select
+        series.series_id,
+        series.symbol,
+        series.asset_class,
+        series.timeframe,
+        reported.ex_date,
+        {{ local_instant('reported.ex_date', "'00:00'", 'series.time_zone') }} as split_at
+    from {{ ref('int_actions_reported') }} as reported
+    inner join series on series.symbol = reported.symbol and series.asset_class = reported.asset_class
+    left join {{ ref('int_splits') }} as known
+        on
+            known.symbol = reported.symbol
+            and known.asset_class = reported.asset_class
+            and known.ex_date = reported.ex_date
+            and (known.split_to <> known.split_from or known.source = 'manual')
+    where reported.kind = 'split' and reported.alternatives is not null and reported.split_to is null and known.symbol is null
+    group by series.series_id, series.symbol, series.asset_class, series.timeframe, reported.ex_date, series.time_zone
+),
+
+all_classified as (
+    select
+        series_id, batch, fetched_at, ex_date, split_to, split_from, verdict
+    from classified
+    union
+    select
+        unclear_splits.series_id, answers.batch, answers.fetched_at, unclear_splits.ex_date, 1, 1, null
+    from unclear_splits
+    inner join {{ ref('int_basis_answers') }} as answers
+        on
+            answers.symbol = unclear_splits.symbol
+            and answers.asset_class = unclear_splits.asset_class
+            and answers.timeframe = unclear_splits.timeframe
+            and answers.first_row_at < unclear_splits.split_at
+            and answers.fetched_at >= unclear_splits.split_at - interval '{{ early_days }} days'
+    where answers.endpoint = 'bars' and answers.status = 'ok'
+),
+
 -- From here on: one row per answer and span between the splits that concern it.
 ends as (
     select
         series_id, batch, fetched_at, ex_date, split_to, split_from, verdict
-    from classified
+    from all_classified
     union all
     -- What lies after the last split is as traded.
     select
         series_id, batch, fetched_at, date '9999-12-31', 1, 1, 'adjusted'
-    from classified
+    from all_classified
     group by series_id, batch, fetched_at
     union all
     select
         unknown_answers.series_id, unknown_answers.batch, unknown_answers.fetched_at, date '9999-12-31', 1, 1, 'adjusted'
     from unknown_answers
-    left join classified
+    left join all_classified
         on
-            classified.series_id = unknown_answers.series_id
-            and classified.batch = unknown_answers.batch
-            and classified.fetched_at = unknown_answers.fetched_at
-    where classified.series_id is null
+            all_classified.series_id = unknown_answers.series_id
+            and all_classified.batch = unknown_answers.batch
+            and all_classified.fetched_at = unknown_answers.fetched_at
+    where all_classified.series_id is null
 ),
 
 ranges as (

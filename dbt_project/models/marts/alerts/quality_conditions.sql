@@ -12,7 +12,8 @@ rules as (
                 when 'quality_score_low' then cast({{ var('min_quality_score') }} as numeric(20, 4))
                 when 'completeness_low' then cast({{ var('min_data_completeness') }} as numeric(20, 4))
             end
-        ) as wanted
+        ) as wanted,
+        {{ local_date(warehouse_now() ~ ' - ' ~ minutes('60 * window_hours'), "'UTC'") }} as since
     from {{ ref('alert_rules') }} as alert_rules
 ),
 
@@ -22,6 +23,7 @@ days as (
         rules.wanted,
         metrics.symbol,
         metrics.asset_class,
+        rules.since,
         sum(metrics.total_records) as bars,
         case rules.rule
             when 'validation_rate_low' then 100.0 * sum(metrics.validated_records)
@@ -32,10 +34,8 @@ days as (
     inner join rules
         on
             rules.rule in ('validation_rate_low', 'quality_score_low', 'completeness_low')
-            and metrics.metric_date > {{ local_date(
-                warehouse_now() ~ ' - ' ~ minutes('60 * rules.window_hours'), "'UTC'"
-            ) }}
-    group by rules.rule, rules.wanted, metrics.symbol, metrics.asset_class
+            and metrics.metric_date > rules.since
+    group by rules.rule, rules.wanted, rules.since, metrics.symbol, metrics.asset_class
 ),
 
 scored as (
@@ -47,14 +47,46 @@ scored as (
 
 final as (
     select
-        rule,
-        asset_class || ' ' || symbol as subject,
-        cast(value as numeric(20, 4)) as value,
-        cast(wanted as numeric(20, 4)) as threshold,
-        replace(substr(rule, 1, length(rule) - 4), '_', ' ') || ' of ' || cast(bars as text) || ' bars is '
-        || cast(round(value, 2) as text) || ', wanted are ' || cast(wanted as text) as message
+        scored.rule,
+        scored.asset_class || ' ' || scored.symbol as subject,
+        cast(scored.value as numeric(20, 4)) as value,
+        cast(scored.wanted as numeric(20, 4)) as threshold,
+        replace(substr(scored.rule, 1, length(scored.rule) - 4), '_', ' ') || ' of ' || cast(scored.bars as text)
+        || ' bars is ' || cast(round(scored.value, 2) as text) || ', wanted are ' || cast(scored.wanted as text)
+        || {{ load_to_blame('invalid.load_id') }} as message
     from scored
-    where value < wanted
+    -- Only of the few that are told: the load that brought all bars which fail their checks.
+    left join lateral (
+        select {{ only_value('loads.load_id') }} as load_id
+        from {{ ref('market_data', v=2) }} as bars
+        inner join {{ ref('int_series') }} as series
+            on
+                series.symbol = bars.symbol
+                and series.asset_class = bars.asset_class
+                and series.timeframe = bars.timeframe
+        inner join {{ ref('int_bar_revisions') }} as revisions
+            on
+                revisions.series_id = series.series_id
+                and revisions.opened_at = bars.timestamp
+                and revisions.source = bars.source
+        inner join {{ ref('int_loads') }} as loads on loads.batch = revisions.batch
+        where
+            bars.symbol = scored.symbol
+            and bars.asset_class = scored.asset_class
+            and bars.session_date > scored.since
+            and not bars.is_validated
+            and revisions.source <> 'manual'
+            and not exists (
+                select 1
+                from {{ ref('int_bar_revisions') }} as later
+                where
+                    later.series_id = revisions.series_id
+                    and later.opened_at = revisions.opened_at
+                    and later.source = revisions.source
+                    and later.revision = revisions.revision + 1
+            )
+    ) as invalid on scored.rule = 'validation_rate_low' and scored.value < scored.wanted
+    where scored.value < scored.wanted
 
     union all
 
@@ -94,9 +126,7 @@ final as (
     inner join rules
         on
             rules.rule = 'split_suspicion'
-            and suspicions.session_date > {{ local_date(
-                warehouse_now() ~ ' - ' ~ minutes('60 * rules.window_hours'), "'UTC'"
-            ) }}
+            and suspicions.session_date > rules.since
     group by rules.rule, rules.threshold, suspicions.asset_class, suspicions.symbol
     having count(*) > rules.threshold
 )

@@ -143,7 +143,8 @@ final as (
                 then case change when 'strike' then 'struck' else 'set' end || ' by ' || corrected_by || ': ' || manual_reason
             when verdict = 'contradictory' then 'two of one date, and nothing shows which one is right: ' || alternatives
             when verdict = 'withdrawn' then 'told once, and not any more by ' || retracted_by
-            when verdict = 'other date' then 'a better source dates it a few days off: counted there'
+            when verdict = 'other date'
+                then 'dated a few days off by a better source, or where the prices bear it out: counted there'
             when used_source is null then 'paid in ' || currency || ', and prices are in USD'
             when kind = 'dividend' and close_before is null then 'no valid day before it: not in the total return'
             when kind = 'dividend' and dividend_factor <= 0 then 'not less than the close before it: not in the total return'

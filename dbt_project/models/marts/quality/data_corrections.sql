@@ -49,6 +49,8 @@ versions as (
         {% for field in prices + samples + features() | list -%}
         lag(history.{{ field }}) over in_order as earlier_{{ field }},
         {% endfor -%}
+        lag(history.dbt_valid_from) over in_order as earlier_valid_from,
+        lag(history.fetched_at) over in_order as earlier_fetched_at,
         lag(history.source) over in_order as earlier_source,
         lag(history.revision) over in_order as earlier_revision,
         lag(history.is_validated) over in_order as earlier_is_validated,
@@ -59,11 +61,66 @@ versions as (
     window in_order as (partition by history.id order by history.dbt_valid_from)
 ),
 
+-- What a source said otherwise of a split that it had told, and what was set, struck or given back by hand.
+split_changes as (
+    {% for source in ['polygon', 'yahoo'] -%}
+    select
+        assets.symbol,
+        assets.asset_class,
+        observations.fetched_at as changed_at,
+        cast(null as text) as corrected_by
+    from {{ ref('int_action_observations') }} as observations
+    inner join {{ ref('assets') }} as assets on assets.{{ source }} = observations.ticker
+    where observations.source = '{{ source }}' and observations.kind = 'split' and observations.observation_no > 1
+    union all
+    {% endfor -%}
+    select
+        symbol,
+        asset_class,
+        corrected_at as changed_at,
+        corrected_by
+    from {{ ref('stg_ops__manual_actions') }}
+    where kind = 'split'
+),
+
+splits_between as (
+    select
+        as_of_times.symbol,
+        as_of_times.asset_class,
+        as_of_times.earlier_valid_from,
+        as_of_times.dbt_valid_from,
+        count(*) as changes,
+        max(split_changes.corrected_by) as corrected_by
+    from (
+        select distinct symbol, asset_class, earlier_valid_from, dbt_valid_from
+        from versions
+        where earlier_id is not null and (split_factor <> earlier_split_factor or fetched_at = earlier_fetched_at)
+    ) as as_of_times
+    inner join split_changes
+        on
+            split_changes.symbol = as_of_times.symbol
+            and split_changes.asset_class = as_of_times.asset_class
+            and split_changes.changed_at > as_of_times.earlier_valid_from
+            and split_changes.changed_at <= as_of_times.dbt_valid_from
+    group by as_of_times.symbol, as_of_times.asset_class, as_of_times.earlier_valid_from, as_of_times.dbt_valid_from
+),
+
 reasoned as (
     select
         versions.*,
         rebuilds.features as rebuilt_features,
         quarantines.changed_by as quarantined_by,
+        case
+            when quarantines.changed_by is null and splits.corrected_by is not null then splits.corrected_by
+        end as split_set_by,
+        -- A split that nobody had told before came late.
+        case
+            when quarantines.changed_by is not null or splits.corrected_by is not null then 'manual_correction'
+            when splits.changes > 0 then 'source_updated'
+            else 'late_data'
+        end as split_reason,
+        -- No other answer: Yahoo's is read in another basis, for what is known of splits now.
+        versions.source = versions.earlier_source and versions.fetched_at = versions.earlier_fetched_at as is_same_answer,
         case
             when quarantines.changed_by is not null then 'manual_correction'
             when versions.source like '%manual%' or versions.earlier_source like '%manual%' then 'manual_correction'
@@ -97,6 +154,12 @@ reasoned as (
         limit 1
     ) as {{ parts }} on true
     {% endfor -%}
+    left join splits_between as splits
+        on
+            splits.symbol = versions.symbol
+            and splits.asset_class = versions.asset_class
+            and splits.earlier_valid_from = versions.earlier_valid_from
+            and splits.dbt_valid_from = versions.dbt_valid_from
     left join lateral (
         select max(moved.changed_by) as changed_by
         from {{ ref('stg_ops__processed_quarantines') }} as moved
@@ -121,12 +184,22 @@ fields as (
         -- The newest sample before the close was another one when the bar was first made.
         case when quarantined_by is not null then reason else 'late_data' end as reason,
         {%- elif field == 'split_factor' -%}
-        case when quarantined_by is not null then reason else 'source_updated' end as reason,
+        split_reason as reason,
         {%- else -%}
         -- What was not known before came late, if nobody else says it.
-        case when reason = 'source_updated' and earlier_{{ field }} is null then 'late_data' else reason end as reason,
+        case
+            when reason = 'source_updated' and earlier_{{ field }} is null then 'late_data'
+            when reason = 'source_updated' and is_same_answer then split_reason
+            else reason
+        end as reason,
         {%- endif %}
+        {% if field in samples -%}
         quarantined_by as corrected_by
+        {%- elif field == 'split_factor' -%}
+        coalesce(quarantined_by, split_set_by) as corrected_by
+        {%- else -%}
+        coalesce(quarantined_by, case when reason = 'source_updated' and is_same_answer then split_set_by end) as corrected_by
+        {%- endif %}
     from reasoned
     where {{ field }} is distinct from earlier_{{ field }}{% if field in samples %} and earlier_{{ field }} is not null{% endif %}
 

@@ -94,10 +94,10 @@ bars as (
             ) as is_of_running_week
         from (
             select
-                {{ local_date(instant_from_epoch('numbers.stamp'), 'answers.time_zone') }} as stamped_on,
+                {{ date_of_yahoo(instant_from_epoch('numbers.stamp'), 'answers.time_zone') }} as stamped_on,
                 case
                     when answers.timeframe = '1w'
-                        then {{ local_date(instant_from_epoch('answers.last_stamp'), 'answers.time_zone') }}
+                        then {{ date_of_yahoo(instant_from_epoch('answers.last_stamp'), 'answers.time_zone') }}
                 end as last_stamped_on
         ) as dates
         {{ optimization_fence('answers.payload_sha') }}
