@@ -70,7 +70,8 @@ from (
             series.step_minutes = 10080
             and bases.is_adjusted_next is not true
             and coalesce(
-                factors.next_first_session <= {{ local_date("expected_bars.closes_at - interval '1 second'", 'series.time_zone') }},
+                factors.next_first_session
+                <= {{ local_date("expected_bars.closes_at - interval '1 second'", 'series.time_zone') }},
                 false
             ) as has_split_inside,
             -- What a Yahoo answer is divided by, as it shows itself.

@@ -309,7 +309,8 @@ compared as (
                 decided.series_id = first_classified.series_id
                 or (decided.step_minutes = 1440 and first_classified.step_minutes < 1440)
             )
-            and greatest(decided.starts_at, first_classified.starts_at) < least(decided.before_until, first_classified.before_until)
+            and greatest(decided.starts_at, first_classified.starts_at)
+            < least(decided.before_until, first_classified.before_until)
         order by
             case when decided.series_id = first_classified.series_id then 0 else 1 end,
             abs({{ epoch_seconds('decided.fetched_at') }} - {{ epoch_seconds('first_classified.fetched_at') }}),
