@@ -58,6 +58,8 @@ def restore(server: Server, project: Any, release: str) -> Warehouse:
     )
     warehouse.assets(facts["registry"])
     warehouse.now = datetime.fromisoformat(facts["now"])
+    # A load with a number that the recorded warehouse has given is one that its builds have read.
+    warehouse._loads = 1000
     return warehouse
 
 
