@@ -27,6 +27,8 @@ NAMES = ("polygon", "binance", "binance_futures", "yahoo", "coinmetrics")
 LONGEST_SYMBOL, LONGEST_NAME = 20, 50
 # A contract on so many coins begins with the number: 1000PEPEUSDT, 1MBABYDOGEUSDT. How dbt reads it: macros/samples.sql.
 _MULTIPLES = ("1000", "10000", "100000", "1000000", "10000000", "1M")
+# Any other number before the coin.
+_COUNTED = re.compile(r"[0-9]+[KMB]?")
 _QUOTED = re.compile(r"(.+?)(FDUSD|USDT|USDC|BUSD|TUSD|USD|EUR|BTC|ETH|BNB)")
 
 
@@ -160,7 +162,11 @@ def _unclear_units(cells: dict[str, str]) -> str | None:
     if spot:
         if spot == contract or _is_multiple(contract, spot) or _is_multiple(spot, contract):
             return None
-        if contract.startswith(_MULTIPLES) or spot.startswith(_MULTIPLES):
+        if (
+            contract.startswith(_MULTIPLES)
+            or spot.startswith(_MULTIPLES)
+            or _COUNTED.fullmatch(contract.removesuffix(spot))
+        ):
             return (
                 f"binance_futures {cells['binance_futures']!r} and binance {cells['binance']!r} look like contracts on"
                 " many coins, and not of one coin: name the spot market of the contract's coin, or none"

@@ -1,14 +1,15 @@
 {#- When a sample of the futures statistics (open interest, ratios) was taken. The one place that knows how Binance labels
     them; the dates are the vars `sample_labels_*`. -#}
 
-{# The instant at which a sample was taken, of its label: labels of files jitter by a second or two and are floored to their
-   period. Since the days that the vars name a label is the START of its period, and what it labels was taken at the end.
+{# The instant at which a sample was taken, of its label. Labels jitter: one that is up to a minute late is floored to its
+   period, one that is a second early belongs to the next period (floored, it would be known before it was taken). Since the
+   days that the vars name a label is the START of its period, and what it labels was taken at the end.
    In a file the file's day decides, not the label: the last label of the file of 2026-06-24 is the 25th 00:00 and means
    that moment, the first label of the next file is the same and means five minutes later. A sample without a period was
    taken at the very moment it names. #}
 {% macro sample_taken_at(label, period_minutes, origin, file_day) -%}
     {%- set floored -%}
-        {{ instant_from_epoch('(' ~ epoch_seconds("date_trunc('second', " ~ label ~ ")") ~ ' / (60 * ' ~ period_minutes ~ ') * (60 * ' ~ period_minutes ~ '))') }}
+        {{ instant_from_epoch('((' ~ epoch_seconds("date_trunc('second', " ~ label ~ ")") ~ ' + 60 * ' ~ period_minutes ~ ' - 60) / (60 * ' ~ period_minutes ~ ') * (60 * ' ~ period_minutes ~ '))') }}
     {%- endset -%}
     case
         when {{ period_minutes }} is null then {{ label }}

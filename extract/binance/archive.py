@@ -103,10 +103,12 @@ def file_path(task: Task) -> str:
     return f"/{folder}/{kind}/{symbol}/{symbol}-{kind}-{date}.zip"
 
 
-def checksum_of(body: bytes) -> str:
-    """The digest a CHECKSUM file names: `<sha256>  <file name>`, in any case, however the name is written."""
-    words = body[:1000].removeprefix(b"\xef\xbb\xbf").split()
-    digest = words[0].decode(errors="replace").lower() if words else ""
+def checksum_of(body: bytes, file_name: str) -> str:
+    """The digest a CHECKSUM file names: `<sha256>  <file name>`, in any case, however the name is written; of several
+    lines the one with the file's name, else the first."""
+    lines = body[:10_000].removeprefix(b"\xef\xbb\xbf").decode(errors="replace").split("\n")
+    words = next((line.split() for line in lines if file_name in line), lines[0].split())
+    digest = words[0].lower() if words else ""
     if not _DIGEST.fullmatch(digest):
         raise BadPayload("expected `<sha256>  <file name>` in the CHECKSUM file")
     return digest

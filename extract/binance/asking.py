@@ -169,7 +169,7 @@ class Asking:
         is_settled = (fetched.answer.http_status or 500) < 300 or fetched.answer.http_status == 403
         is_replaced = not fetched.parsed and not task.purpose and (bool(instead) or is_settled)
         yield replace(fetched, is_replaced=is_replaced)
-        if fetched.parsed and fetched.parsed.payload and task.endpoint == "bars":
+        if fetched.parsed and fetched.parsed.payload and has_rest:
             # Files lack hours, days and weeks that REST has.
             instead = [one for hole in holes(task, fetched.parsed) for one in self._instead_of_file(task.part(*hole))]
         for one in instead:
@@ -178,7 +178,8 @@ class Asking:
     def _file(self, task: Task, known_sha: KnownSha) -> Fetched:
         path = archive.file_path(task)
         answer = self._ask(self._archive, f"{path}.CHECKSUM")
-        checked = examined(task, answer, lambda body: Parsed(None, archive.checksum_of(body)), is_json=False)
+        file_name = path.rsplit("/", 1)[1]
+        checked = examined(task, answer, lambda body: Parsed(None, archive.checksum_of(body, file_name)), is_json=False)
         if not checked.parsed or checked.parsed.sha == known_sha(task):
             return checked
         answer = self._ask(self._archive, path)
@@ -238,21 +239,27 @@ def _pages(
     task: Task, ask: Callable[[Task], Iterator[Fetched]], after: timedelta, rest: timedelta
 ) -> Iterator[Fetched]:
     """A window in as many pages as it takes: on from `after` the last row, as long as rows come and more than `rest`
-    of the window may be missing. How many rows a full page has is Binance's to change, and it has lowered caps."""
-    part = task
+    of the window may be missing. How many rows a full page has is Binance's to change, and it has lowered caps. So is
+    which of them come: before the first row of a page there may be others, as long as rows come there, too."""
+    todo = [task]
     for _ in range(MOST_PAGES):
+        part = todo.pop()
+        first: datetime | None = None
         last: datetime | None = None
         for fetched in ask(part):
-            last = fetched.parsed.last_at if fetched.parsed else None
+            first, last = (fetched.parsed.first_at, fetched.parsed.last_at) if fetched.parsed else (None, None)
             if last is None or last + max(after, rest) > part.end - INSTANT or last + after <= part.start:
                 last = None
                 yield fetched
             else:
                 yield replace(fetched, task=fetched.task.part(part.start, last + after))
-        if last is None:
+        if last is not None:
+            todo.append(part.part(last + after, part.end))
+        if first is not None and part.start + rest <= first < part.end:
+            todo.append(part.part(part.start, first))
+        if not todo:
             return
-        part = part.part(last + after, part.end)
-    yield failed(part, fetched.answer, f"more than {MOST_PAGES} pages; the next run asks for the rest")
+    yield failed(todo[-1], fetched.answer, f"more than {MOST_PAGES} pages; the next run asks for the rest")
 
 
 def _window_query(task: Task, rows: int) -> dict[str, str | int]:

@@ -31,8 +31,9 @@ import orjson
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
-from extract import clock, database, pipeline, provenance, registry, settings
+from extract import clock, database, headers, pipeline, provenance, registry, settings, storable
 from extract.locks import Lock
+from extract.patience import PATIENCE
 from extract.redaction import redact
 from extract.registry import Asset
 from extract.responses import Answer, BadPayload, Parsed, Row, Task, make_row, sha256
@@ -188,8 +189,7 @@ class Collector:
             except (OSError, WebSocketException, BadPayload) as problem:
                 reason = redact(str(problem) or repr(problem))
                 if isinstance(problem, InvalidStatus):
-                    text = problem.response.headers.get("Retry-After", "")
-                    wish = float(text) if text.isdigit() else 0.0
+                    wish = _asked_to_wait(problem)
             short_lived = 0 if time.monotonic() - began >= SETTLED_SECONDS else short_lived + 1
             pause = max(wish, BACKOFF[min(short_lived, len(BACKOFF) - 1)])
             log.warning("stream: %s; connecting again in %.0f s", reason, pause)
@@ -216,15 +216,14 @@ class Collector:
         async for message in socket:
             body = message.encode() if isinstance(message, str) else message
             try:
-                symbol, event = _event_of(body)
+                symbol, key, event = _event_of(body)
             except BadPayload:
                 watch.is_readable = False
                 self._collected.bad_messages.append(body)
                 raise
-            self._take(symbol, event)
+            self._take(symbol, key, event)
 
-    def _take(self, symbol: str, event: dict[str, Any]) -> None:
-        key = orjson.dumps(event["o"], option=orjson.OPT_SORT_KEYS)
+    def _take(self, symbol: str, key: bytes, event: dict[str, Any]) -> None:
         if key in self._seen or symbol not in self._names:
             return
         self._seen[key] = None
@@ -313,12 +312,24 @@ def _answer(body: bytes, now: datetime) -> Answer:
     return Answer(now, now, "CLOSED", body, SWITCHING_PROTOCOLS)
 
 
-def _event_of(body: bytes) -> tuple[str, dict[str, Any]]:
-    """The event of a message and the symbol it is about. Raises BadPayload."""
+def _event_of(body: bytes) -> tuple[str, bytes, dict[str, Any]]:
+    """The symbol that a message's event is about, what tells it from other events, and the event.
+
+    Raises BadPayload where it is none, or one that cannot be stored: one such would keep all others from being saved.
+    """
+    storable.check(body)
     try:
         event = orjson.loads(body)["data"]
-        if event["e"] == "forceOrder" and isinstance(event["o"]["T"], int):
-            return event["o"]["s"], event
+        order = event["o"]
+        if event["e"] == "forceOrder" and isinstance(order["T"], int) and isinstance(order["s"], str):
+            # orjson reads deeper nesting than it writes, and says so by a TypeError.
+            return order["s"], orjson.dumps(order, option=orjson.OPT_SORT_KEYS), event
     except (orjson.JSONDecodeError, LookupError, TypeError):
         pass
     raise BadPayload(f"not a forceOrder event: {body[:200].decode(errors='replace')}")
+
+
+def _asked_to_wait(problem: InvalidStatus) -> float:
+    """The seconds for which a refused handshake asks to be left alone."""
+    named = ", ".join(problem.response.headers.get_all("Retry-After"))
+    return min(headers.retry_after({"Retry-After": named}), PATIENCE.longest_block)

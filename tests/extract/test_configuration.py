@@ -139,6 +139,8 @@ def coin(spot: str, futures: str, polygon: str = "", yahoo: str = "", sources: s
         coin("BABYDOGEUSDT", "1MBABYDOGEUSDT"),
         coin("1000SATSUSDT", "1000SATSUSDT"),
         coin("1000CATUSDT", "CATUSDT"),
+        coin("1INCHUSDT", "1INCHUSDT"),
+        coin("4USDT", "4USDT"),
         coin("LUNAUSDT", "LUNA2USDT"),
         coin("1000SATSUSDT", ""),
         coin("", "1000SHIBUSDT"),
@@ -157,6 +159,8 @@ def test_units_that_follow_from_the_names_are_taken(tmp_path: Path, line: str) -
     [
         (coin("MOGCOINUSDT", "1000000MOGUSDT"), "not of one coin: name the spot market of the contract's coin"),
         (coin("1000CATUSDT", "1MCATUSDT"), "look like contracts on many coins"),
+        # No number that Binance has used: it must not count as one coin.
+        (coin("CATUSDT", "100CATUSDT"), "look like contracts on many coins"),
         (coin("", "1000PEPEUSDT", "X:PEPEUSD"), "those of polygon 'X:PEPEUSD' of one: name the spot market in binance"),
         (coin("", "1000PEPEUSDT", yahoo="PEPE24478-USD", sources="binance yahoo"), "or leave yahoo empty"),
     ],

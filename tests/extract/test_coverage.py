@@ -122,10 +122,53 @@ def test_a_hole_in_a_file_is_asked_of_the_api_in_the_same_run(
     assert hours(*hole) <= opened(market)
 
 
-def test_a_file_without_a_hole_is_all_that_is_asked(market: Market) -> None:
+def test_many_holes_of_a_file_are_one_question(market: Market) -> None:
+    """Every other hour of a month, which were 372 requests."""
     market.assets(ALONE)
+    for start in sorted(hours("2013-01-01", "2013-02-01"))[::2]:
+        market.simulator.add_fault(kind="missing", provider="binance-archive", start=f"{start:%Y-%m-%dT%H:%M}Z")
     market.run("extract", "--start", "2013-01-01", "--end", "2013-01-31")
-    assert not market.rows("binance", "origin = 'rest'")
+    (rest,) = market.rows("binance", "origin = 'rest'")
+    assert (rest["window_start"], rest["window_end"]) == (at("2013-01-01"), at("2013-01-31 23:00"))
+    assert opened(market) >= hours("2013-01-01", "2013-02-01")
+
+
+def test_a_file_without_a_hole_is_all_that_is_asked(market: Market) -> None:
+    market.assets({**ALONE, "binance_futures": "BTCUSDT"})
+    market.run("extract", "--start", "2013-01-01", "--end", "2013-01-31")
+    asked = market.rows("binance", "origin = 'rest' and endpoint <> 'funding'")
+    assert not asked, [(row["endpoint"], row["window_start"]) for row in asked]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "window", "hole", "questions"),
+    [
+        ("metrics", "2013-02-20", ("2013-02-20T12:00", "2013-02-20T14:00"), {"open_interest", "long_short_ratio", "taker_ratio"}),
+        ("metrics", "2013-02-20", ("2013-02-20T00:00", "2013-02-20T00:10"), {"open_interest", "long_short_ratio", "taker_ratio"}),
+        # REST reaches back 30 days.
+        ("metrics", "2013-01-12", ("2013-01-12T12:00", "2013-01-12T14:00"), set()),
+        ("funding", "2013-01-20", ("2013-01-08T10:00", "2013-01-10T10:00"), {"funding"}),
+        ("funding", "2013-01-20", ("2013-01-01T00:00", "2013-01-10T10:00"), {"funding"}),
+        ("funding", "2013-01-20", ("2013-01-10T00:00", "2013-01-31T23:59"), {"funding"}),
+    ],
+    ids=["samples", "first-samples", "samples-of-long-ago", "settlements", "first-settlements", "last-settlements"],
+)  # fmt: skip
+def test_a_hole_in_a_file_of_samples_or_settlements_is_asked_of_the_api(
+    market: Market, endpoint: str, window: str, hole: tuple[str, str], questions: set[str]
+) -> None:
+    market.assets({**ALONE, "binance_futures": "BTCUSDT", "active_from": "2013-01-01"})
+    market.simulator.add_fault(
+        kind="missing", provider="binance-archive", endpoint=endpoint, start=f"{hole[0]}Z", end=f"{hole[1]}Z"
+    )
+    market.run("extract", "--start", window, "--end", window)
+    first, last = at(hole[0]), at(hole[1])
+    found = market.query(
+        "select distinct endpoint from raw_binance.responses, jsonb_array_elements(payload) as item"
+        f" where origin = 'rest' and endpoint <> 'bars' and jsonb_typeof(payload) = 'array' and cast(coalesce(item ->>"
+        f" 'timestamp', item ->> 'fundingTime') as bigint) between {first.timestamp() * 1000:.0f}"
+        f" and {last.timestamp() * 1000 - 1:.0f}"
+    )
+    assert {row["endpoint"] for row in found} == questions
 
 
 # ---------------------------------------------------------------- asked again because the user says so

@@ -310,10 +310,12 @@ def test_archive_files_must_have_their_checksum_and_be_a_zip(monkeypatch: pytest
 def test_checksums_as_they_are_written() -> None:
     digest = sha256(b"x")
     for written in (f"{digest}  a.zip", f"{digest.upper()} *a.zip\n", f"\ufeff{digest}\ta.zip\r\n", digest):
-        assert archive.checksum_of(written.encode()) == digest
+        assert archive.checksum_of(written.encode(), "a.zip") == digest
+    several = f"{'0' * 64}  other.zip\n{digest}  a.zip\n".encode()
+    assert archive.checksum_of(several, "a.zip") == digest
     for bad in (b"", b"<html>", b"a" * 63, b"\xff" * 64, b"g" * 64):
         with pytest.raises(BadPayload):
-            archive.checksum_of(bad)
+            archive.checksum_of(bad, "a.zip")
 
 
 MONTH = Task(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import signal
 import subprocess
 import sys
@@ -15,11 +17,15 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidStatus
+from websockets.http11 import Response
 
 from extract import database, pipeline, registry
 from extract.binance import liquidations
 from extract.binance.liquidations import Collector
 from extract.locks import Lock
+from extract.patience import PATIENCE
 from extract.run import Run, extra_tasks, extract_plan, load_series, open_providers
 from extract.settings import ConfigurationError
 from extract.windows import merged
@@ -192,6 +198,57 @@ def test_a_message_that_is_not_documented_is_kept_and_its_time_not_claimed(strea
     (bad,) = saved(stream, "status <> 'ok'")
     assert bad["status"] == "quarantined" and bad["bad_payload"].startswith('{"stream"') and bad["symbol"] is None
     assert spans(saved(stream, "status = 'ok'"), "BTC") == [(at("2013-03-02T02:01:00"), at("2013-03-02T02:02:00"))]
+
+
+def odd(**members: Any) -> str:
+    """A message whose order has other members; text is put in as it is."""
+    good = json.dumps({"stream": "btcusdt@forceOrder", "data": order("2013-03-02T02:00:30")})
+    for name, value in members.items():
+        good = re.sub(rf'"{name}": ("[^"]*"|[0-9]+)', lambda _, name=name, value=value: f'"{name}": {value}', good)
+    return good
+
+
+ODD_MESSAGES = [
+    "", "null", "[]", '"text"', '{"result": null, "id": 1}', '{"data": []}', '{"data": {"e": "forceOrder", "o": null}}',
+    '{"data": {"e": "forceOrder", "o": {"s": "BTCUSDT"}}}', '{"data": {"e": "serverShutdown", "E": 1}}',
+    odd(T='"1362189630000"'), odd(T="1e300"), odd(s='["BTCUSDT"]'), odd(s="null"),
+    # What is deeper than can be written again, and what jsonb cannot hold.
+    odd(z="[" * 300 + "]" * 300), odd(z='"\\u0000"'), odd(z="1e-20000"), odd(z="9" * 20_000), odd(z='"\\ud800"'),
+]  # fmt: skip
+
+
+def test_no_message_ends_the_collector_or_keeps_others_from_being_saved(stream: Market) -> None:
+    stream.patch.setattr(liquidations, "BACKOFF", (0.0,))
+    with collecting(stream) as collector:
+        for message in ODD_MESSAGES:
+            watch = next(iter(collector._watches))
+            stream.simulator.add_fault(kind="body", body=message, provider="binance-stream", count=1)
+            stream.simulator.liquidate(order("2013-03-02T02:00:30"))
+            wait_until(lambda watch=watch: watch not in collector._watches and len(collector._watches) == 1)
+            wait_until(lambda: stream.simulator.streams)
+        # Whatever the members are that nobody needs, or that dbt rejects alone.
+        for n, members in enumerate([{"z": "null"}, {"S": '"HOLD"'}, {"ap": "{}"}, {"E": '"late"'}]):
+            stream.simulator.add_fault(
+                kind="body", body=odd(T=1362189631000 + n, **members), provider="binance-stream", count=1
+            )
+            stream.simulator.liquidate(order(f"2013-03-02T02:00:3{n}"))
+            received(collector, n + 1)
+    bad = saved(stream, "status <> 'ok'")
+    assert len(bad) == len(ODD_MESSAGES) and {row["status"] for row in bad} == {"quarantined"}
+    assert sum(row["row_count"] for row in saved(stream, "status = 'ok'")) == 4
+
+
+@pytest.mark.parametrize(
+    ("named", "seconds"),
+    [
+        ([], 0), (["30"], 30), (["10, 20"], 20), (["10", "20"], 20), (["\u00b2"], 0), (["soon"], 0), (["-5"], 0),
+        (["99999999999999999999"], PATIENCE.longest_block), (["1e9"], 0),
+        (["Fri, 01 Jan 2100 00:00:00 GMT"], PATIENCE.longest_block),
+    ],
+)  # fmt: skip
+def test_a_refused_handshake_asks_for_no_longer_than_a_source_may(named: list[str], seconds: float) -> None:
+    response = Response(503, "Service Unavailable", Headers([("Retry-After", text) for text in named]))
+    assert liquidations._asked_to_wait(InvalidStatus(response)) == seconds
 
 
 def test_a_refused_handshake_is_tried_again(stream: Market) -> None:

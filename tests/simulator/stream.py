@@ -109,6 +109,7 @@ class Streams:
         newest = {(event["o"]["s"], event["o"]["T"] // 1000): event for event in events}
         faults = self.world.faults.take("binance-stream", "liquidations", None, None) if newest else []
         kinds = {fault.kind for fault in faults}
+        bodies = [fault.body for fault in faults if fault.kind == "body" and fault.body is not None]
         for event in newest.values():
             name = f"{event['o']['s'].lower()}@forceOrder"
             for subscriber in list(self.subscribers):
@@ -116,7 +117,7 @@ class Streams:
                     if "missing" in kinds:
                         continue
                     body = event if not subscriber.wrapped else {"stream": stream, "data": event}
-                    text = orjson.dumps(body).decode()
+                    text = bodies[0] if bodies else orjson.dumps(body).decode()
                     for _ in range(2 if "duplicated" in kinds else 1):
                         with contextlib.suppress(ConnectionError):
                             await subscriber.socket.send_str(text[: len(text) // 2] if "truncated" in kinds else text)

@@ -11,8 +11,9 @@
 -- depends_on: {{ ref('int_series_fingerprints') }}
 -- Open interest and the long share of accounts, as sampled by the exchange, each at the moment at which it was taken
 -- (which its label may not be: sample_taken_at). An open interest that is not above 0 is an error of the source: it stays
--- a sample, without a value. Samples without a period (the point endpoint's) are left out: no backfill can bring them, and
--- bars loaded live would see what the same bars loaded later do not.
+-- a sample, without a value, and replaces none that another answer had (a corrected file may be worse). Samples without
+-- a period (the point endpoint's) are left out: no backfill can bring them, and bars loaded live would see what the same
+-- bars loaded later do not.
 with
 
 samples as (
@@ -66,25 +67,33 @@ timed as (
     {{ optimization_fence() }}
 ),
 
+valued as (
+    select
+        *,
+        {{ fits("case when measure <> 'open_interest' or value > 0 then value end", 28, 8) }} as kept_value
+    from timed
+),
+
 arrived as (
     select
         symbol,
         asset_class,
         measure,
         sampled_at,
-        {{ fits("case when measure <> 'open_interest' or value > 0 then value end", 28, 8) }} as value,
+        kept_value as value,
         -- Usable for two sampling periods, and never less than an hour.
         sampled_at + greatest({{ minutes('2 * step_minutes') }}, interval '1 hour') as usable_until,
         row_number() over (
             partition by symbol, asset_class, measure, sampled_at
             order by
+                case when kept_value is null then 1 else 0 end,
                 batch desc,
                 fetched_at desc,
                 step_minutes asc,
                 labelled_at asc,
-                value desc nulls last
+                kept_value desc nulls last
         ) as age
-    from timed
+    from valued
 )
 
 select
@@ -98,7 +107,10 @@ select
 from arrived
 {% if is_incremental() -%}
 {{ left_join_existing('arrived', ['symbol', 'asset_class', 'measure', 'sampled_at']) }}
-where arrived.age = 1 and {{ differs('arrived', 'existing', 'symbol', ['value', 'usable_until']) }}
+where
+    arrived.age = 1
+    and (arrived.value is not null or existing.value is null)
+    and {{ differs('arrived', 'existing', 'symbol', ['value', 'usable_until']) }}
 {%- else -%}
 where arrived.age = 1
 {%- endif %}
