@@ -34,6 +34,10 @@ def in_no_file(rows: list[Row], file: File) -> list[Row]:
     return [row for row in rows if outside(int(row[0]) / 1000)]
 
 
+def unreadable(rows: list[Row], file: File) -> list[Row]:
+    return [row if outside(int(row[0]) / 1000) else [*row[:4], "NaN", *row[5:]] for row in rows]
+
+
 def test_a_hole_to_its_end(make_warehouse: MakeWarehouse) -> None:
     venue = Venue(NOW)
 
@@ -54,6 +58,8 @@ def test_a_hole_to_its_end(make_warehouse: MakeWarehouse) -> None:
         "LATE": {**lacking, "klines": over_rest(NOW + 3 * DAY)},
         # The API has it all along.
         "FILE": {"csv": in_no_file},
+        # The file has rows there that we refuse.
+        "ODD": {"csv": unreadable},
     }
     warehouse = make_warehouse("hole")
     two = {"yahoo": "", "coinmetrics": "", "binance_futures": "", "active_from": "2026-11-16"}
@@ -90,18 +96,16 @@ def test_a_hole_to_its_end(make_warehouse: MakeWarehouse) -> None:
         day(timedelta())
         first = {symbol: (asked(symbol, "binance"), asked(symbol, "polygon")) for symbol in venue.twists}
         # A file's hole is asked of the API in the same run.
-        assert first == dict.fromkeys(venue.twists, (1, 0))
-        assert states[-1] == dict.fromkeys(("LOST", "NEXT", "LATE"), "open")
+        assert first == {**dict.fromkeys(venue.twists, (1, 0)), "ODD": (0, 0)}
+        assert states[-1] == dict.fromkeys(("LOST", "NEXT", "LATE", "ODD"), "open")
         day(2 * HOUR)
         # Then of the next source, which has what the first lacks.
-        assert [asked(symbol, "polygon") for symbol in venue.twists] == [1, 1, 1, 0]
-        assert states[-1] == {"LOST": "open", "NEXT": "repaired", "LATE": "open"}
-        day(DAY + HOUR)
-        assert states[-1] == {"LOST": "open", "NEXT": "repaired", "LATE": "open"}
+        assert [asked(symbol, "polygon") for symbol in ("LOST", "NEXT", "LATE", "FILE")] == [1, 1, 1, 0]
+        assert states[-1] == {"LOST": "open", "NEXT": "repaired", "LATE": "open", "ODD": "repaired"}
         day(4 * DAY + HOUR)
         assert states[-1]["LATE"] == "repaired"
         day(9 * DAY)
-        assert states[-1] == {"LOST": "final", "NEXT": "repaired", "LATE": "repaired"}
+        assert states[-1] == {"LOST": "final", "NEXT": "repaired", "LATE": "repaired", "ODD": "repaired"}
         settled = asked("LOST", "binance"), asked("LOST", "polygon")
         assert sum(settled) <= 7, "the schedule, not every run"
         day(20 * DAY)
@@ -114,7 +118,7 @@ def test_a_hole_to_its_end(make_warehouse: MakeWarehouse) -> None:
         lost["looks"] >= 3 and lost["last_look_at"] - lost["first_look_at"] >= 3 * DAY and lost["next_look_at"] is None
     )
     assert f"{lost['looks']} looks from 2026-11-20" in lost["evidence"]
-    for symbol, source in (("NEXT", "polygon"), ("LATE", "binance"), ("FILE", "binance")):
+    for symbol, source in (("NEXT", "polygon"), ("LATE", "binance"), ("FILE", "binance"), ("ODD", "binance")):
         bars = warehouse.query(
             "select timestamp, close, source from marts.market_data_v2 where symbol = %s and timeframe = '5m'"
             " and timestamp >= %s and timestamp < %s order by timestamp",
@@ -130,4 +134,8 @@ def test_a_hole_to_its_end(make_warehouse: MakeWarehouse) -> None:
         " where bars.timeframe = '1h' and bars.timestamp = %s",
         FROM.replace(minute=0),
     )
-    assert {(row["symbol"], row["reason"]) for row in reasons} == {("LATE", "late_data"), ("NEXT", "late_data")}
+    assert {(row["symbol"], row["reason"]) for row in reasons} == {
+        ("LATE", "late_data"),
+        ("NEXT", "late_data"),
+        ("ODD", "late_data"),
+    }
