@@ -164,8 +164,10 @@ def test_a_hole_in_a_file_of_samples_or_settlements_is_asked_of_the_api(
     first, last = at(hole[0]), at(hole[1])
     found = market.query(
         "select distinct endpoint from raw_binance.responses, jsonb_array_elements(payload) as item"
-        f" where origin = 'rest' and endpoint <> 'bars' and jsonb_typeof(payload) = 'array' and cast(coalesce(item ->>"
-        f" 'timestamp', item ->> 'fundingTime') as bigint) between {first.timestamp() * 1000:.0f}"
+        f" where origin = 'rest' and endpoint <> 'bars' and (endpoint = 'funding') = ('{endpoint}' = 'funding')"
+        " and jsonb_typeof(payload) = 'array'"
+        " and cast(coalesce(item ->> 'timestamp', item ->> 'fundingTime') as bigint)"
+        f" between {first.timestamp() * 1000:.0f}"
         f" and {last.timestamp() * 1000 - 1:.0f}"
     )
     assert {row["endpoint"] for row in found} == questions
