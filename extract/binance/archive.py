@@ -143,6 +143,8 @@ def contents(body: bytes, task: Task, checksum: str) -> Parsed:
                 # Staging reads by position.
                 rows = [["" if i is None or i >= len(row) else row[i] for i in order] for row in rows]
                 payload |= {"header": list(columns), "header_of_file": named}
+        if task.endpoint == "bars" and len(rows[-1]) < len(rows[0]):
+            raise BadPayload("it ends within a row")
         first, last = _examined(rows, task, columns)
     except BadPayload as problem:
         raise BadFile(f"{file_name}: {problem}", text) from None
