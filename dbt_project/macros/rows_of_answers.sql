@@ -227,7 +227,8 @@
 {%- endmacro %}
 
 {# Samples of the accounts that are long and short. The archive's metrics give the ratio long / short only: r to 1. Where
-   those leave the field empty (all of early 2022) there is no sample, and no row to reject. #}
+   those leave the field empty (all of early 2022) there is no sample, and no row to reject; a 0 in it is no share either:
+   whoever is short is so against one who is long. #}
 {% macro long_short_rows() -%}
     select
         answers.symbol,
@@ -247,6 +248,7 @@
             'no readable ratio': 'numbers.long_account is null or numbers.short_account is null',
             'a negative share': 'numbers.long_account < 0 or numbers.short_account < 0',
             'a share of nobody': 'numbers.long_account = 0 and numbers.short_account = 0',
+            'a ratio of 0': "answers.endpoint = 'metrics' and numbers.long_account = 0",
             'a share above 1e9': 'greatest(numbers.long_account, numbers.short_account) > 1e9',
         }) }} as reject_reason
     from {{ source('raw_binance', 'responses') }} as answers

@@ -34,8 +34,8 @@ def in_no_file(rows: list[Row], file: File) -> list[Row]:
     return [row for row in rows if outside(int(row[0]) / 1000)]
 
 
-def unreadable(rows: list[Row], file: File) -> list[Row]:
-    return [row if outside(int(row[0]) / 1000) else [*row[:4], "NaN", *row[5:]] for row in rows]
+def refused(rows: list[Row], file: File) -> list[Row]:
+    return [row if outside(int(row[0]) / 1000) else [*row[:4], "1e12", *row[5:]] for row in rows]
 
 
 def test_a_hole_to_its_end(make_warehouse: MakeWarehouse) -> None:
@@ -59,7 +59,7 @@ def test_a_hole_to_its_end(make_warehouse: MakeWarehouse) -> None:
         # The API has it all along.
         "FILE": {"csv": in_no_file},
         # The file has rows there that we refuse.
-        "ODD": {"csv": unreadable},
+        "ODD": {"csv": refused},
     }
     warehouse = make_warehouse("hole")
     two = {"yahoo": "", "coinmetrics": "", "binance_futures": "", "active_from": "2026-11-16"}
@@ -118,7 +118,7 @@ def test_a_hole_to_its_end(make_warehouse: MakeWarehouse) -> None:
         lost["looks"] >= 3 and lost["last_look_at"] - lost["first_look_at"] >= 3 * DAY and lost["next_look_at"] is None
     )
     assert f"{lost['looks']} looks from 2026-11-20" in lost["evidence"]
-    for symbol, source in (("NEXT", "polygon"), ("LATE", "binance"), ("FILE", "binance"), ("ODD", "binance")):
+    for symbol, source in (("NEXT", "polygon"), ("LATE", "binance"), ("FILE", "binance"), ("ODD", "polygon")):
         bars = warehouse.query(
             "select timestamp, close, source from marts.market_data_v2 where symbol = %s and timeframe = '5m'"
             " and timestamp >= %s and timestamp < %s order by timestamp",
