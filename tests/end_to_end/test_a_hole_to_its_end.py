@@ -1,5 +1,5 @@
 """A hole through its states (dbt_project/docs/coverage.md), by real runs and builds over simulated days: open, asked of the
-API and of the next source on the schedule, then final with its evidence; or filled late, and on record as late data.
+API and of the next source on the schedule, then final with its evidence; or filled late, and on record as a correction.
 """
 
 from __future__ import annotations
@@ -136,6 +136,6 @@ def test_a_hole_to_its_end(make_warehouse: MakeWarehouse) -> None:
     )
     assert {(row["symbol"], row["reason"]) for row in reasons} == {
         ("LATE", "late_data"),
-        ("NEXT", "late_data"),
-        ("ODD", "late_data"),
+        ("NEXT", "source_changed"),
+        ("ODD", "source_changed"),
     }
