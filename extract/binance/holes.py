@@ -96,5 +96,5 @@ def _is_above_zero(text: str) -> bool:
 
 def _hours(row: list[str]) -> timedelta:
     """The interval that a settlement's row tells; 8 hours, the longest, where it tells none."""
-    told = row[1].strip() if len(row) > 1 else ""
-    return timedelta(hours=int(told) if told.isascii() and told.isdigit() and 1 <= int(told[:3]) <= 24 else 8)
+    named = row[1].strip() if len(row) > 1 else ""
+    return timedelta(hours=int(named) if named.isascii() and named.isdigit() and 1 <= int(named[:3]) <= 24 else 8)

@@ -274,12 +274,12 @@ def changes(before: list[dict[str, Any]], after: list[dict[str, Any]], apart_fro
     """The rows that came, went or differ: of a row that differs, its columns that do."""
     if len(before) != len(after):
         return [row for row in before if row not in after] + [row for row in after if row not in before]
-    told = []
+    found: list[Any] = []
     for row, other in zip(before, after, strict=True):
         columns = {name for name in row if row[name] != other.get(name)} - set(apart_from)
         if columns:
-            told.append({name: (row[name], other.get(name)) for name in columns} | {"row": str(row)[:300]})
-    return told
+            found.append({name: (row[name], other.get(name)) for name in columns} | {"row": str(row)[:300]})
+    return found
 
 
 def read_everything(warehouse: Warehouse) -> int:

@@ -1,6 +1,6 @@
 """Variations of the recorded cases of Binance (../shared/cases), each a symbol of its own, all in one warehouse: files and
 answers as they may come, over HTTP, `market extract`, `dbt build`, and the marts. Whatever came, the bars are those that
-the exchange had, and so are the samples beside them.
+the exchange had, and so are their samples.
 """
 
 from __future__ import annotations
