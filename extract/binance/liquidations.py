@@ -33,10 +33,10 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 
 from extract import clock, database, headers, pipeline, provenance, registry, settings, storable
 from extract.locks import Lock
-from extract.patience import PATIENCE
 from extract.redaction import redact
 from extract.registry import Asset
 from extract.responses import Answer, BadPayload, Parsed, Row, Task, make_row, sha256
+from extract.retry_policy import RETRY_POLICY
 from extract.run import prepare_warehouse
 from extract.settings import ConfigurationError
 from extract.windows import Window, merged
@@ -332,4 +332,4 @@ def _event_of(body: bytes) -> tuple[str, bytes, dict[str, Any]]:
 def _asked_to_wait(problem: InvalidStatus) -> float:
     """The seconds for which a refused handshake asks to be left alone."""
     named = ", ".join(problem.response.headers.get_all("Retry-After"))
-    return min(headers.retry_after({"Retry-After": named}), PATIENCE.longest_block)
+    return min(headers.retry_after({"Retry-After": named}), RETRY_POLICY.longest_block)

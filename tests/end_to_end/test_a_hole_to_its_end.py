@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from extract.patience import PATIENCE
+from extract.retry_policy import RETRY_POLICY
 from extract.timeframes import FIRST_REACH
 from scripts.cli import app
 from tests.end_to_end.venue import File, Row, Twist, Venue, close, instant, ms, serving
@@ -70,7 +70,7 @@ def test_a_hole_to_its_end(make_warehouse: MakeWarehouse) -> None:
         patch.chdir(warehouse.project.directory)
         for name, value in {**warehouse.database.environment, **environment(venue.url)}.items():
             patch.setenv(name, value)
-        patch.setattr(PATIENCE, "backoff", ())
+        patch.setattr(RETRY_POLICY, "backoff", ())
         patch.setitem(FIRST_REACH, "5m", 6 * DAY)
 
         def day(after: timedelta) -> None:

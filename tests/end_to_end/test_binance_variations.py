@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from extract.patience import PATIENCE
+from extract.retry_policy import RETRY_POLICY
 from scripts.cli import app
 from tests.end_to_end import venue as binance
 from tests.end_to_end.venue import (
@@ -243,7 +243,7 @@ def played(make_warehouse: MakeWarehouse) -> Iterator[Warehouse]:
         patch.chdir(warehouse.project.directory)
         for name, value in {**warehouse.database.environment, **environment(venue.url)}.items():
             patch.setenv(name, value)
-        patch.setattr(PATIENCE, "backoff", ())
+        patch.setattr(RETRY_POLICY, "backoff", ())
         # A file of samples a symbol.
         patch.setattr("extract.binance.derivatives.FIRST_STATISTICS_REACH", NOW - FIRST)
         for now in (NOW, LATER):

@@ -259,7 +259,8 @@ def serving(venue: Venue) -> Iterator[Venue]:
             venue.asked.append(self.path)
             query = {name: values[0] for name, values in parse_qs(parts.query).items()}
             host = parts.path.split("/")[1]
-            status, headers, body = 404, {}, b"{}"
+            status, body = 404, b"{}"
+            headers: dict[str, str] = {}
             if host in venue.down:
                 status, headers, body = venue.down[host]
             elif host.startswith("binance") or host == "polygon":

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from extract import database, pipeline, registry
 from extract.binance import liquidations
 from extract.binance.liquidations import Collector
 from extract.locks import Lock
-from extract.patience import PATIENCE
+from extract.retry_policy import RETRY_POLICY
 from extract.run import Run, extra_tasks, extract_plan, load_series, open_providers
 from extract.settings import ConfigurationError
 from extract.windows import merged
@@ -204,7 +205,8 @@ def odd(**members: Any) -> str:
     """A message whose order has other members; text is put in as it is."""
     good = json.dumps({"stream": "btcusdt@forceOrder", "data": order("2013-03-02T02:00:30")})
     for name, value in members.items():
-        good = re.sub(rf'"{name}": ("[^"]*"|[0-9]+)', lambda _, name=name, value=value: f'"{name}": {value}', good)
+        member = f'"{name}": {value}'.replace("\\", r"\\")
+        good = re.sub(rf'"{name}": ("[^"]*"|[0-9]+)', member, good)
     return good
 
 
@@ -218,13 +220,16 @@ ODD_MESSAGES = [
 
 
 def test_no_message_ends_the_collector_or_keeps_others_from_being_saved(stream: Market) -> None:
+    def is_replaced(watch: object) -> bool:
+        return watch not in collector._watches and len(collector._watches) == 1
+
     stream.patch.setattr(liquidations, "BACKOFF", (0.0,))
     with collecting(stream) as collector:
         for message in ODD_MESSAGES:
             watch = next(iter(collector._watches))
             stream.simulator.add_fault(kind="body", body=message, provider="binance-stream", count=1)
             stream.simulator.liquidate(order("2013-03-02T02:00:30"))
-            wait_until(lambda watch=watch: watch not in collector._watches and len(collector._watches) == 1)
+            wait_until(partial(is_replaced, watch))
             wait_until(lambda: stream.simulator.streams)
         # Whatever the members are that nobody needs, or that dbt rejects alone.
         for n, members in enumerate([{"z": "null"}, {"S": '"HOLD"'}, {"ap": "{}"}, {"E": '"late"'}]):
@@ -242,8 +247,8 @@ def test_no_message_ends_the_collector_or_keeps_others_from_being_saved(stream: 
     ("named", "seconds"),
     [
         ([], 0), (["30"], 30), (["10, 20"], 20), (["10", "20"], 20), (["\u00b2"], 0), (["soon"], 0), (["-5"], 0),
-        (["99999999999999999999"], PATIENCE.longest_block), (["1e9"], 0),
-        (["Fri, 01 Jan 2100 00:00:00 GMT"], PATIENCE.longest_block),
+        (["99999999999999999999"], RETRY_POLICY.longest_block), (["1e9"], 0),
+        (["Fri, 01 Jan 2100 00:00:00 GMT"], RETRY_POLICY.longest_block),
     ],
 )  # fmt: skip
 def test_a_refused_handshake_asks_for_no_longer_than_a_source_may(named: list[str], seconds: float) -> None:
