@@ -141,13 +141,13 @@ build: $(RUNTIME) ## dbt build: models, seeds, snapshots, tests
 	@$(BIN)/dbt build
 
 .PHONY: rebuild
-rebuild: $(RUNTIME) ## after a formula was corrected: SELECT="atr vwap_20" computes these features of every bar anew
+rebuild: $(RUNTIME) ## after a formula was corrected: SELECT="atr vwap_20" computes these features of every bar again
 	@$(if $(SELECT),,echo 'name the features whose formula changed: make rebuild SELECT="atr"' >&2; exit 78)
 	@$(BIN)/python -m scripts.postgres up
 	@$(BIN)/dbt build --vars '{rebuild: "$(SELECT)"}'
 
 .PHONY: prune
-prune: $(RUNTIME) ## drop raw payloads that told nothing new: OLDER_THAN=90 (days) [DRY_RUN=1: only say which]
+prune: $(RUNTIME) ## drop raw payloads that reported nothing new: OLDER_THAN=90 (days) [DRY_RUN=1: only say which]
 	@$(if $(OLDER_THAN),,echo 'say how many days old: make prune OLDER_THAN=90' >&2; exit 78)
 	@$(BIN)/market prune --older-than $(OLDER_THAN) $(if $(DRY_RUN),--dry-run)
 

@@ -39,7 +39,7 @@ class Received:
 
 
 def too_large(what: str = "the body") -> str:
-    """The words for it."""
+    """The message for the user."""
     return f"{what} is larger than {LARGEST_BODY // 2**20} MB, which no documented answer is"
 
 

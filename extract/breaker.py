@@ -1,4 +1,4 @@
-"""One circuit breaker per source, remembered in `ops.circuit_breaker` across runs.
+"""One circuit breaker per source, recorded in `ops.circuit_breaker` across runs.
 
 Three failures (each after its retries) open it for 300 s; then one trial decides. pybreaker holds the logic.
 """

@@ -1,7 +1,7 @@
-"""What each source still allows, remembered across processes in schema `ops`.
+"""What each source still allows, recorded across processes in schema `ops`.
 
 Polygon: a fixed number of requests a minute, counted by us (it sends no quota header).
-Binance: a weight a minute, counted by Binance and told in a header.
+Binance: a weight a minute, counted by Binance and reported in a header.
 All: the instant before which a source wants no request at all (429 with a long Retry-After, 418).
 """
 
@@ -35,7 +35,7 @@ class Budget(Protocol):
 
 
 class Block:
-    """The instant until which a source has told us to stay away."""
+    """The instant until which a source has asked us to stay away."""
 
     def __init__(self, source: str) -> None:
         self._source = source

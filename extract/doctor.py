@@ -147,7 +147,7 @@ def _database(connection: psycopg.Connection) -> Iterator[Check]:
 
 
 def _listings(assets: list[Asset]) -> Check:
-    """What Polygon has last said of its tickers: a name that is gone brings no bars any more."""
+    """What Polygon has last reported of its tickers: a delisted name brings no more bars."""
     gone = []
     with database.pool().connection() as connection:
         if connection.execute("select to_regclass('raw_polygon.responses')").fetchone() == (None,):

@@ -38,7 +38,7 @@ NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Gap:
-    """An open gap as the last build judged it."""
+    """An open gap as the last build classified it."""
 
     symbol: str
     timeframe: str
@@ -47,7 +47,7 @@ class Gap:
     place: str
     # The sources that answered for it, ", " between them.
     answered_by: str | None
-    # When it was judged, and when the schedule wants it looked at again.
+    # When it was classified, and when the schedule wants it looked at again.
     updated_at: datetime
     next_look_at: datetime | None
 
@@ -111,7 +111,7 @@ def turn(gap: Gap, last: dict[str, datetime], now: datetime) -> str | None:
         return fresh
     newest = max(last.values())
     due_at = gap.next_look_at or gap.updated_at
-    # Whoever was asked after that has not been judged yet, or has failed.
+    # Whoever was asked after that has not been classified yet, or has failed.
     if due_at > now or newest > max(due_at, now - FAILED_AGAIN_AFTER):
         return None
     return min(last, key=lambda source: last[source])

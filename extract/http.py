@@ -5,7 +5,7 @@ Data flow: a `send` function of a provider -> `Source.ask` -> `Answer`. No excep
 | what comes | what happens |
 |---|---|
 | 2xx, 400, 401, 403, 404, 422, 451 | an answer: no retry, nothing counted against the source |
-| a body of more than 32 MB | an answer, of which only the beginning is kept, with its `problem` |
+| a body of more than 32 MB | an answer, of which only the beginning is stored, with its `problem` |
 | 429, 5xx, time-out, broken connection | asked again after 30, 60, 120 s, or when Retry-After says; then a failure. |
 | an answer that takes longer than 60 s in all | a time-out |
 | 429 | besides, no other thread begins a request until then |
@@ -69,7 +69,7 @@ class Unexpected(Exception):
 
 
 class Blocked(Exception):
-    """Another thread has meanwhile been told to leave the source alone."""
+    """Another thread has meanwhile been asked to leave the source alone."""
 
 
 class Deferred(Unavailable):
@@ -81,7 +81,7 @@ class Deferred(Unavailable):
 
 
 def no_quota() -> int | None:
-    """The quota of a source that neither tells nor is counted."""
+    """The quota of a source that neither reports one nor is counted by us."""
     return None
 
 
@@ -112,7 +112,7 @@ class Source:
         return (datetime.now(UTC) - opened_at).total_seconds() < RETRY_POLICY.breaker_seconds
 
     def ask(self, send: Callable[[], Response], quota: Callable[[], int | None] = no_quota) -> Answer:
-        """Send, with patience, and say what came of it. `send` is called once per attempt, `quota` after the answer."""
+        """Send, with retries, and return the outcome. `send` is called once per attempt, `quota` after the answer."""
         asked_at, state = clock.now(), self.breaker_state
         if self.block.until:
             return self._blocked(asked_at, state)
@@ -122,7 +122,7 @@ class Source:
         if is_trial:
             if self._breaker_keeps_closed():
                 return self._refused(asked_at, state)
-            # One request tries; the others wait for how it ends instead of failing beside one that succeeds.
+            # One request tries; the others wait for how it ends instead of failing while it succeeds.
             self._trial.acquire()
             if self._breaker_keeps_closed():
                 self._trial.release()

@@ -56,7 +56,7 @@ def configure() -> None:
     try:
         is_json = settings.load().log_format == "json"
     except settings.ConfigurationError:
-        # It is told in a moment.
+        # It is logged in a moment.
         is_json = False
     handler = logging.StreamHandler()
     handler.addFilter(_RunFilter())

@@ -48,7 +48,7 @@ class Unasked(Exception):
 
 @dataclass(frozen=True)
 class Listing:
-    """A name at a source. `column` is the registry's; `since` the first day with bars, where the source tells it."""
+    """A name at a source. `column` is the registry's; `since` the first day with bars, where the source reports it."""
 
     column: str
     name: str

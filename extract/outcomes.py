@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Outcome:
-    """What one series (or one question beside the bars) got from one source."""
+    """What one series (or one question besides the bars) got from one source."""
 
     name: str
     source: str
@@ -22,7 +22,7 @@ class Outcome:
     rows: int = 0
     unchanged: int = 0
     absent: int = 0
-    # Not served in this country, and no bars: files of the archive stand in, as far as they go.
+    # Not served in this country, and no bars: files of the archive replace them, as far as they go.
     is_blocked: bool = False
     # Not all was asked, because the budget was spent.
     is_deferred: bool = False

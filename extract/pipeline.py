@@ -98,7 +98,7 @@ def make(source: str, own_name: str | None = None) -> dlt.Pipeline:
     for package in Path(pipeline.working_dir, "load", "loaded").glob("*"):
         shutil.rmtree(package, ignore_errors=True)
     # dlt warns of each arrow row that jsonb is not text, and prints a page of traceback, past our log and its redaction,
-    # before it tries a COPY again. What it gives up on is an exception, which we tell of.
+    # before it tries a COPY again. What it gives up on is an exception, which we report.
     logging.getLogger("dlt").setLevel(logging.CRITICAL)
     if pipeline.has_pending_data:
         log.warning("%s: an earlier run was interrupted; what it had not committed is asked for again", source)

@@ -92,7 +92,7 @@ def series_of(
                 elif named:
                     log.warning("%s %s: %s does not have it (see assets.csv)", asset.symbol, timeframe, name)
             if asset.asset_class != "crypto" and timeframe in ("1h", "4h"):
-                # Polygon's hours of stocks lie on the clock, Yahoo's begin at 09:30: a series keeps to one grid.
+                # Polygon's hours of stocks are aligned to the clock, Yahoo's begin at 09:30: a series keeps to one alignment.
                 sources = sources[:1]
             found.append(Series(asset, timeframe, tuple(sources)))
     return found
@@ -217,7 +217,7 @@ def lookback(asset_class: str) -> timedelta:
 
 
 def in_order(tasks: Iterable[Task]) -> list[Task]:
-    """What the source will not serve much longer goes first, then the newest bars, then what stands beside the bars.
+    """What the source will not serve much longer goes first, then the newest bars, then what is asked for besides the bars.
 
     Of equals the one that lacks more goes first, so that a small budget serves all series in turn.
     """

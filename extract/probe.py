@@ -371,7 +371,7 @@ class Probe:
             if endpoint != "open_interest":
                 yield probed
                 continue
-            # The sample of this moment beside the newest label shows what labels mean.
+            # The sample of this moment next to the newest label shows what labels mean.
             beside = Probed("binance", "open_interest_now")
             answered = self._get(beside, base, f"{OPEN_INTEREST_NOW}?{urlencode({'symbol': name})}", weight)
             document = self._compared(beside, answered, SHAPES["binance", "open_interest_now"])

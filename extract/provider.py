@@ -1,4 +1,4 @@
-"""What the planner and the runner know of a provider. Each one is a package beside this module."""
+"""What the planner and the runner know of a provider. Each one is a package next to this module."""
 
 from __future__ import annotations
 

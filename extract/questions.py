@@ -16,7 +16,7 @@ from extract.timeframes import STEPS, floor
 
 # Instants that Python can hold, and that an answer can mean: 1970 to 2200.
 _LATEST = 7_258_118_400_000
-# How unlikely it must be that the bars of a thin series lie on a coarser grid by chance.
+# How unlikely it must be that the bars of a thin series lie on a coarser alignment by chance.
 _CHANCE = 1e-9
 _LOOKS = 16
 
@@ -53,7 +53,7 @@ def times_of(values: Sequence[Any]) -> list[int]:
 
 
 def about(asked: str | None, named: Iterable[object], what: str = "symbol") -> None:
-    """The rows must be about what was asked; a row that names nothing is not held against the answer."""
+    """The rows must be about what was asked; a row that names nothing is not compared with the answer."""
     names = [name for name in named if isinstance(name, str) and name]
     if asked is None or not names:
         return
@@ -138,7 +138,7 @@ def _on_grid(task: Task, times: list[int], step: int) -> None:
 
 
 def _are(times: list[int], step: int, task: Task) -> bool:
-    """Whether these are bars of that length: one after the other, on its grid. A thin stock that trades in the closing
+    """Whether these are bars of that length: one after the other, on its alignment. A thin stock that trades in the closing
     auction alone has bars at one time of day, too, but no hour after another, and none at midnight."""
     remainders = {time % step for time in times}
     if step == 86_400_000:

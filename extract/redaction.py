@@ -18,7 +18,7 @@ from extract import settings
 
 _IN_URL = re.compile(r"(?i)((?:api_?key|signature|crumb|token)=)[^&\s\"']+")
 _USER_INFO = re.compile(r"(://[^:/\s@]+:)[^@\s/]+@")
-# So many characters of a key in a row are no coincidence. Passwords and URLs are words that occur elsewhere, too.
+# So many characters of a key in a row are no coincidence. Passwords and URLs may be words that occur elsewhere, too.
 PIECE = 8
 
 

@@ -155,7 +155,7 @@ def _is_multiple(many: str, one: str) -> bool:
 
 
 def _unclear_units(cells: dict[str, str]) -> str | None:
-    """Why it cannot be told how many coins of the bars one futures contract is on; None where it can."""
+    """Why it is unknown how many coins of the bars one futures contract is on; None where it can."""
     contract, spot = _coin(cells["binance_futures"]), _coin(cells["binance"])
     if cells["asset_class"] != "crypto" or not contract:
         return None
@@ -177,7 +177,7 @@ def _unclear_units(cells: dict[str, str]) -> str | None:
     sources = cells["source_priority"].split() or ["polygon", "yahoo"]
     others = {
         "polygon": _coin(cells["polygon"].removeprefix("X:")),
-        # Yahoo tells coins of one name apart by a number: PEPE24478-USD.
+        # Yahoo distinguishes coins of one name by a number: PEPE24478-USD.
         "yahoo": cells["yahoo"].partition("-")[0].rstrip("0123456789"),
     }
     for source, coin in others.items():

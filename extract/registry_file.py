@@ -62,7 +62,7 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _replacement(path: Path) -> Iterator[Path]:
-    """A file beside it that takes its place at the end of the block."""
+    """A file next to it that takes its place at the end of the block."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".assets-", suffix=".tmp")
     os.close(descriptor)
     made = Path(name)

@@ -255,7 +255,7 @@ def open_providers(
             opened[name] = provider
             continue
         if run_id and (refusal := provider.refusal()):
-            # Nothing else would tell the fetch log, the source's health and the alerts.
+            # Nothing else would update the fetch log, the source's health and the alerts.
             row = make_row(run_id, refusal.task, refusal.answer, refusal.parsed, None, refusal.error)
             pipeline.load(pipeline.make(name), [refusal.task], partial(_fetched_before, row))
         if settings.load().polygon_required and name == "polygon":
@@ -273,7 +273,7 @@ def load_series(run: Run, wanted: Sequence[Series], plan: Plan, extra: dict[str,
         else:
             log.error("%s: no source has it; see its row in assets.csv", series.name)
             run.report.failed.append(series.name)
-    # Where requests are few, what stands beside the bars waits until no series needs them any more.
+    # Where requests are few, what is asked for besides the bars waits until no series needs them any more.
     beside = {name: tasks for name, tasks in extra.items() if tasks}
     while wishes or beside:
         unsettled: list[PendingSeries] = []

@@ -48,7 +48,7 @@ class Shape:
 
     fields: tuple[Field, ...]
     rows: tuple[str, ...] = ()
-    # Fields beside the rows, in the object that holds them.
+    # Fields next to the rows, in the object that holds them.
     around: tuple[Field, ...] = ()
     # The field by which rows ascend, and the unit of its numbers.
     ordered_by: str | None = None
@@ -56,7 +56,7 @@ class Shape:
     # How many rows an answer may have.
     cap: int | None = None
     headers: tuple[str, ...] = ()
-    # Fields that may be there and need not; others that are not documented are told.
+    # Fields that may be there and need not; others that are not documented are reported.
     others: frozenset[str] = field(default_factory=frozenset)
 
 
@@ -216,7 +216,7 @@ ARCHIVE_HEADERS: dict[str, list[str] | None] = {
 SPOT_FILES_IN_MICROSECONDS_FROM = datetime(2025, 1, 1, tzinfo=UTC)
 # From this instant on a sample's label is the start of its period (reported; PROVIDERS section 11), before it the end.
 LABELS_ARE_STARTS_FROM = datetime(2026, 6, 25, tzinfo=UTC)
-# For so long after a period's end its sample may not be there yet: nobody can then tell starts from ends.
+# For so long after a period's end its sample may not be there yet: starts cannot be distinguished from ends then.
 PUBLISHED_WITHIN = timedelta(minutes=1)
 
 
@@ -328,7 +328,7 @@ def _compare_order(shape: Shape, rows: list[object], found: dict[str, Difference
     name = shape.ordered_by
     key = name or next((one.name for one in shape.fields if one.name in ("t", "time")), None)
     values = [_value(row, key) for row in rows] if key else []
-    # Of another type is told already.
+    # A wrong type is reported already.
     kind = next((one.kind for one in shape.fields if one.name == key), "text")
     values = [value for value in values if isinstance(value, KINDS[kind])]
     if name and values != sorted(values):  # type: ignore[type-var]

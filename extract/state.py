@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 Key = tuple[str, str | None, str | None]
 
-# What came is put beside what was asked for, load by load; `covered_to` is the rule, written down once for dbt too.
+# What came is compared with what was asked for, load by load; `covered_to` is the rule, written down once for dbt too.
 _FOLD = """
 with
 

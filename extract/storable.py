@@ -17,7 +17,7 @@ _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _NUMBER = re.compile(rb"(?:\.([0-9]+))?[eE]([-+]?[0-9]{4,})")
 # The exponent of a zero; orjson refuses any other number as large.
 _LARGEST = 100_000
-# A run of that many digits holds at least one whole stretch of this length that begins at a multiple of it.
+# A run of that many digits holds at least one whole range of this length that begins at a multiple of it.
 _STRETCH = MOST_DECIMALS // 2
 
 

@@ -16,7 +16,7 @@ NAMES = {
 
 
 def unblock(source: str) -> list[str]:
-    """Forget the source's block and close its breaker; says what was lifted, one line each.
+    """Delete the source's block and close its breaker; says what was lifted, one line each.
 
     A run that is under way keeps what it knew. Raises ConfigurationError for an unknown source.
     """

@@ -1,7 +1,7 @@
 """A question for bars, checked, and the select that answers it.
 
 Data flow: arguments -> `Question` -> one select over marts.market_data_v2 (or market_data_as_of) whose rows come in the
-order of symbol and time. Prices and amounts are told apart by their types in the database, so a feature that is new
+order of symbol and time. Prices and amounts are distinguished by their types in the database, so a feature that is new
 there needs no line here.
 """
 
@@ -270,7 +270,7 @@ def select(question: Question, factors: dict[Series, Any], numbers: Literal["flo
 
 
 def source(question: Question, factors: dict[Series, Any]) -> sql.Composable:
-    """What the select reads: the bars, beside what they are adjusted by."""
+    """What the select reads: the bars, with what they are adjusted by."""
     bars: sql.Composable = sql.SQL("marts.market_data_v2 as bars")
     if question.as_of is not None:
         bars = sql.SQL("marts.market_data_as_of({}) as bars").format(sql.Literal(question.as_of))

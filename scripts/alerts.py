@@ -4,7 +4,7 @@ Data flow: marts.*_conditions + seeds.alert_rules -> ops.alerts (ops.evaluate_al
 hand calls, too) -> Apprise to ALERT_URLS (send).
 
 The state is kept here and not in an incremental model, because it must survive a full refresh, and be right after a
-build that failed. An alert is one row from its firing until its end, so it is told once however often it is looked at.
+build that failed. An alert is one row from its firing until its end, so it is sent once however often it is looked at.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LONGEST_LIST = 20
 
 log = logging.getLogger(__name__)
 Alert = dict[str, Any]
-# Whether somebody was told that the server is down, by this process.
+# Whether an alert was sent that the server is down, by this process.
 _is_down_told = False
 
 _CLAIM_FIRED = """
@@ -62,7 +62,7 @@ returning alerts.*
 
 
 class NotSent(Exception):
-    """A notification did not get through; nothing is marked as told, the next run tries again."""
+    """A notification did not get through; nothing is marked as sent, the next run tries again."""
 
 
 def evaluate() -> tuple[int, int]:
@@ -89,7 +89,7 @@ def evaluate() -> tuple[int, int]:
 
 
 def send() -> int:
-    """Tell ALERT_URLS what is new and what has ended, once each; returns how many alerts were told.
+    """Send to ALERT_URLS what is new and what has ended, once each; returns how many alerts were sent.
 
     Rows are marked in the transaction that waits for the notification: of two senders only one gets them, and one that
     dies or fails marks none. Raises NotSent and ConfigurationError.
@@ -107,7 +107,7 @@ def send() -> int:
 
 
 def silence(rule: str, subject: str | None, hours: float, reason: str | None = None) -> datetime:
-    """Tell nobody of a rule (or of one subject of it) for some hours; it is still on record. Returns until when."""
+    """Alert nobody of a rule (or of one subject of it) for some hours; it is still on record. Returns until when."""
     database.migrate()
     until = clock.now() + timedelta(hours=hours)
     with database.pool().connection() as connection:
@@ -122,7 +122,7 @@ def silence(rule: str, subject: str | None, hours: float, reason: str | None = N
 
 
 def ping(event: str) -> None:
-    """Tell the dead man's switch of HEALTHCHECK_URL: start, success or fail. Never fails itself."""
+    """Report to the dead man's switch of HEALTHCHECK_URL: start, success or fail. Never fails itself."""
     import requests
 
     chosen = settings.load().healthcheck_url
@@ -136,8 +136,8 @@ def ping(event: str) -> None:
 
 
 def tell_of_the_warehouse(message: str | None) -> None:
-    """Tell ALERT_URLS that the warehouse's server cannot be used: once, until it could be again (None). Of a process that
-    stays; one that starts for each run tells each time. Never fails itself."""
+    """Send to ALERT_URLS that the warehouse's server cannot be used: once, until it could be again (None). Of a process that
+    stays; one that starts for each run sends it each time. Never fails itself."""
     global _is_down_told
     if message is None or _is_down_told:
         _is_down_told = message is not None

@@ -29,7 +29,7 @@ _UNKNOWN_BEFORE_17 = re.compile(rb"^SET transaction_timeout = .*$", re.MULTILINE
 
 
 class BackupFailed(Exception):
-    """A program of Postgres did not do its work (exit code 1); the message is what it said."""
+    """A program of Postgres did not do its work (exit code 1); the message is what it reported."""
 
 
 def backup(file: Path | None = None) -> Path:

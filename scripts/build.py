@@ -57,7 +57,7 @@ def _invoke(command: str, *arguments: str) -> Built:
     places = ["--project-dir", str(directory), "--profiles-dir", str(directory)]
     places += ["--target-path", str(directory / "target"), "--log-path", str(directory / "logs")]
     if settings.load().log_format == "json":
-        # What failed is in the result, so it is told by our log, with its run; dbt's objects have other fields.
+        # What failed is in the result, so our log reports it, with its run; dbt's objects have other fields.
         places += ["--log-level", "none"]
     with _environment(), without_collector(), Stages() as stages:
         runner = dbtRunner(callbacks=[stages.note])

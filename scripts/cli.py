@@ -133,7 +133,7 @@ def prune(
     older_than: Annotated[int, typer.Option("--older-than", min=0, help="days since the answer came")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would go, and how many bytes")] = False,
 ) -> None:
-    """Drop raw payloads that told nothing new; no revision and no result changes, also in a full refresh."""
+    """Drop raw payloads that reported nothing new; no revision and no result changes, also in a full refresh."""
     with _reporting():
         from scripts import retention
 
@@ -221,7 +221,7 @@ def backfill_status(json: Annotated[bool, typer.Option("--json")] = False) -> No
 
 @app.command("collect-liquidations")
 def collect_liquidations(symbols: Symbols = None) -> None:
-    """Watch Binance's stream of forced orders until SIGTERM or Ctrl-C; runs beside an extract."""
+    """Watch Binance's stream of forced orders until SIGTERM or Ctrl-C; runs in parallel to an extract."""
     with _reporting():
         from extract.binance.liquidations import collect
 

@@ -75,7 +75,7 @@ def use_embedded_server() -> None:
 
 def keep_the_clock_of_the_demo() -> None:
     """A database that `make demo` filled has a present of its own: a build that took the real one would find all of it
-    thirteen years stale. WAREHOUSE_NOW outranks it. A server that does not answer is dbt's to tell."""
+    thirteen years stale. WAREHOUSE_NOW outranks it. A server that does not answer is dbt's to report."""
     if os.environ.get("WAREHOUSE_NOW") or not os.environ.get("PGHOST"):
         return
     import psycopg

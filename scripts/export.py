@@ -157,7 +157,7 @@ def _columns(warehouse: Warehouse, selection: Selection) -> tuple[Column, ...]:
 
 
 def _series(warehouse: Warehouse, selection: Selection, possible: Sequence[str], report: Report) -> list[Series]:
-    """The series to export. A symbol that is named must be there; a timeframe that it lacks is said."""
+    """The series to export. A symbol that is named must be there; a timeframe that it lacks is reported."""
     there = questions.series_there(warehouse.connection)
     if odd := [one for one in selection.timeframes if one not in possible]:
         raise ConfigurationError(f"{selection.format} takes bars of {' '.join(possible)}, not of {' '.join(odd)}")

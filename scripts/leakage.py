@@ -1,4 +1,4 @@
-"""The leakage certificate of the user's own warehouse: `market leakage-check`.
+"""The leakage report of the user's own warehouse: `market leakage-check`.
 
 Data flow: marts.feature_rewrites (the history of market_data_v2, in SQL) -> counts -> a few lines or JSON.
 """

@@ -1,6 +1,6 @@
 """Splits and dividends set or struck by hand, and given back to the sources: `market correct SYMBOL split DATE …`.
 
-Data flow: words of the command -> checks -> one more row in ops.manual_actions -> dbt, as what a source tells that comes
+Data flow: arguments of the command -> checks -> one more row in ops.manual_actions -> dbt, as what a source reports that comes
 before all others -> split factors and adjustments -> bars, features, corporate_actions.
 
 Rows are added, never changed: the newest one on an event holds.

@@ -1,7 +1,7 @@
 """Corrections of bars by hand, and their withdrawal: `market correct`.
 
 Data flow: a bar of market_data_v2 and the wanted values -> checks -> one more row in ops.manual_corrections -> dbt, as
-the word of a source that comes before all others -> versions, resampled bars, features, data_corrections.
+the observation of a source that comes before all others -> versions, resampled bars, features, data_corrections.
 
 A correction is the whole bar: the fields that are not named keep the values they had, whatever the sources say later,
 until it is withdrawn. Rows are added, never changed.
@@ -85,7 +85,7 @@ def withdraw(
 def failed_checks(bar: Bar, asset_class: str) -> list[str]:
     """The hard checks of the pipeline (macros/bar_checks.sql) that the bar fails, by the names they have there.
 
-    A coin's bar of a source that tells no volume in coins has none (None).
+    A coin's bar of a source that reports no volume in coins has none (None).
     """
     prices = [bar[name] for name in ("open", "high", "low", "close")]
     if None in prices:
@@ -107,7 +107,7 @@ def failed_checks(bar: Bar, asset_class: str) -> list[str]:
 
 
 def _parse(assignments: Sequence[str]) -> dict[str, Decimal]:
-    """`field=value` words; ConfigurationError names all that are wrong."""
+    """`field=value` arguments; ConfigurationError names all that are wrong."""
     values: dict[str, Decimal] = {}
     problems = []
     for assignment in assignments:

@@ -258,7 +258,7 @@ def ensure_running(home: Path = HOME, database: str = DATABASE) -> Server:
 @contextmanager
 def temporary_postgres(programs: Path | None = None, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
     """A throw-away server in a temporary directory, stopped and removed at the end; of other programs and with other
-    settings than the embedded one if told."""
+    settings than the embedded one if asked to."""
     with tempfile.TemporaryDirectory(prefix="warehouse-pg-", ignore_cleanup_errors=True) as directory:
         server = Server(Path(directory) / "postgres", programs, settings)
         try:

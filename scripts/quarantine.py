@@ -3,8 +3,8 @@
 Data flow: raw_<source>._dlt_loads.status, ops.quarantined_loads -> the next build (dbt_project/macros/quarantine.sql), and
 the next extract, which asks again for what only that load had answered.
 
-Every reader takes committed loads only (status 0), so that status is the switch; nothing is deleted. An answer that said
-nothing new (`unchanged`) holds no payload: where it repeats what a load out of force had said it says nothing at all,
+Every reader takes committed loads only (status 0), so that status is the switch; nothing is deleted. An answer that reported
+nothing new (`unchanged`) holds no payload: where it repeats what a load out of force had reported it says nothing at all,
 and is marked as failed, so that its window counts as unanswered, too.
 """
 

@@ -5,7 +5,7 @@ Data flow: raw_<source>.responses (committed loads) -> DIR/index.json + one file
 
 Keys are taken out of every text. A body is what the raw table holds: JSON as jsonb keeps it (the same values, not the same
 blanks), an archive file as its rows, a quarantined body as its text, cut where the raw table cut it. Headers are not kept
-there, so there are none here. An answer that said nothing new shares its file with the one that it repeats.
+there, so there are none here. An answer that reported nothing new shares its file with the one that it repeats.
 """
 
 from __future__ import annotations

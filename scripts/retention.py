@@ -1,11 +1,11 @@
-"""`market prune`: drops raw payloads that told nothing new, so that no revision and no result depends on them.
+"""`market prune`: drops raw payloads that reported nothing new, so that no revision and no result depends on them.
 
 Data flow: raw_<provider>.responses + the logs of what each answer contributed -> payload = {"pruned": <day>}.
 
 Only answers with bars are pruned; they are nearly all of the bytes. A payload may go when it is older than asked for, has
-been worked in by every reader, and none of these came out of it: a revision or withdrawal of a bar (int_bar_revisions), a
-word on a split or dividend (int_action_observations), a rejected row (rejected_bars, rejected_rows), a bar that is still
-in progress (int_bars_in_progress). What it repeated was told by other answers, whose payloads stay: a full refresh
+been processed by every reader, and none of these came out of it: a revision or retraction of a bar (int_bar_revisions), a
+observation of a split or dividend (int_action_observations), a rejected row (rejected_bars, rejected_rows), a bar that is still
+in progress (int_bars_in_progress). What it repeated was reported by other answers, whose payloads stay: a full refresh
 afterwards gives the same rows, revisions included. The answer itself stays in the log with its window, hash, times and row count.
 """
 

@@ -1,6 +1,6 @@
 """`market roles`: three roles that may do no more than their part, in one command that may be run again at any time.
 
-- market_extract owns raw_* and ops: extract, backfill, alerts. It reads marts (gaps are asked for again, alerts judged)
+- market_extract owns raw_* and ops: extract, backfill, alerts. It reads marts (gaps are asked for again, alerts evaluated)
   and seeds (the alerts' rules).
 - market_transform owns what dbt builds: staging to marts. It reads raw_* and ops, and keeps its notes in ops.
 - market_read reads marts and their history: analysts, the API, the site. Views read what is behind them with their
@@ -113,7 +113,7 @@ def _create(connection: psycopg.Connection) -> None:
         if connection.execute("select to_regclass(%s)", (f"ops.{table}",)).fetchone() != (None,):
             _run(connection, "alter table ops.{} owner to {}", table, TRANSFORM)
 
-    # The alerts' rules, also where dbt makes them later or anew: only a whole schema can be promised.
+    # The alerts' rules, also where dbt creates them later or again: default privileges exist for whole schemas only.
     _may_read(connection, "seeds", TRANSFORM, EXTRACT)
     for schema in RAW:
         _may_read(connection, schema, EXTRACT, TRANSFORM)

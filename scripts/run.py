@@ -3,7 +3,7 @@
 Data flow: lock -> extract -> dbt build -> alerts -> metrics -> site; each step's outcome ->
 ops.pipeline_runs, ops.pipeline_steps.
 
-A step that fails stops none after it: the build shows what the extract did load, the alerts tell what failed. Nothing
+A step that fails stops none after it: the build shows what the extract did load, the alerts report what failed. Nothing
 has to be cleaned up afterwards: raw rows count once their load is committed, each model keeps in its own transaction how
 far it has come, and the lock goes with its connection. So the next run repairs what this one left.
 """
@@ -95,7 +95,7 @@ class Record:
             self.exit_code, self.failed_step, self.error = code, name, detail
 
     def note(self) -> None:
-        """Write down how the run stands, for the alerts to judge it by."""
+        """Write down how the run stands, for the alert rules."""
         _execute(
             "update ops.pipeline_runs set exit_code = %s, failed_step = %s, error = %s where run_id = %s",
             self.exit_code, self.failed_step, self.error, self.run_id,

@@ -229,7 +229,7 @@ def first_source(asset: Asset) -> str | None:
 
 
 def look_at_alerts() -> None:
-    """Find and tell what has changed without a run: a source down for too long, a run that did not come."""
+    """Find and report what has changed without a run: a source down for too long, a run that did not come."""
     from scripts import alerts
 
     try:

@@ -1,7 +1,7 @@
 {#- The hard checks of a bar (the plan's 6.2, corrected by FEATURES.md): the names of those it fails, '; ' between
     them, NULL when it passes all. Each is stated once, here. -#}
 
-{# Condition: the source of a bar tells no volume in the unit of its column (Yahoo tells a coin's in dollars). A bar that
+{# Condition: the source of a bar reports no volume in the unit of its column (Yahoo reports a coin's in dollars). A bar that
    was made of such bars has none either, nor one that was corrected by hand. #}
 {% macro has_no_volume(row='') -%}
     ({{ row }}asset_class = 'crypto' and ({{ row }}source like '%yahoo%' or {{ row }}source like '%manual%'))

@@ -20,7 +20,7 @@
 {%- endmacro %}
 
 {# SQL: the answers of one length class that may hold a missing range (a row of `missing`), found by the index. An answer
-   of more than eight days is looked for among its like: otherwise each range would be held against all answers before. #}
+   of more than eight days is looked up among the long ones: otherwise each range would be compared with all answers before. #}
 {% macro answers_around(is_long) -%}
     select answers.*
     from {{ ref('int_answers') }} as answers

@@ -88,7 +88,7 @@
     {{ return(conditions | join(' or ')) }}
 {%- endmacro %}
 
-{# What the list of features promises of every row of the mart: promise -> the condition that breaks it. Reads the seed
+{# The invariants that the list of features sets for every row of the mart: name -> the condition that breaks it. Reads the seed
    timeframes, which its caller names in a depends_on. #}
 {% macro promises_of_features() -%}
     {%- set promises = {} -%}
@@ -114,7 +114,7 @@
     {{ return(promises) }}
 {%- endmacro %}
 
-{# The features that a series can have: name -> the condition under which a row of the mart, which stands beside its
+{# The features that a series can have: name -> the condition under which a row of the mart, which is joined to its
    series, lacks it. #}
 {% macro lacking_features(bars, series) -%}
     {%- set lacking = {} -%}
@@ -132,7 +132,7 @@
     {{ return(lacking) }}
 {%- endmacro %}
 
-{# Post-hook of what holds features beside the mart: they have the descriptions that its contract gives them. #}
+{# Post-hook of models that have features besides the mart: copies the descriptions of its contract. #}
 {% macro describe_features() %}
     {%- if execute and config.persist_column_docs() -%}
         {%- set described = {} -%}

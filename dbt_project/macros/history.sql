@@ -1,6 +1,6 @@
 {#-
   The history of market_data_v2. All rows that one run of the mart writes carry one stamp, and each run's is later than
-  the last: what was written since is then a range of updated_at, also when the clock stands still (WAREHOUSE_NOW) or
+  the last: what was written since is then a range of updated_at, also when the clock is frozen (WAREHOUSE_NOW) or
   two runs follow within a second.
 -#}
 
@@ -21,7 +21,7 @@
     (select marks.written_at from ops.watermarks as marks where marks.model = '{{ model }}')
 {%- endmacro %}
 
-{# Up to which stamp `model` has read the mart, as a literal: the planner can then tell how few rows are later. #}
+{# The stamp up to which `model` has read the mart, as a literal: the planner can then estimate how few rows are later. #}
 {% macro read_up_to(model) -%}
     {%- set found = [] -%}
     {%- if execute and not (flags.FULL_REFRESH and model != 'market_data_history') -%}
@@ -34,12 +34,12 @@
     {%- endif -%}
 {%- endmacro %}
 
-{# Post-hook of the mart: bars that the registry no longer gives their series (a source taken off its list, another grid)
-   leave it, and are listed in ops.deleted_bars for those who keep something about them. #}
+{# Post-hook of the mart: bars that the registry no longer gives their series (a source taken off its list, another alignment)
+   leave it, and are recorded in ops.deleted_bars for the models that store rows about them. #}
 {% macro delete_inactive_bars() %}
     {%- set history = adapter.get_relation(database=target.database, schema='snapshots', identifier='market_data_history') -%}
     {%- if is_incremental() %}
-    merge into ops.deleted_bars as listed
+    merge into ops.deleted_bars as entries
     using (
         {%- if is_rebuilt_in_place('market_data_v2') %}
         select mart.id
@@ -69,31 +69,31 @@
             where bars.series_id = inactive.series_id and bars.opened_at = inactive.opened_at
         )
         {%- endif %}
-    ) as gone
-        on gone.id = listed.id
+    ) as absent
+        on absent.id = entries.id
     when matched then update set deleted_at = {{ written_at() }}
-    when not matched then insert (id, deleted_at) values (gone.id, {{ written_at() }});
+    when not matched then insert (id, deleted_at) values (absent.id, {{ written_at() }});
 
     delete from {{ this }} as mart
-    using ops.deleted_bars as listed
-    where listed.id = mart.id and listed.deleted_at = {{ written_at() }}
+    using ops.deleted_bars as entries
+    where entries.id = mart.id and entries.deleted_at = {{ written_at() }}
     {%- elif history is not none %}
-    -- Built anew: what was there before and is not any more.
-    merge into ops.deleted_bars as listed
+    -- A full build: what was there before and is not any more.
+    merge into ops.deleted_bars as entries
     using (
         select history.id
         from {{ history }} as history
         left join {{ this }} as mart on mart.id = history.id
         where history.dbt_valid_to is null and mart.id is null
-    ) as gone
-        on gone.id = listed.id
+    ) as absent
+        on absent.id = entries.id
     when matched then update set deleted_at = {{ written_at() }}
-    when not matched then insert (id, deleted_at) values (gone.id, {{ written_at() }})
+    when not matched then insert (id, deleted_at) values (absent.id, {{ written_at() }})
     {%- endif %}
 {% endmacro %}
 
 {# Pre-hook of the mart: notes which features this run rebuilds (all of them after an upgrade that has what is derived
-   made again, or those that are new), so that what a corrected formula changed can be told from what sources did. A full
+   made again, or those that are new), so that what a corrected formula changed can be distinguished from what sources did. A full
    refresh is no such note: with the same formulas it must give the same values. #}
 {% macro record_rebuild() %}
     {%- set rebuilt = rebuilt_features() %}
@@ -145,17 +145,17 @@
     deleted as (
         select
             snapshotted_data.*,
-            listed.deleted_at
-        from ops.deleted_bars as listed
+            entries.deleted_at
+        from ops.deleted_bars as entries
         inner join {{ target_relation }} as snapshotted_data
-            on snapshotted_data.id = listed.id and snapshotted_data.dbt_valid_to is null
+            on snapshotted_data.id = entries.id and snapshotted_data.dbt_valid_to is null
         where
-            listed.deleted_at > {{ since }}
+            entries.deleted_at > {{ since }}
             -- It may have come back meanwhile.
             and not exists (
                 select 1
                 from {{ ref('market_data', v=2) }} as mart
-                where mart.id = listed.id
+                where mart.id = entries.id
             )
     )
 
@@ -191,13 +191,13 @@
     {%- set names = adapter.get_columns_in_relation(history) | map(attribute='name') | reject('in', ['dbt_scd_id', 'dbt_updated_at', 'dbt_valid_from', 'dbt_valid_to']) | list %}
     {%- set since = read_up_to('market_data_history') %}
     update {{ history }} as history
-    set dbt_valid_to = listed.deleted_at
-    from ops.deleted_bars as listed
+    set dbt_valid_to = entries.deleted_at
+    from ops.deleted_bars as entries
     where
-        listed.id = history.id
-        and listed.deleted_at > {{ since }}
+        entries.id = history.id
+        and entries.deleted_at > {{ since }}
         and history.dbt_valid_to is null
-        and not exists (select 1 from {{ this }} as mart where mart.id = listed.id);
+        and not exists (select 1 from {{ this }} as mart where mart.id = entries.id);
 
     update {{ history }} as history
     set dbt_valid_to = mart.updated_at
@@ -276,13 +276,13 @@
    so does this). Then nobody needs the list of deleted bars any more. #}
 {% macro delete_corrections_of_deleted_bars() %}
     delete from {{ this }} as corrections
-    using ops.deleted_bars as listed
+    using ops.deleted_bars as entries
     where
-        listed.id = corrections.original_record_id
+        entries.id = corrections.original_record_id
         and not exists (
             select 1
             from {{ ref('market_data', v=2) }} as mart
-            where mart.id = listed.id
+            where mart.id = entries.id
         );
 
     delete from ops.deleted_bars

@@ -60,7 +60,7 @@
     {%- endif %}
 {% endmacro %}
 
-{# `dbt run-operation restore_old_table`: the rollback. The old table, made anew if it is gone, gets every daily bar it
+{# `dbt run-operation restore_old_table`: the rollback. The old table, created if it was dropped, gets every daily bar it
    lacks; its own rows stay as they are. Afterwards readers of the old table need nothing of this warehouse. #}
 {% macro restore_old_table() %}
     {%- set old = adapter.Relation.create(database=target.database, schema=var('legacy_schema'), identifier='market_data') %}

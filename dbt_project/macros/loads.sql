@@ -1,6 +1,6 @@
 {#-
-  Incremental models read news by load, not by time: every committed dlt load gets a dense number (int_loads), and each
-  model keeps, in the transaction that writes its rows, the highest load it has worked in (ops.watermarks). A global
+  Incremental models read changed rows by load, not by time: every committed dlt load gets a dense number (int_loads), and each
+  model keeps, in the transaction that writes its rows, the highest load it has processed (ops.watermarks). A global
   time watermark drops series that report late; a load number cannot, because a load is numbered when it is committed.
 -#}
 
@@ -19,8 +19,8 @@
     {{ return(relation_of(model) is none) }}
 {%- endmacro %}
 
-{# The highest load that a model (of several: that every one) has worked in, as a literal (the planner can then use an
-   index); 0 = start anew. #}
+{# The highest load that a model (of several: that every one) has processed, as a literal (the planner can then use an
+   index); 0 = build in full. #}
 {% macro watermark(model) -%}
     {%- if not execute or is_full_build(model) -%}{{ return(0) }}{%- endif -%}
     {%- if model is not string -%}
@@ -32,7 +32,7 @@
     {{ return(found.columns[0].values()[0] if found.rows else 0) }}
 {%- endmacro %}
 
-{# SQL: the highest load that all the named parents have worked in. int_loads itself knows all that are registered. #}
+{# SQL: the highest load that all the named parents have processed. int_loads itself knows all that are registered. #}
 {% macro processed_by(parents) -%}
     least(
     {%- for parent in parents %}
@@ -45,8 +45,8 @@
     )
 {%- endmacro %}
 
-{# Post-hook, in the model's own transaction: the model has now worked in all that its parents had. A model that
-   prepares the news for another says which (`prepares`), so that its own reach is known: since which load it
+{# Post-hook, in the model's own transaction: the model has now processed all that its parents had. A model that
+   prepares the changed rows for another says which (`prepares`), so that its own range is known: since which load it
    reads. `stamp` is that of the rows it wrote or read, see written_at(). #}
 {% macro advance_watermark(parents, prepares=none, stamp=none) %}
     merge into ops.watermarks as existing
@@ -70,18 +70,18 @@
         )
 {% endmacro %}
 
-{# Pre-hook of a model whose news another model prepares: built anew from a part of the news it would keep that part
+{# Pre-hook of a model whose changed rows another model prepares: a full build from a part of them would keep that part
    only. #}
 {% macro require_full_input(preparation) %}
     {%- if execute and is_full_build(this.identifier) -%}
         {%- set found = run_query("select since_batch from ops.watermarks where model = '" ~ preparation ~ "'") -%}
         {%- if found.rows and found.columns[0].values()[0] != 0 -%}
-            {{ exceptions.raise_compiler_error(this.identifier ~ " is to be built anew, but " ~ preparation ~ " holds the latest news only. Build both: dbt build --full-refresh --select " ~ preparation ~ "+") }}
+            {{ exceptions.raise_compiler_error(this.identifier ~ " is to be built in full, but " ~ preparation ~ " holds only the latest changed rows. Build both: dbt build --full-refresh --select " ~ preparation ~ "+") }}
         {%- endif -%}
     {%- endif -%}
 {% endmacro %}
 
-{# Condition: the row's load is one that `model` has not worked in. Load ids become literals on an incremental run, so
+{# Condition: the row's load is one that `model` has not processed. Load ids become literals on an incremental run, so
    that the filter reaches the raw table below a view before any payload is unnested. Other loads than those after
    the model's watermark: `since`. #}
 {% macro is_new_load(model, load_id, since=none) -%}
@@ -94,7 +94,7 @@
 {%- endmacro %}
 
 {# The series whose answers a reader of payloads (of several: any) reads again from the first on, since what places their
-   rows changed (int_series_fingerprints). None where it starts anew: then it reads all of all. #}
+   rows changed (int_series_fingerprints). None on a full build, which reads everything. #}
 {% macro replaced_series(reader) -%}
     {%- if not execute or is_full_build(reader) -%}{{ return([]) }}{%- endif -%}
     {{ return(run_query(
@@ -103,7 +103,7 @@
     ).rows) }}
 {%- endmacro %}
 
-{# Condition: the row (of a table, if named) is of a replaced series, told by its name. Literals, as in is_new_load(): the
+{# Condition: the row (of a table, if named) is of a replaced series, recognized by its name. Literals, as in is_new_load(): the
    filter reaches the raw table before any payload is unnested. #}
 {% macro is_of_replaced_series(reader, table=none) -%}
     {%- set prefix = table ~ '.' if table else '' -%}
@@ -114,7 +114,7 @@
     {{ '(' ~ prefix ~ 'symbol, ' ~ prefix ~ 'asset_class, ' ~ prefix ~ 'timeframe) in (' ~ names | join(', ') ~ ')' if names else 'false' }}
 {%- endmacro %}
 
-{# Pre-hook, in the model's own transaction: what it holds of replaced series goes before it is read anew. #}
+{# Pre-hook, in the model's own transaction: deletes the rows of replaced series before their answers are read again. #}
 {% macro delete_replaced_series(by='series_id') %}
     {%- set replaced = replaced_series(this.identifier) if is_incremental() else [] %}
     {%- if replaced %}
@@ -123,7 +123,7 @@
     {%- endif %}
 {% endmacro %}
 
-{# The bars to look at again since a load: those on which a source said something, and all bars of a series whose rules,
+{# The bars to look at again since a load: those on which a source reported something, and all bars of a series whose rules,
    splits or bases changed (is_reselected 1); a bar may be there more than once. #}
 {% macro changed_bars(since) -%}
     (
@@ -150,7 +150,7 @@
 
             union
 
-            -- Another basis of an answer that was worked in before.
+            -- Another basis of an answer that was processed before.
             select bases.series_id
             from {{ ref('int_yahoo_bases') }} as bases
             where bases.changed_in_batch > {{ since }} and bases.batch <= {{ since }}

@@ -1,6 +1,6 @@
 {#-
-  Relations that readers hold on to are kept, not made anew: Postgres drops a view with the relation that it reads, and
-  dbt makes views and tables anew in each build. enrichment_status was away for two thirds of a build.
+  Relations that readers hold on to stay, and are not recreated: Postgres drops a view with the relation that it reads, and
+  dbt recreates views and tables in each build. enrichment_status was missing for two thirds of a build.
 -#}
 
 {# A view: left alone when its definition is unchanged, replaced in place when its columns are. One with other columns

@@ -38,7 +38,7 @@
     )
 {%- endmacro %}
 
-{# A price as it is kept of what a source said: 10 decimals, of a small one that the source has adjusted all it tells. #}
+{# A reported price as it is stored: 10 decimals; a small one that the source has adjusted keeps all its digits. #}
 {% macro at_stored_scale(price) -%}
     case
         when abs({{ price }}) < 0.00005 and {{ is_adjusted_by_source() }} then round({{ price }}, 20)
@@ -51,7 +51,7 @@
     source = 'yahoo' and asset_class <> 'crypto'
 {%- endmacro %}
 
-{# Post-hook: of two final rows of one answer on one bar the later one counts (Yahoo tells today's day twice, the second
+{# Post-hook: of two final rows of one answer on one bar the later one counts (Yahoo reports today's day twice, the second
    time with more trades). An earlier one that says something else is rejected. #}
 {% macro reject_contradicted_rows() %}
     {%- set key = ['series_id', 'opened_at', 'source', 'batch', 'known_until', 'fetched_at', 'window_start'] -%}

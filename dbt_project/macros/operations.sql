@@ -2,7 +2,7 @@
 
 {# What a reader of market_data_v2 has to look at: 'nothing' when the mart has not been written since `model` last read
    it; 'spans' when those that int_recompute_ranges last prepared are all that was; 'everything' when the mart was written several
-   times meanwhile, or anew, or features of all its bars were computed again (a new column brings no load: without this the
+   times meanwhile, or in full, or features of all its bars were computed again (a new column brings no load: without this the
    log and the quality of days missed it). #}
 {% macro changed_rows_of_the_mart(model) -%}
     {%- if not execute or is_full_build(model) or rebuilt_features() -%}{{ return('everything') }}{%- endif -%}
@@ -20,7 +20,7 @@
     {{ return('everything') }}
 {%- endmacro %}
 
-{# The bar of a stretch's series nearest to one of its ends, by the index of one of the two tables that hold bars. #}
+{# The bar of a range's series nearest to one of its ends, by the index of one of the two tables that hold bars. #}
 {% macro neighbouring_bar(table, extreme, comparison, moment) -%}
     (
         select {{ extreme }}(bars.opened_at)
@@ -29,7 +29,7 @@
     )
 {%- endmacro %}
 
-{# Pre-hook of source_reconciliation: what was compared of bars that changed is compared anew. #}
+{# Pre-hook of source_reconciliation: deletes the comparisons of bars that changed, which are then compared again. #}
 {% macro delete_reconciled_bars() %}
     {%- if is_incremental() %}
     delete from {{ this }} as reconciled
@@ -66,7 +66,7 @@
     )
 {%- endmacro %}
 
-{# Which series a build is about to compute stands in ops.computations until the mart has been written. What is still
+{# Which series a build is about to compute is recorded in ops.computations until the mart has been written. What is still
    there in a later build is of one that broke off: enrichment_compute_log logs it. #}
 
 {# Post-hook of int_recompute_ranges, in its transaction. #}

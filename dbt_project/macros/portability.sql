@@ -98,7 +98,7 @@
 
 {# Ends a lateral subquery whose columns are to be computed once a row: Postgres otherwise repeats an expression wherever
    its result is used, and reads a large payload out of its compressed store each time (12k bars: 8.4 s instead of 0.1 s).
-   `for_each`, where each row is another one: a column that tells the answers apart. Postgres otherwise expects the same
+   `for_each`, where each row is another one: a column that distinguishes the answers. Postgres otherwise expects the same
    rows over and over, and keeps every result in a cache that it never finds one in (200,000 klines on Postgres 15: 3.5 s of
    CPU instead of 1.3). #}
 {% macro optimization_fence(for_each=none) %}{{ return(adapter.dispatch('optimization_fence', 'market_warehouse')(for_each)) }}{% endmacro %}
@@ -201,7 +201,7 @@
     cast(date_trunc('week', cast({{ date }} as timestamp without time zone)) as date)
 {%- endmacro %}
 
-{# A span of that many minutes. #}
+{# An interval of that many minutes. #}
 {% macro minutes(count) -%}
     {{ count }} * interval '1 minute'
 {%- endmacro %}
@@ -283,7 +283,7 @@
     cast(cast('x0' || substr(md5({{ text }}), 1, 15) as bit(64)) as bigint)
 {%- endmacro %}
 
-{# Place of a word in a list separated by blanks or commas, to rank by: smaller is earlier, NULL = not in the list. #}
+{# Position of an observation in a list separated by blanks or commas, to rank by: smaller is earlier, NULL = not in the list. #}
 {% macro position_in_list(observation, list) -%}
     nullif(position(' ' || {{ observation }} || ' ' in ' ' || replace({{ list }}, ',', ' ') || ' '), 0)
 {%- endmacro %}

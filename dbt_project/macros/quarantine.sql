@@ -1,7 +1,7 @@
 {#-
-  `market quarantine` takes a bad load out of force (`--lift`: back in). What it told must then be nowhere, as if it had
+  `market quarantine` takes a bad load out of force (`--lift`: back in). What it reported must then be nowhere, as if it had
   never come: its series are made again of all other answers, by the path of a changed registry (int_series.calendar_fingerprint),
-  and the few models that are not kept by series forget what may come of it. Its load number waits in
+  and the few models that are not written by series delete what may come from it. Its load number waits in
   ops.quarantined_loads, since the numbers say in which order the answers came: with a new one it would outrank
   whatever came after it.
 -#}
@@ -76,7 +76,7 @@
     {{ batch ~ ' in (' ~ moved | join(', ') ~ ')' if moved else 'false' }}
 {%- endmacro %}
 
-{# The highest load that a model kept load by load need not read again: its watermark or, where loads were quarantined or
+{# The highest load that a model written load by load need not read again: its watermark or, where loads were quarantined or
    lifted, the one before the first of these, since what later ones added depends on it. `reads_all`: then all. #}
 {% macro watermark_before_moved_loads(model, reads_all=false) -%}
     {%- set moved = moved_loads(model) -%}
@@ -98,7 +98,7 @@
     {%- endif %}
 {% endmacro %}
 
-{# Pre-hook of a model kept by asset: what it holds of assets whose answers are read again goes. #}
+{# Pre-hook of a model written by asset: deletes its rows of assets whose answers are read again. #}
 {% macro delete_replaced_assets() %}
     {%- if is_incremental() and replaced_series(this.identifier) %}
     delete from {{ this }}
@@ -118,7 +118,7 @@
 {%- endmacro %}
 
 {# Post-hook of market_data_v2, in its transaction: notes the stamp of the rows in which quarantines show, so that its
-   history can tell them from what sources changed. #}
+   history can distinguish them from what sources changed. #}
 {% macro record_processed_quarantines() %}
     {%- if is_incremental() and moved_loads('market_data_v2') %}
     insert into ops.processed_quarantines (written_at, source, load_id, symbols, is_lifted, changed_by)

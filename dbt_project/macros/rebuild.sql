@@ -1,6 +1,6 @@
 {#-
   A formula was corrected: `make rebuild SELECT="atr"` (dbt build --vars '{rebuild: atr}') computes every bar again and
-  writes the rows that differ, what sources said meanwhile included; data_corrections shows each changed value of a named
+  writes the rows that differ, what sources reported meanwhile included; data_corrections shows each changed value of a named
   feature as a bug_fix. Without it an increment would give new bars the new formula and leave the old ones the old one.
 -#}
 

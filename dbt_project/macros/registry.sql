@@ -11,7 +11,7 @@
     )
 {%- endmacro %}
 
-{# The last day of the slot of `series` (int_series) that begins on that date. #}
+{# The last day of the bar of `series` (int_series) that begins on that date. #}
 {% macro last_day_of_bar(date) -%}
     {{ date }} + case when series.step_minutes = 10080 then 6 else 0 end
 {%- endmacro %}

@@ -31,7 +31,7 @@ bounded as (
     from ended
 ),
 
--- The basis of a slot is that of its last session: a split inside a week converts the days before it.
+-- The basis of a resampled bar is that of its last session: a split inside a week converts the days before it.
 based as (
     select
         *,

@@ -35,7 +35,7 @@
    row that holds when it was seen and how many of its parts are there. Of the bar itself: what depends on samples counts
    in data_completeness only. #}
 {% macro score_terms(seen) -%}
-    -- Fields: OHLC for all, volume unless its source tells none in this unit, taker volumes where the source tells them.
+    -- Fields: OHLC for all, volume unless its source reports none in this unit, taker volumes where the source reports them.
     4
     + case when {{ has_no_volume('bars.') }} then 0 else 1 end
     + case

@@ -93,7 +93,7 @@
     where answers.endpoint = '{{ endpoint }}' and answers.status = 'ok'
 {%- endmacro %}
 
-{# Events are told in charts, beside the bars or (endpoint `events`) asked for alone; `kind` is the chart's word for them,
+{# Events are reported in charts, next to the bars or (endpoint `events`) asked for alone; `kind` is the chart's name for them,
    `numbers` are the members to read. #}
 {% macro yahoo_events(kind, numbers) -%}
     select
@@ -134,7 +134,7 @@
 {%- endmacro %}
 
 {# Settled funding rates. fundingTime jitters by up to 47 ms after the settlement: floored to the second. The REST answer
-   does not tell the interval between settlements; the archive's CSV does, and what is no whole number of hours up to a
+   does not report the interval between settlements; the archive's CSV does, and what is no whole number of hours up to a
    day is none. #}
 {% macro funding_rows() -%}
     select
@@ -277,7 +277,7 @@
         and (answers.endpoint <> 'metrics' or coalesce({{ json_text('rows.item', 6) }}, '') <> '')
 {%- endmacro %}
 
-{# Forced orders seen on the stream. SELL closes a long. The price tells orders apart, no more: one without is good. #}
+{# Forced orders seen on the stream. SELL closes a long. The price is only there to distinguish orders: one without is good. #}
 {% macro liquidation_rows() -%}
     select
         answers.symbol,

@@ -21,9 +21,9 @@
     end
 {%- endmacro %}
 
-{# How many coins of the bars one contract is on, of the two names: 1000PEPEUSDT beside PEPEUSDT is on 1000. Where bars come
+{# How many coins of the bars one contract is on, of the two names: 1000PEPEUSDT next to PEPEUSDT is on 1000. Where bars come
    from the contract itself (no spot name), or both names are of the same coin (1000SATS is a coin on both), it is 1. Names
-   of which this cannot be told are refused when the registry is loaded (extract/registry.py). #}
+   for which this is unknown are refused when the registry is loaded (extract/registry.py). #}
 {% macro contract_multiplier(spot, futures) -%}
     {%- set multiples = {
         '1000': 1000, '10000': 10000, '100000': 100000, '1000000': 1000000, '10000000': 10000000, '1M': 1000000
@@ -48,7 +48,7 @@
 {%- endmacro %}
 
 {# Condition: at a moment a settled rate is current: no more than two of its intervals have passed since it settled. Settlements
-   that stop (a short page, a country that is refused) would otherwise stand for weeks. #}
+   that stop (a short page, a country that is refused) would otherwise be used for weeks. #}
 {% macro is_current_rate(settlement, moment) -%}
     {{ settlement }}.settled_at + {{ minutes('120 * ' ~ settlement ~ '.interval_hours') }} >= {{ moment }}
 {%- endmacro %}

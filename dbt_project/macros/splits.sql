@@ -1,4 +1,4 @@
-{# A base bar's price in the basis of the slot's last session; the usual case costs no division. #}
+{# A base bar's price in the basis of the last session of the resampled bar; the usual case costs no division. #}
 {% macro in_basis(price) -%}
     case when split_factor = target_split_factor then {{ price }} else round({{ price }} * split_factor / target_split_factor, 10) end
 {%- endmacro %}

@@ -9,7 +9,7 @@
 
 {# Condition on one run of missing bars, `run_bars` long, in a session of which so many bars are known (there, or covered
    by an answer and missing): nobody traded. That is the case of an hour at most, or of a thin session: most of what is
-   known is missing, and what is there stands in groups of 20 minutes at most (two bars of coarser timeframes), on
+   known is missing, and what is there forms groups of 20 minutes at most (two bars of coarser timeframes), on
    average. Without the latter the half of a day that a source had lost would be one without trades. #}
 {% macro is_without_trades() -%}
     (
@@ -73,7 +73,7 @@
     )
 {%- endmacro %}
 
-{# Pre-hook of int_ranges_without_trades, in its transaction: the sessions that are judged again lose their rows. #}
+{# Pre-hook of int_ranges_without_trades, in its transaction: deletes the rows of sessions that are classified again. #}
 {% macro delete_judged_sessions() %}
     {%- if is_incremental() %}
     delete from {{ this }} as ranges

@@ -4,7 +4,7 @@
   keep their rows until the new ones are written in the same transaction.
 -#}
 
-{# Whether an incremental model that has rows has to work in everything again: an upgrade says so, or its contract has a
+{# Whether an incremental model that has rows has to process everything again: an upgrade asks for it, or its contract has a
    column that its table lacks. #}
 {% macro is_rebuilt_in_place(model) -%}
     {%- if not execute or is_full_build(model) -%}{{ return(false) }}{%- endif -%}
@@ -48,7 +48,7 @@
     {%- endif %}
 {% endmacro %}
 
-{# A view whose columns change, or a table that is kept in place, makes room for a new one under its name: it is moved with
+{# A view whose columns change, or a table that stays in place, makes room for a new one under its name: it is moved with
    its readers still reading it. Dropping it would drop them, and a build that breaks off after that left six marts away. #}
 {% macro set_aside(relation) %}
     {%- set aside = api.Relation.create(
@@ -66,7 +66,7 @@
 {% endmacro %}
 
 {# On-run-end: what a former version left in schemas former_version... is dropped once no view reads it. What is still read,
-   or held by a reader, stays until a later build. #}
+   or locked by a reader, stays until a later build. #}
 {% macro drop_what_a_former_version_left() %}{{ return(adapter.dispatch('drop_what_a_former_version_left', 'market_warehouse')()) }}{% endmacro %}
 {% macro postgres__drop_what_a_former_version_left() %}
     {%- if execute and flags.WHICH in ['build', 'run'] %}

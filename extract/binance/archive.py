@@ -48,7 +48,7 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class BadFile(BadPayload):
-    """A file of the archive that cannot be used; `text` is its CSV, where it has one that tells something."""
+    """A file of the archive that cannot be used; `text` is its CSV, where it has a readable one."""
 
     def __init__(self, problem: str, text: str | None = None) -> None:
         super().__init__(problem)
@@ -186,7 +186,7 @@ def _header(rows: list[list[str]], columns: tuple[str, ...]) -> list[str] | None
 
 
 def _order(named: list[str], columns: tuple[str, ...]) -> list[int | None] | None:
-    """Where each documented column stands in the file; None where all stand where they should."""
+    """The position of each documented column in the file; None where all are where they should be."""
     known = [_ALIASES.get(_plain(name), _plain(name)) for name in named]
     wanted = [_plain(name) for name in columns]
     if missing := [name for name in columns if _plain(name) not in known and name != "ignore"]:

@@ -1,4 +1,4 @@
-"""How Binance's hosts are asked: page by page over REST, file by file from the archive, and what stands in for what.
+"""How Binance's hosts are asked: page by page over REST, file by file from the archive, and what replaces what.
 
 The archive is another host than the API: it has a breaker and a block of its own, and whatever is wrong with one of its
 files is a warning, because the API is asked for the same window in the same run.
@@ -67,7 +67,7 @@ class Asking:
         self._session = http.session(connections=16)
         # The hosts that have refused this country (HTTP 451): no question of this run goes there again.
         self._blocked: set[str] = set()
-        # Files asked for because a futures request was geo-blocked: one metrics file stands for three endpoints.
+        # Files asked for because a futures request was geo-blocked: one metrics file replaces three endpoints.
         self._substitutes: set[str] = set()
         self._lock = threading.Lock()
 
@@ -165,7 +165,7 @@ class Asking:
         fetched = self._file(task, known_sha)
         has_rest = task.endpoint == "bars" or self._futures not in self._blocked
         instead = self._instead_of_file(task) if has_rest and not fetched.parsed and not task.purpose else []
-        # What was never published, or is spoilt for good, is no failure of each run where nothing can stand in for it.
+        # What was never published, or is spoilt for good, is no failure of each run where nothing can replace it.
         is_settled = (fetched.answer.http_status or 500) < 300 or fetched.answer.http_status == 403
         is_replaced = not fetched.parsed and not task.purpose and (bool(instead) or is_settled)
         yield replace(fetched, is_replaced=is_replaced)

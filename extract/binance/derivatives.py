@@ -1,11 +1,11 @@
-"""Which settlements, samples and metrics files to ask of Binance, beside the bars of an asset.
+"""Which settlements, samples and metrics files to ask of Binance, besides the bars of an asset.
 
 Data flow: registry + what is loaded + clock -> `Task`s: files for whole months of funding and for days of statistics,
 REST for the rest.
 
 A window here holds stamps, [first, last + a period). What is stamped exactly at the close of a bar belongs to that bar, so
 a window of bars that ends at `end` asks for the stamp `end`, too, and a plain run for the stamp of this very moment: a bar
-loaded live must see what the same bar loaded later sees. Before `start` it asks for what may still stand for the first
+loaded live must see what the same bar loaded later sees. Before `start` it asks for what may still be the sample of the first
 bar: an hour of samples, and the settlements among which a rate is ranked.
 
 A metrics file's name is not its data's date. Until 2024-03-03 the file of a day runs 00:00..23:55, then 00:05..00:00 of the
@@ -68,7 +68,7 @@ def from_archive(task: Task, window: Window) -> Task:
 def over_rest(file: Task, now: datetime) -> list[Task]:
     """The REST tasks for the day of a metrics file that is not there, as far back as REST reaches.
 
-    The stamp at the day's end is in them: it may stand in this file alone.
+    The stamp at the day's end is in them: it may be in this file alone.
     """
     rest = replace(file, origin="rest", requests=1, timeframe=STATISTICS_PERIOD)
     start = max(file.start, _earliest(now))
@@ -112,7 +112,7 @@ def _funding(task: Task, loaded: Loaded, now: datetime, active: Window, window: 
 def _statistics(base: Task, loaded: Loaded, now: datetime, active: Window, window: Window | None) -> list[Task]:
     """Open interest and ratios: a metrics file holds all of them for a day, REST reaches 30 days back.
 
-    Always every five minutes, as the files: samples an hour apart would stand for longer than those of the files do.
+    Always every five minutes, as the files: samples an hour apart would be used for longer than those of the files do.
     """
     assert base.symbol is not None
     end = floor(now, STATISTICS_PERIOD, "crypto") + STEP

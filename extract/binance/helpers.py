@@ -23,10 +23,10 @@ def rows_of(body: bytes) -> list[Any]:
 
 
 def klines(body: bytes, task: Task, asked_end: datetime | None = None) -> Parsed:
-    """The klines of a task's window. One that opens at its end or later is still running: it is kept, but does not
+    """The klines of a task's window. One that opens at its end or later is still running: it is stored, but does not
     count, so that an answer in which nothing else is new is an unchanged one. `asked_end`: up to when was asked."""
     rows = rows_of(body)
-    # The ends stand for the rest: a single bad row is dbt's to reject.
+    # Only the ends are checked: a single bad row is dbt's to reject.
     if rows and not any(_is_kline(row) for row in (rows[0], rows[-1])):
         raise BadPayload(f"expected rows of {KLINE_FIELDS} fields that begin with the open time")
     opened = [row[0] if isinstance(row, list) and row else None for row in rows]

@@ -1,14 +1,14 @@
-"""`market collect-liquidations`: Binance's forced orders, which only a stream tells and nobody keeps.
+"""`market collect-liquidations`: Binance's forced orders, which only a stream reports and no archive stores.
 
 Data flow: fstream.binance.com -> two connections -> events and watched time -> raw_binance.responses, origin stream.
 
-| promise | how |
+| guarantee | how |
 |---|---|
 | "none" and "not watching" differ | each asset gets a row for the time watched, with or without events |
 | no time is claimed that was not watched | what counts ends at an answered ping: all that was sent before is here |
 | a kill costs what was not saved, and no more | rows are saved every five minutes; time that was not saved is not claimed |
 | the cut that Binance makes every 24 hours leaves no hole | the second connection, made a minute later, watches meanwhile |
-| runs beside an extract | a dlt pipeline of its own, and a lock of its own that only a second collector meets |
+| runs in parallel to an extract | a dlt pipeline of its own, and a lock of its own that only a second collector meets |
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ STAGGER_SECONDS = (0.0, 60.0)
 # Seconds before the next try, by how many connections in a row have been short-lived.
 BACKOFF = (0.0, 0.0, 1.0, 5.0, 15.0, 60.0)
 SETTLED_SECONDS = 60.0
-# Events remembered to know a repeated one; dbt drops those that come again later still.
+# How many events are kept to recognize a repeated one; dbt drops those that are repeated later still.
 REMEMBERED = 20_000
 SWITCHING_PROTOCOLS = 101
 
@@ -271,7 +271,7 @@ class Collector:
             if windows:
                 rows.append(self._row(windows[-1], now, asset, events))
             elif events:
-                # No time is proven yet (or the clock stands still): none is claimed.
+                # No time is proven yet (or the clock is frozen): none is claimed.
                 rows.append(self._row((now, now), now, asset, events))
         for body in taken.bad_messages:
             task = Task("binance", "liquidations", now, now, origin="stream")

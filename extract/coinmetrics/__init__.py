@@ -93,7 +93,7 @@ class CoinMetrics(Provider):
 
     def fetch(self, task: Task, known_sha: Callable[[Task], str | None]) -> Iterator[Fetched]:
         """The pages of a window; each is a row of its own, for its own part of the window."""
-        # Times are inclusive; a date stands for its whole day.
+        # Times are inclusive; a date means its whole day.
         query: dict[str, str | int] = {
             "assets": task.provider_symbol or "",
             "metrics": METRIC,

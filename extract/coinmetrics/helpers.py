@@ -42,7 +42,7 @@ def inflows(body: bytes, task: Task, may_be_empty: bool) -> Parsed:
 
 
 def next_page(body: bytes) -> str | None:
-    """The token of the next page. The link beside it is ignored: its host need not be the one we were told to ask."""
+    """The token of the next page. The link next to it is ignored: its host need not be the configured one."""
     token = document_of(body).get("next_page_token")
     return str(token) if token else None
 

@@ -1,6 +1,6 @@
 """The numbered changes of schemas `ops` and `raw_*`: the one place where their tables are written down.
 
-Each `NNNN_name.sql` beside this module is applied once per database, in order, and recorded in
+Each `NNNN_name.sql` next to this module is applied once per database, in order, and recorded in
 `ops.schema_migrations`. `market extract` and every other command that writes applies what is pending; dbt checks the
 number (macros/schema_version.sql) and names the command where it is behind.
 """

@@ -58,7 +58,7 @@ class Polygon(Provider):
         self.requests_per_minute = per_minute or None
         self._budget = RequestsPerMinute(self.NAME, per_minute) if per_minute else None
         self._session = http.session(connections=16)
-        # The answer of the check at start-up, kept as this run's market status.
+        # The answer of the check at start-up, stored as this run's market status.
         self._status: Answer | None = None
 
     def prepare(self) -> str | None:

@@ -92,7 +92,7 @@ def grouped(body: bytes, task: Task) -> Parsed:
 
 
 def _have(rows: list[dict[str, Any]], wanted: frozenset[str]) -> None:
-    # The ends stand for the rest: a renamed field misses everywhere, a single bad row is dbt's to reject.
+    # Only the ends are checked: a renamed field misses everywhere, a single bad row is dbt's to reject.
     if rows and (missing := (wanted - rows[0].keys()) & (wanted - rows[-1].keys())):
         raise BadPayload(f"bars lack the documented fields {', '.join(sorted(missing))}")
 
@@ -128,7 +128,7 @@ def newest_day(body: bytes, field: str) -> datetime | None:
 
 
 def market_status(body: bytes) -> Parsed:
-    """Open or closed, now; the time of asking is no news."""
+    """Open or closed, now; the time of asking alone is no change."""
     document = body_of(body)
     if not isinstance(document, dict) or "market" not in document:
         raise BadPayload("expected an object with the documented field market")

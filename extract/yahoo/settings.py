@@ -11,6 +11,6 @@ REACH = {
     **{timeframe: timedelta(days=60, minutes=-10) for timeframe in ("5m", "15m", "30m")},
     "1h": timedelta(days=730, minutes=-10),
 }
-# Bars of a window that ends longer ago may be divided by splits that its answer does not tell (dbt: int_basis_answers has
+# Bars of a window that ends longer ago may be divided by splits that its answer does not report (dbt: int_basis_answers has
 # the same). Days without a session have no answer, and no split.
 EVENTS_DUE = {**dict.fromkeys(INTERVALS, timedelta(days=4)), "1w": timedelta(days=1)}

@@ -47,7 +47,7 @@ class Column:
 SYMBOL = Column("symbol", "character varying(20)")
 
 
-# In the table's order; what every bar of an answer has in common stands beside the columns.
+# In the table's order; what every bar of an answer has in common is next to the columns.
 COLUMNS: LiteralString = """
 select
     array_agg(attname::text order by attnum),
@@ -395,7 +395,7 @@ def page(shape: Shape) -> sql.Composed:
     symbol = sql.SQL("symbol" if shape.is_many else "null::text")
     tie = sql.SQL(", symbol {}").format(order) if shape.is_many else sql.SQL("")
     return sql.SQL(
-        # One more than asked for tells whether there is a next page.
+        # One more than asked for shows whether there is a next page.
         "with found as ({found}),"
         " numbered as (select *, row_number() over (order by timestamp {order}{tie}) as place from found),"
         " kept as (select * from numbered where place <= %(limit)s order by timestamp{in_time})"

@@ -1,4 +1,4 @@
-"""What a browser sees: the dashboard in site/, the page of this API, and a word where there is no dashboard yet."""
+"""What a browser sees: the dashboard in site/, the page of this API, and a short notice where there is no dashboard yet."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def authorise(header: str | None) -> None:
     if token is None:
         raise HTTPException(403, "triggering is switched off: set API_TOKEN for the server to allow it")
     scheme, _, given = (header or "").partition(" ")
-    # In constant time: an answer that comes the sooner the earlier the first wrong character tells the token.
+    # In constant time: an answer that comes the sooner the earlier the first wrong character is gives the token away.
     is_right = hmac.compare_digest(given.strip().encode(), token.get_secret_value().encode())
     if scheme.lower() != "bearer" or not is_right:
         message = "send the token: Authorization: Bearer <API_TOKEN>"
@@ -42,7 +42,7 @@ class Trigger:
     async def start(self) -> str:
         """Start a run and return its id. HTTPException 409 while a run is under way, whoever started it."""
         async with self._one_at_a_time:
-            # The run takes the lock itself, seconds after its start; until then only its process tells of it.
+            # The run takes the lock itself, seconds after its start; until then only its process shows it.
             if self._running is not None and self._running.poll() is None:
                 raise HTTPException(409, "a run that was triggered here is under way", RETRY_AFTER)
             if holder := await self._warehouse.row(locks.HOLDER, locks.asking_for(Lock.RUN)):

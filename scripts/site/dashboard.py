@@ -177,7 +177,7 @@ def _interval(runs: list[dict[str, Any]]) -> int:
 
 
 def series_key(series: dict[str, Any]) -> str:
-    """What stands behind the # of a series' address."""
+    """What follows the # of a series' address."""
     return f"{series['asset_class']}/{series['symbol']}/{series['timeframe']}"
 
 
@@ -234,7 +234,7 @@ def _drawn(feature: Feature) -> sql.Composed:
 
 
 def _shown(feature: Feature) -> dict[str, Any]:
-    """What the symbol page knows of a feature: where it stands, how it is written, whether its sign says something."""
+    """What the symbol page knows of a feature: its position, how it is written, whether its sign says something."""
     is_signed = feature.lowest is None or feature.lowest < 0
     return {"name": feature.name, "group": feature.group, "unit": feature.unit, "signed": is_signed}
 
@@ -277,7 +277,7 @@ def _script(value: Any) -> str:
 
 
 def _remove_others(folder: Path, kept: set[str]) -> None:
-    """Data of series that are gone."""
+    """Data of series that no longer exist."""
     for path in folder.iterdir():
         if path.name not in kept:
             path.unlink()

@@ -1,4 +1,4 @@
-"""The executable feature dictionary: every definition beside what it says of the user's own bars.
+"""The executable feature dictionary: every definition with what it says of the user's own bars.
 
 Data flow: comments of marts.market_data_v2 (the doc blocks that dbt put there) -> definitions
            the newest bars of every series -> tests/oracle, the independent formulas -> compared with the stored values

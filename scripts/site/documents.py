@@ -27,7 +27,7 @@ WAY_BACK = (
 
 
 # dbt's page lets the browser load its templates' placeholders before they are filled: a thousand errors in the console.
-# And its icon is a line of its source that its own build has forgotten.
+# And its icon is a line of its source that its own build leaves out.
 UNFILLED = {
     '<use xlink:href="{{': '<use ng-attr-xlink:href="{{',
     "${require('./assets/favicons/favicon.ico')}": "../assets/icon.svg",

@@ -502,7 +502,7 @@ def test_a_corrected_formula_is_a_bug_fix_and_the_old_table_follows(leaky: Wareh
     rewritten = count(leaky, "marts.market_data_v2", "updated_at > (select max(updated_at) from copies.leaking)")
     assert rewritten == len(changed), "a row in which nothing differs was written"
     certificate = leakage.check(leaky.database.dsn)
-    assert certificate.explained["computed anew"] == len(changed)
+    assert certificate.explained["computed again"] == len(changed)
 
     # The old table: its own bar as it was, the other day ours, in its own types.
     after = leaky.query(f"{old} order by time")

@@ -257,7 +257,7 @@ def test_corrections_and_the_leakage_check_know_it(grown: Grown) -> None:
     written = grown.warehouse.query(
         "select count(*) as n, max(explained_by) as why from marts.feature_rewrites where feature = 'rsi_14'"
     )[0]
-    assert written == {"n": filled, "why": "computed anew"}
+    assert written == {"n": filled, "why": "computed again"}
 
 
 def log_of_features(grown: Grown, timeframe: str) -> list[dict[str, Any]]:

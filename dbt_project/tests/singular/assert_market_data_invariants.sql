@@ -1,5 +1,5 @@
--- One scan of market_data_v2 for everything its column descriptions promise; a row that breaks a promise comes back
--- with the names of all it breaks. Provider facts are no promises: those are in validation_notes. A value that its column
+-- One scan of market_data_v2 for every invariant in its column descriptions; a row that breaks an invariant comes back
+-- with the names of all it breaks. Provider facts are not invariants: those are in validation_notes. A value that its column
 -- cannot hold is NULL (a volume 1e11 standard deviations off is an anomaly without a score) and breaks none.
 -- depends_on: {{ ref('timeframes') }}
 {%- set crypto_features = features().values() | selectattr('asset_class', 'defined') | map(attribute='name') | list %}
@@ -49,7 +49,7 @@ classified as (
             {%- endfor %}
         ) as broken_invariants
     from {{ ref('market_data', v=2) }}
-    -- A row that was not written since has been judged already: 4 us a row add up to 20 s over 5 million.
+    -- A row that was not written since has been checked already: 4 us a row add up to 20 s over 5 million.
     where updated_at >= {{ last_written_at() }} - interval '48 hours'
 )
 

@@ -1,4 +1,4 @@
--- The last 40 runs, oldest first. One that writes this page is told by what it has noted of itself until then.
+-- The last 40 runs, oldest first. The one that writes this page is described by what it has recorded of itself until then.
 select *
 from (
     select

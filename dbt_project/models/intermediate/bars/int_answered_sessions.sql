@@ -11,7 +11,7 @@
 -- Which part of each session a source has answered for, and since which load: the evidence that a bar which is not there
 -- had no trades, and that a session is over. An answer covers its window up to its last row, and beyond it to its end if
 -- no later session lies in the window: where it stopped earlier, it may have been cut. Of answers from the same moment on
--- only those are kept that reach further than all before. Not of assets that Binance lists: it gives a bar without
+-- only those stay that reach further than all before. Not of assets that Binance lists: it gives a bar without
 -- trades, too, with volume 0, so a bar that it does not give is an outage. Appended to, and a function of the answers alone.
 {%- set since = watermark('int_answered_sessions') %}
 {#- What is newer than the question is not covered, nor what may not have been published when it was asked. -#}

@@ -1,9 +1,9 @@
 {{ config(materialized='view') }}
--- Each word of each source on each bar (a row of int_bar_revisions), as its series takes it: placed on its slot, ranked
--- by its source, brought to as-traded prices, checked. Words of sources that the series does not list, or off its grid,
--- are left out.
+-- Each observation of each source on each bar (a row of int_bar_revisions), as its series takes it: aligned to its expected
+-- bar, ranked by its source, brought to as-traded prices, checked. Those of sources that the series does not list, or off its
+-- alignment, are left out.
 -- Subqueries instead of CTEs: Postgres plans a view with a CTE on its own, and each of the three readers would make the
--- words of all bars to join a few (4 to 6 s a reader and run with 500,000 bars, on a busy machine).
+-- observations of all bars to join a few (4 to 6 s a reader and run with 500,000 bars, on a busy machine).
 select
     *,
     case
@@ -86,7 +86,7 @@ from (
                 and expected_bars.alignment = series.alignment
                 and expected_bars.bar_date = {{ local_date('revisions.opened_at', 'series.time_zone') }}
                 -- A case, because Postgres takes an equation of two expressions to hold once in 200 rows: it then joined
-                -- the words of a run with each other in loops (40 s for 5,000 amended bars).
+                -- the observations of a run with each other in loops (40 s for 5,000 amended bars).
                 and case
                     when
                         mod(
@@ -112,5 +112,5 @@ from (
         where
             (revisions.source = 'manual' or {{ position_in_list('revisions.source', 'series.sources_in_order') }} is not null)
             and {{ is_active_on('expected_bars.bar_date', last_day_of_bar('expected_bars.bar_date')) }}
-    ) as placed
+    ) as aligned
 ) as as_traded

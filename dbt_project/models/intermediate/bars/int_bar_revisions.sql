@@ -11,11 +11,11 @@
     )
 }}
 -- depends_on: {{ ref('int_series_fingerprints') }}
--- The log of what each source said: one row per final bar and source, and another one each time that source said
--- something else (A -> B -> A makes three). A bar that a later answer passes over is withdrawn: that is a revision too,
--- without values. What an answer proves is bounded: it withdraws nothing outside its first and last bar (so nothing
+-- The log of what each source reported: one row per final bar and source, and another one each time that source reported
+-- something else (A -> B -> A makes three). A bar that a later answer passes over is retracted: that is a revision too,
+-- without values. What an answer proves is bounded: it retracts nothing outside its first and last bar (so nothing
 -- outside the asked window either), no run of bars that is longer than what it has before or after the run (one stray bar
--- took back 216 good ones), and nothing at all if one of its rows could not be placed, which may be the missing one.
+-- took back 216 good ones), and nothing at all if one of its rows could not be aligned, which may be the missing one.
 -- Prices are in the source's own basis (Yahoo's are adjusted for splits). Appended to, never changed, unless all answers
 -- on a series are read again (int_bars_observed).
 with
@@ -64,7 +64,7 @@ answers as (
     group by series_id, source, batch, known_until, fetched_at, window_start
 ),
 
--- Only an answer that reads again what an earlier one held can withdraw anything, and none of a single bar: 31,000 of
+-- Only an answer that reads again what an earlier one had can retract anything, and none of a single bar: 31,000 of
 -- those were compared with all bars of their series (minutes in 5M rows).
 {% if is_incremental() -%}
 known_keys as (

@@ -9,7 +9,7 @@
 }}
 -- depends_on: {{ ref('int_series_fingerprints') }}
 -- depends_on: {{ ref('int_bars_changed') }}
--- The versions that a bar went through, for bars on which more than one word was said: after each load, the word of the
+-- The versions that a bar went through, for bars with more than one observation: after each load, the observation of the
 -- first source whose latest one passes the checks; if none passes, the first source's, flagged. Replayed from the log
 -- load by load, so that it does not depend on how often this model ran.
 with
@@ -30,7 +30,7 @@ observations as (
         on several.series_id = observations.series_id and several.opened_at = observations.opened_at
 ),
 
--- A withdrawn bar keeps the values it had, flagged.
+-- A retracted bar keeps the values it had, flagged.
 spoken as (
     select
         series_id,
@@ -39,7 +39,7 @@ spoken as (
         session_date,
         expected_no,
         source,
-        -- A bar that nobody has any more stands behind every other.
+        -- A bar that no source has any more ranks last.
         case when not is_retracted then source_rank end as source_rank,
         batch,
         fetched_at,

@@ -8,8 +8,8 @@
 -- depends_on: {{ ref('int_splits') }}
 -- depends_on: {{ ref('int_yahoo_bases') }}
 -- depends_on: {{ ref('int_series') }}
--- The bars that int_bars_selected has to look at again: those on which a source said something, and all bars of a
--- series whose rules or splits changed. Empty when it is built anew: then it looks at all.
+-- The bars that int_bars_selected has to look at again: those on which a source reported something, and all bars of a
+-- series whose rules or splits changed. Empty on its full build, which looks at all.
 {%- set since = watermark('int_bars_selected') %}
 {%- if is_full_build('int_bars_selected') %}
 select

@@ -10,7 +10,7 @@
 }}
 -- depends_on: {{ ref('int_series_fingerprints') }}
 -- depends_on: {{ ref('int_bar_revisions') }}
--- The bars that were still running when they were last seen, one per source. They are forgotten when their final version
+-- The bars that were still running when they were last seen, one per source. They are deleted when their final version
 -- arrives.
 with
 

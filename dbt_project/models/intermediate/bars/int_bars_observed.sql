@@ -10,7 +10,7 @@
     )
 }}
 -- depends_on: {{ ref('int_series_fingerprints') }}
--- Every bar row of the answers that one of its four readers has not worked in yet (a run that broke off between them
+-- Every bar row of the answers that one of its four readers has not processed yet (a run that broke off between them
 -- leaves them apart), with what becomes of it: a final bar, an unfinished one, or a row that cannot be a bar and why. Of a
 -- series that joined the registry, or whose sessions were corrected, all answers are read again.
 with
@@ -22,7 +22,7 @@ loads as (
 
 -- The joins with int_expected_bars carry all columns of its key: without the alignment, stock Postgres 15 looked through all
 -- sessions of a calendar for each row (100 times the time).
-placed as (
+aligned as (
     select
         bars.*,
         loads.batch,
@@ -86,7 +86,7 @@ ended as (
             when step_minutes >= 1440 then coalesce(session_closes_at, opened_at + {{ minutes('step_minutes') }})
             else least(opened_at + {{ minutes('step_minutes') }}, session_closes_at)
         end <= known_until as is_over
-    from placed
+    from aligned
 ),
 
 classified as (

@@ -12,7 +12,7 @@
 }}
 -- depends_on: {{ ref('int_series_fingerprints') }}
 -- The bars of a series on which a source sent a row that we refused, and since which load: what is missing there is not
--- missing for want of trades. A row that is sent again is told once. The rows and reasons are in rejected_bars.
+-- missing for want of trades. A row that is sent again is reported once. The rows and reasons are in rejected_bars.
 with
 
 rejected as (

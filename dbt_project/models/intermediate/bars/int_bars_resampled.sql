@@ -22,9 +22,9 @@
 }}
 -- depends_on: {{ ref('int_series_fingerprints') }}
 -- Bars made of finer ones: aligned to sessions (stocks from the open, crypto to UTC, weeks to Monday), from final valid
--- bars only, once a bar at or after the slot's end, or an answer for it, shows that it is over. The finest fetched
--- timeframe is the base; a coarser one stands in where that does not reach. A slot with too few of its expected bars is
--- kept and flagged; so is one all of whose bars were retracted. A base bar that had no trades is not expected.
+-- bars only, once a bar at or after its end, or an answer for it, shows that it is over. The finest fetched
+-- timeframe is the base; a coarser one stands in where that does not reach. A bar with too few of its base bars is
+-- stored and flagged; so is one all of whose bars were retracted. A base bar that had no trades is not expected.
 with
 
 expected_bars as (
@@ -54,7 +54,7 @@ base_bars as (
         bars.first_seen_at,
         bars.fetched_at
     from expected_bars
-    -- Day by day, by index. As a plain join, stock Postgres 15 held the bars of all time of a series against each of its days:
+    -- Day by day, by index. As a plain join, stock Postgres 15 compared the bars of all time of a series with each of its days:
     -- three times the bars took nine times as long.
     inner join lateral (
         select by_day.*
@@ -130,7 +130,7 @@ expected as (
     where closed_at <= known_until
 ),
 
--- Since which load a slot is over matters only where its bars came in several, or the last one is not there.
+-- The load since which a bar's time is over matters only where its bars came in several, or the last one is not there.
 expected_to_date as (
     select series_id, base_series_id, opened_at, closed_at, bar_date as session_date, step_minutes
     from expected
@@ -181,14 +181,14 @@ ranked as (
             order by case when failed_checks is null then 0 else 1 end, base_step_minutes
         ) as place,
         max(changed_last_in_batch) over expected_bar as batch,
-        -- One of its base bars changed after the slot was over: int_resampled_versions replays it.
+        -- One of its base bars changed after its time was over: int_resampled_versions replays it.
         min(began_in_batch) over expected_bar < max(changed_last_in_batch) over expected_bar as is_replayed
     from verdicts
     window expected_bar as (partition by series_id, opened_at)
 ),
 
 {% if is_incremental() -%}
--- What is held in the slots that are looked at again. Sought by time within a day around the slot, which the index serves,
+-- What exists of the bars that are looked at again. Sought by time within a day around each, which the index serves,
 -- since a changed session may have moved its bars.
 present as (
     select existing_rows.*

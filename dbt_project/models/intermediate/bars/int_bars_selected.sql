@@ -21,7 +21,7 @@
 }}
 -- depends_on: {{ ref('int_bars_changed') }}
 -- depends_on: {{ ref('int_series_fingerprints') }}
--- The bar of each key as its series has it: the one word said on it, or its latest version where there were several.
+-- The bar of each key as its series has it: its only observation, or its latest version where there were several.
 -- Prices and volumes are as traded. `revision` counts the versions.
 with
 
@@ -46,7 +46,7 @@ single_words as (
     {% if is_incremental() -%}
     inner join changed on changed.series_id = observations.series_id and changed.opened_at = observations.opened_at
     {%- endif %}
-    -- The table, for its index: stock Postgres 15 took the few versions of a run for fewer still, and held every word against
+    -- The table, for its index: stock Postgres 15 expected even fewer versions of a run, and compared every observation with
     -- all of them (12 s for 1,460 bars, four times that for twice as many).
     left join {{ ref('int_bar_versions') }} as replayed
         on replayed.series_id = observations.series_id and replayed.opened_at = observations.opened_at and replayed.is_latest
@@ -70,7 +70,7 @@ selected as (
 ),
 
 {% if is_incremental() -%}
--- A key that the rules no longer give a bar (its source was taken off the list, its grid changed) stays as a marker,
+-- A key that the rules no longer give a bar (its source was taken off the list, its alignment changed) stays as a marker,
 -- so that later models can remove theirs.
 inactive as (
     select existing.*
@@ -80,7 +80,7 @@ inactive as (
         from changed
         where is_reselected
         union
-        -- Of a series whose answers were read again no word may be left.
+        -- A series whose answers were read again may have no observation left.
         select series_id
         from {{ ref('int_series_fingerprints') }}
         where changed_in_batch > {{ watermark('int_bars_selected') }}
@@ -91,7 +91,7 @@ inactive as (
 ),
 {%- endif %}
 
-listed as (
+current_bars as (
     select
         series_id,
         opened_at,
@@ -129,12 +129,12 @@ listed as (
 
 final as (
     select
-        listed.*,
+        current_bars.*,
         cast({{ processed_by(['int_bars_changed']) }} as integer) as changed_in_batch
-    from listed
+    from current_bars
     {% if is_incremental() -%}
-    {{ left_join_existing('listed', ['series_id', 'opened_at']) }}
-    where {{ differs('listed', 'existing', 'series_id', values) }}
+    {{ left_join_existing('current_bars', ['series_id', 'opened_at']) }}
+    where {{ differs('current_bars', 'existing', 'series_id', values) }}
     {%- endif %}
 )
 

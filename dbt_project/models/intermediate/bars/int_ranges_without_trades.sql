@@ -13,7 +13,7 @@
 }}
 -- depends_on: {{ ref('int_series_fingerprints') }}
 -- Where bars of a fetched series are missing because nobody traded, from which load on and until which that was what was
--- known: completeness, resampling and the verdicts of gaps read this and nothing else. A session is judged as it was after
+-- known: completeness, resampling and the verdicts of gaps read this and nothing else. A session is classified as it was after
 -- each load, so that what was made of it does not depend on how often this ran: a bar that comes late divides a run, one
 -- that is retracted joins two, a row that we refused is none without trades. Session by session, a function of the
 -- versions of its bars, the answers and the refused rows.

@@ -55,8 +55,8 @@ base_bars as (
         dated.over_in_batch,
         bars.*
     from expected_bars
-    -- An outer join and a case, because Postgres expects one row of an inner one: it then held the moments of all bars
-    -- against the states of all.
+    -- An outer join and a case, because Postgres expects one row of an inner one: it then compared the as-of times of all bars
+    -- with the states of all.
     left join dated
         on
             dated.series_id = expected_bars.series_id

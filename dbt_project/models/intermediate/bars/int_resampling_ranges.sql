@@ -11,9 +11,9 @@
 -- depends_on: {{ ref('int_series_fingerprints') }}
 -- depends_on: {{ ref('int_ranges_without_trades') }}
 -- depends_on: {{ ref('int_bars_rejected') }}
--- The days (weeks, for weekly bars) of each series whose bars are to be made anew of finer ones, with the base bars to
+-- The days (weeks, for weekly bars) of each series whose bars are to be rebuilt from finer ones, with the base bars to
 -- read for them: those in which a base bar changed, a source answered or a row was refused, so that others may be known
--- to have had no trades; and that of the bar before a changed one, whose slot it may end.
+-- to have had no trades; and that of the bar before a changed one, whose resampled bar it may end.
 with
 
 series as (
@@ -104,7 +104,7 @@ touched_pairs as (
     {% if not is_full_build(readers) -%}
     union all
 
-    -- A series whose rules changed (another timeframe is fetched, another grid) is made anew.
+    -- A series whose rules changed (another timeframe is fetched, another alignment) is rebuilt.
     select
         pairs.series_id,
         pairs.step_minutes,
@@ -153,7 +153,7 @@ final as (
         {{ local_instant(
             '(' ~ last_day_of_bar('touched_targets.bar_date') ~ ' + 1)', "'00:00'", 'series.time_zone'
         ) }} as reads_to,
-        -- A slot is over when a base bar at or after its end is there, or a source has answered for its end.
+        -- A resampled bar's time is over when a base bar at or after its end is there, or a source has answered for its end.
         greatest(last_bars.closed_at, coalesce(answered.covered_to, last_bars.closed_at)) as known_until
     from touched_targets
     inner join pairs as series on series.series_id = touched_targets.series_id
@@ -178,7 +178,7 @@ final as (
             and weekly_bars.alignment = series.base_alignment
             and weekly_bars.bar_date = touched_targets.bar_date
             and series.step_minutes = 10080
-    -- Of a week in which a listing begins or ends only the listed days are expected, and the last of them ends it.
+    -- Of a week in which a listing begins or ends only the days of trading are expected, and the last of them ends it.
     left join lateral (
         select
             sum(days.expected_bars) as expected_bars,

@@ -8,10 +8,10 @@
         post_hook=["{{ advance_watermark(['int_loads']) }}", '{{ analyze() }}']
     )
 }}
--- The log of what each source said on splits and dividends: one row per ticker and ex-date, and another one each time the
--- source said something else. An event that a later answer about its days does not tell any more is withdrawn (retracted,
--- or moved to another ex-date): that is a word too. Rows of one answer that contradict each other on one event have no
--- value: what they say stands in `alternatives`. Only the answers of new loads are opened.
+-- The log of what each source reported of splits and dividends: one row per ticker and ex-date, and another one each time the
+-- source reported something else. An event that a later answer about its days does not report any more is retracted (deleted,
+-- or moved to another ex-date): that is an observation too. Rows of one answer that contradict each other on one event have no
+-- value: what they say is in `alternatives`. Only the answers of new loads are opened.
 with
 
 loads as (
@@ -63,7 +63,7 @@ by_type as (
         source, kind, ticker, ex_date, dividend_type, load_id, fetched_at, window_start, coalesce(timeframe, '')
 ),
 
-said as (
+reported as (
     select
         by_type.source,
         by_type.kind,
@@ -101,7 +101,7 @@ answers as (
 
 known_keys as (
     select source, kind, ticker, ex_date
-    from said
+    from reported
     {% if is_incremental() -%}
     union
     select source, kind, ticker, ex_date
@@ -111,7 +111,7 @@ known_keys as (
     {%- endif %}
 ),
 
--- What an answer should have told, and did not.
+-- What an answer should have reported, and did not.
 retracted as (
     select distinct
         known_keys.source,
@@ -130,24 +130,24 @@ retracted as (
             and known_keys.ticker = coalesce(answers.ticker, known_keys.ticker)
             and known_keys.ex_date > answers.reported_after
             and known_keys.ex_date < answers.reported_before
-    left join said
+    left join reported
         on
-            said.source = known_keys.source
-            and said.kind = known_keys.kind
-            and said.ticker = known_keys.ticker
-            and said.ex_date = known_keys.ex_date
-            and said.batch = answers.batch
-            and said.fetched_at = answers.fetched_at
-            and said.timeframe = answers.timeframe
-            and said.window_start is not distinct from answers.window_start
-    where said.source is null
+            reported.source = known_keys.source
+            and reported.kind = known_keys.kind
+            and reported.ticker = known_keys.ticker
+            and reported.ex_date = known_keys.ex_date
+            and reported.batch = answers.batch
+            and reported.fetched_at = answers.fetched_at
+            and reported.timeframe = answers.timeframe
+            and reported.window_start is not distinct from answers.window_start
+    where reported.source is null
 ),
 
 observations as (
     select
         source, kind, ticker, ex_date, batch, fetched_at, window_start, timeframe, false as is_retracted,
         split_to, split_from, amount, currency, alternatives, cast(null as integer) as known_observation_no
-    from said
+    from reported
     union all
     select
         source, kind, ticker, ex_date, batch, fetched_at, window_start, timeframe, true,
@@ -155,7 +155,7 @@ observations as (
     from retracted
     {% if is_incremental() -%}
     union all
-    -- The latest word on each is what the first new one is compared with.
+    -- The latest observation of each is what the first new one is compared with.
     select
         known.source, known.kind, known.ticker, known.ex_date, known.batch, known.fetched_at, known.window_start,
         known.timeframe, known.is_retracted, known.split_to, known.split_from, known.amount, known.currency,
@@ -220,7 +220,7 @@ final as (
         currency,
         alternatives
     from compared
-    -- Nobody withdraws what was never said.
+    -- Nobody retracts what was never reported.
     where known_observation_no is null and case when is_first then not is_retracted else differs_from_previous end
 )
 

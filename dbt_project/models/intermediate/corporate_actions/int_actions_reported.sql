@@ -1,9 +1,9 @@
 {{ config(materialized='table_in_place', post_hook=['{{ analyze() }}']) }}
--- What each source says now on the splits and dividends of our assets: its latest word on each event. A ticker is an
+-- What each source says now of the splits and dividends of our assets: its latest observation of each event. A ticker is an
 -- asset's while the registry says so, so an event of the company that had it before is not ours. Rows that contradict each
 -- other on a split are decided by the prices: the ratio of the jump over the ex-date, or none. A split that is struck by
--- hand is one of 1:1. Yahoo's charts lack events for a day now and then: a split that one passes over is withdrawn when
--- the prices are taken back to what they were, or show no jump, and stays as long as they stand as they did.
+-- hand is one of 1:1. Yahoo's charts lack events for a day now and then: a split that one passes over is retracted when
+-- the prices are taken back to what they were, or show no jump, and stays as long as they are as they were.
 with
 
 observations as (
@@ -55,7 +55,7 @@ latest as (
     where observations.age = 1
 ),
 
--- What a source told before it passed the split over.
+-- What a source reported before it passed the split over.
 passed_over as (
     select
         latest.symbol,

@@ -55,7 +55,7 @@ final as (
         -- Most answers re-read a week: a split that concerns them lies within days of them, so they are found by index.
         answers.first_row_at < answers.fetched_at - interval '9 days'
         or answers.window_end < answers.fetched_at - interval '4 days' as is_of_old_bars,
-        -- Splits between its window and the day of asking are told by others (extract asks with EVENTS_DUE). Weekends and
+        -- Splits between its window and the day of asking come from other answers (extract asks with EVENTS_DUE). Weekends and
         -- holidays have none.
         answers.window_end < answers.fetched_at - case answers.timeframe
             when '1w' then interval '1 day'

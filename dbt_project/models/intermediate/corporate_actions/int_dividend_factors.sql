@@ -63,7 +63,7 @@ numbered as (
     from events
 ),
 
-placed as (
+priced as (
     select
         *,
         max(close) over day as close_before,
@@ -74,22 +74,22 @@ placed as (
 
 final as (
     select
-        placed.symbol,
-        placed.asset_class,
-        placed.on_date as ex_date,
-        placed.amount,
-        placed.close_before,
+        priced.symbol,
+        priced.asset_class,
+        priced.on_date as ex_date,
+        priced.amount,
+        priced.close_before,
         round(
-            1 - placed.amount * coalesce(factors.split_factor, 1) / placed.split_factor_before / placed.close_before, 12
+            1 - priced.amount * coalesce(factors.split_factor, 1) / priced.split_factor_before / priced.close_before, 12
         ) as dividend_factor
-    from placed
+    from priced
     left join factors
         on
-            factors.symbol = placed.symbol
-            and factors.asset_class = placed.asset_class
-            and factors.first_session <= placed.on_date
-            and factors.next_first_session > placed.on_date
-    where placed.amount is not null
+            factors.symbol = priced.symbol
+            and factors.asset_class = priced.asset_class
+            and factors.first_session <= priced.on_date
+            and factors.next_first_session > priced.on_date
+    where priced.amount is not null
 )
 
 select * from final

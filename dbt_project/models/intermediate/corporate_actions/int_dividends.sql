@@ -1,8 +1,8 @@
 {{ config(materialized='table_in_place', post_hook=['{{ analyze() }}']) }}
--- What each source tells of each cash dividend, per share as traded on its ex-date: Yahoo divides its amounts like its
+-- What each source reports of each cash dividend, per share as traded on its ex-date: Yahoo divides its amounts like its
 -- prices, by the later splits up to its answer, undone here. One of them is used: what was set by hand, or that of the
--- first source in the asset's order; what another one dates a few days off and tells alike is the same dividend. Of amounts
--- of one source that contradict each other, the one that another source tells is meant, or none. 0 was struck by hand.
+-- first source in the asset's order; what another one dates a few days off and reports alike is the same dividend. Of amounts
+-- of one source that contradict each other, the one that another source reports is meant, or none. 0 was struck by hand.
 with
 
 factors as (
@@ -41,7 +41,7 @@ reported as (
         case
             when reported.source = 'yahoo'
                 then round(reported.amount * case
-                    -- As the prices of the chart that told it.
+                    -- As the prices of the chart that reported it.
                     when reported.timeframe <> '' then coalesce(bases.adjustment, 1)
                     else coalesce(answered.split_factor, 1) / coalesce(on_ex_date.split_factor, 1)
                 end, 6)

@@ -5,7 +5,7 @@
         post_hook=['{{ analyze() }}']
     )
 }}
--- What market_data_adjusted multiplies by, per asset and span of sessions: the share of a price that is left when all
+-- What market_data_adjusted multiplies by, per asset and range of sessions: the share of a price that is left when all
 -- dividends with a later ex-date are taken out, and the split factor of today. Both change with every new dividend or
 -- split, for all of the past: that is why they are a table of a few rows per asset and no column of the bars.
 with

@@ -1,5 +1,5 @@
 {{ config(post_hook=['{{ analyze() }}']) }}
--- The forward-cumulative split factor per asset and span of sessions: the product of all ratios with ex-date in or
+-- The forward-cumulative split factor per asset and range of sessions: the product of all ratios with ex-date in or
 -- before it. It starts at 1, so a later split never changes an earlier bar. Assets without splits have no rows.
 with
 

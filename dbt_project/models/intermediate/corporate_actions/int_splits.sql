@@ -6,10 +6,10 @@
         post_hook=['{{ analyze() }}']
     )
 }}
--- One row per split: the ratio set by hand, or that of the first source, in the asset's order, that tells it. A source may
--- date a split some days off: what lies within {{ var('same_split_days') }} days of a split that a better source tells is
--- that same split, and does not count twice; nor does one that a source itself tells for two dates. A split that no source
--- tells any more stays as 1:1, so that readers of changes see it go.
+-- One row per split: the ratio set by hand, or that of the first source, in the asset's order, that reports it. A source may
+-- date a split some days off: what lies within {{ var('same_split_days') }} days of a split that a better source reports is
+-- that same split, and does not count twice; nor does one that a source itself reports for two dates. A split that no source
+-- reports any more stays as 1:1, so that readers of changes see it go.
 with
 
 assets as (

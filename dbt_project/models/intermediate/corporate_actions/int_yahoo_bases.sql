@@ -10,9 +10,9 @@
         post_hook=['{{ analyze() }}']
     )
 }}
--- What the prices of a Yahoo answer are multiplied by to be as traded, per answer and span of sessions; an answer that no
+-- What the prices of a Yahoo answer are multiplied by to be as traded, per answer and range of sessions; an answer that no
 -- split concerns has no row. Yahoo divides what lies before a split by its ratio: the evening before the ex-date, on it,
--- days later, or (intraday) never. So each answer is judged for itself and for each split, by what it shows:
+-- days later, or (intraday) never. So each answer is classified for itself and for each split, by what it shows:
 --   1. a bar of it whose as-traded price is known (Polygon's, or Yahoo's own from days before the split): the same price
 --      is as traded, one that is off by the ratio is adjusted;
 --   2. the jump from its last bar before the split to its first one after it; a jump by the ratio on a day nearby
@@ -21,8 +21,8 @@
 --      never been seen to take that long;
 --   4. another answer that is decided and holds the same session: the same close is the same basis;
 --   5. an adjusted answer makes later ones of its series adjusted, one as traded makes earlier ones as traded.
--- What is still undecided is held back, as is an answer on old bars while the splits between them and the day of asking
--- are unknown, and one that moved known bars by one factor while nobody tells a split: int_bar_observations makes failed checks
+-- What is still undecided is left out, as is an answer about old bars while the splits between them and the day of asking
+-- are unknown, and one that moved known bars by one factor while nobody reports a split: int_bar_observations makes failed checks
 -- of them.
 with
 
@@ -491,7 +491,7 @@ unknown_answers as (
 
     union
 
-    -- Divided for a split that nobody has told yet.
+    -- Divided for a split that nobody has reported yet.
     select
         rebases.series_id,
         rebases.batch,
@@ -508,7 +508,7 @@ unknown_answers as (
     where reported.symbol is null
 ),
 
--- Rows that contradict each other on a split, none of which the prices bear out: whether Yahoo has divided, and by what,
+-- Rows that contradict each other about a split, none of which the prices support: whether Yahoo has divided, and by what,
 -- is unknown as well.
 unclear_splits as (
     select
@@ -548,7 +548,7 @@ all_classified as (
     where answers.endpoint = 'bars' and answers.status = 'ok'
 ),
 
--- From here on: one row per answer and span between the splits that concern it.
+-- From here on: one row per answer and range between the splits that concern it.
 ends as (
     select
         series_id, batch, fetched_at, ex_date, split_to, split_from, verdict
@@ -620,7 +620,7 @@ current_bases as (
     {% if is_incremental() -%}
     union all
 
-    -- Of a span that is none any more (its split moved, the splits after it were asked for) its answer stays as told.
+    -- In a range that no longer exists (its split moved, the splits after it were asked for) its answer stays as reported.
     select
         existing.series_id,
         existing.batch,

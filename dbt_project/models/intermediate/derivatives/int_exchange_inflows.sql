@@ -1,6 +1,6 @@
 {{ config(post_hook=['{{ analyze() }}']) }}
 -- One row per asset, UTC day and version of its inflow. A day is published during the next one; for a day that was
--- loaded later (a backfill) the end of the next day stands for its time of publication, so that no bar knows it early.
+-- loaded later (a backfill) the end of the next day is taken for its time of publication, so that no bar knows it early.
 with
 
 inflows as (

@@ -54,7 +54,7 @@ changed_rows as (
         arrived.settled_at,
         arrived.funding_rate,
         {% if is_incremental() -%}
-        -- The archive tells the interval, the REST answer that may come after it does not: the latest that was told stays.
+        -- The archive reports the interval, the REST answer that may come after it does not: the latest that was reported stays.
         coalesce(arrived.reported_interval_hours, existing.reported_interval_hours) as reported_interval_hours
         {%- else -%}
         arrived.reported_interval_hours

@@ -1,5 +1,5 @@
 {{ config(post_hook=['{{ analyze() }}']) }}
--- The unbroken spans in which the liquidation stream was watched: watches that touch or overlap are one.
+-- The unbroken ranges in which the liquidation stream was watched: watches that touch or overlap are one.
 with
 
 watches as (

@@ -8,7 +8,7 @@
     )
 }}
 -- depends_on: {{ ref('int_series_fingerprints') }}
--- Forced orders, each once however often the stream or a reconnect repeated it. The price tells orders apart, no more: one
+-- Forced orders, each once however often the stream or a reconnect repeated it. The price only serves to distinguish orders: one
 -- without a price is still a forced order.
 with
 

@@ -41,7 +41,7 @@ final as (
         {% if var('validate_on_insert') | string | lower == 'true' -%}
         bars.is_valid,
         {%- else -%}
-        -- VALIDATE_ON_INSERT is off: only what is no bar at all is held back.
+        -- VALIDATE_ON_INSERT is off: only what is no bar at all is left out.
         bars.open > 0 and bars.high > 0 and bars.low > 0 and bars.close > 0 and coalesce(bars.volume, 0) >= 0 as is_valid,
         {%- endif %}
         bars.failed_checks,
@@ -53,7 +53,7 @@ final as (
         bars.first_seen_at,
         bars.fetched_at
     from recompute_ranges
-    -- Span by span, by index: as a plain join Postgres read the bars of all time to compute a day's (3 s in 5M bars).
+    -- Range by range, by index: as a plain join Postgres read the bars of all time to compute a day's (3 s in 5M bars).
     inner join lateral (
         select *
         from {{ ref('int_bars') }} as bars_of_all_time

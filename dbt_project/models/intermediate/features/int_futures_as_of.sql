@@ -190,7 +190,7 @@ final as (
             case when {{ is_current_rate('settlements', 'forward_filled.closed_at') }} then settlements.funding_rate_percentile end
             as numeric(5, 2)
         ) as funding_rate_percentile,
-        -- A day that ended more than a week ago is no longer news: the source is off, or silent.
+        -- A day that ended more than a week ago changes nothing any more: the source is off, or silent.
         cast(
             case
                 when {{ local_instant('inflows.day + 8', "'00:00'", "'UTC'") }} >= forward_filled.closed_at then inflows.exchange_inflow

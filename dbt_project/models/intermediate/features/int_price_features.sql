@@ -1,6 +1,6 @@
 {{ config(materialized='view', post_hook='{{ describe_features() }}') }}
 -- The features that every asset class has, for the valid bars of this run; their formulas are in their doc blocks. Step by
--- step: prices in one basis over all splits, each bar beside the one before, returns and ranges, totals so far, totals of
+-- step: prices in one basis over all splits, each bar next to the one before, returns and ranges, totals so far, totals of
 -- the last n bars (and Wilder's mean in three of these steps), features in the basis of their own bar.
 --
 -- A total of the last n bars is the difference of two totals so far (sum_of_last): decimals and integers are exact, so it
@@ -52,7 +52,7 @@ bars_beside_the_one_before as (
         lag(double_close) over series as previous_double_close,
         lag(closed_at) over series as previous_closed_at,
         session_date > lag(session_date) over series as opens_session,
-        -- No window looks beyond {{ longest_window() }} bars, so a span that starts inside the series counts from there.
+        -- No window looks beyond {{ longest_window() }} bars, so a range that starts inside the series counts from there.
         row_number() over series + case when reads_from_start then 0 else {{ longest_window() }} end as bar_number,
         -- greatest() and least() pass over a NULL: without the case the first bar would have its high - low.
         case

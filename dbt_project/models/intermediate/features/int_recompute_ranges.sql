@@ -17,9 +17,9 @@
 -- depends_on: {{ ref('int_exchange_inflows') }}
 -- depends_on: {{ ref('int_loads') }}
 -- depends_on: {{ ref('int_series_fingerprints') }}
--- What this run computes, per series: spans of bars to read and, inside them, to write. A span starts at a changed bar
+-- What this run computes, per series: ranges of bars to read and, inside them, to write. A range starts at a changed bar
 -- and ends where no window can see the change any more; it reads as far back as the longest window looks. On the first
--- run and on a full refresh there is one endless span per series.
+-- run and on a full refresh there is one endless range per series.
 {%- set endless_past = "timestamp with time zone '0001-01-01 00:00:00+00'" %}
 {%- set endless_future = "timestamp with time zone '9999-12-31 00:00:00+00'" %}
 with
@@ -54,7 +54,7 @@ changed_bars as (
     where changed_in_batch > {{ watermark('market_data_v2') }}
 ),
 
--- When the derivatives data of an asset changed: every bar that closes in the span sees it.
+-- When the derivatives data of an asset changed: every bar that closes in the range sees it.
 changed_derivatives as (
     select symbol, asset_class, settled_at as closes_from, coalesce(next_settled_at, {{ endless_future }}) as closes_to
     from {{ ref('int_funding_rates') }}
@@ -116,7 +116,7 @@ changes as (
     inner join series
         on series.symbol = changed_derivatives.symbol and series.asset_class = changed_derivatives.asset_class
     union all
-    -- What bars are judged by changed: none of the series stands without a look.
+    -- The thresholds that validate bars changed: every bar of the series is looked at again.
     select
         series.series_id,
         series.step_minutes,
@@ -181,7 +181,7 @@ reaching as (
     from ranges
 ),
 
--- Time divides spans more than bars do (nights, weekends), so two may now overlap: then they are one.
+-- Time divides ranges more than bars do (nights, weekends), so two may now overlap: then they are one.
 overlapping as (
     select
         *,

@@ -13,7 +13,7 @@
     )
 }}
 -- What was asked about bars and what came: the evidence of every verdict on missing bars. One row per answer, failed ones
--- included, appended load by load. A day of the whole market stands for each stock it has, under each of their names.
+-- included, appended load by load. A day of the whole market counts for each stock it has, under each of their names.
 with
 
 loads as (

@@ -10,7 +10,7 @@
 }}
 {%- set since = watermark('int_bar_gaps') %}
 -- Where expected bars are missing between two bars of a series: one row per gap, named by the bar that ends it. Only
--- the stretch of a series between its first and its last changed bar is looked at again. A gap that is closed stays,
+-- the range of a series between its first and its last changed bar is looked at again. A gap that is closed stays,
 -- with no missing bars.
 with
 

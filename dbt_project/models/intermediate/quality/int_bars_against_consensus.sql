@@ -13,8 +13,8 @@
 -- depends_on: {{ ref('int_splits') }}
 -- depends_on: {{ ref('int_yahoo_bases') }}
 -- The bars on which two sources agree with each other against the one that supplies the bar, and in which fields. Only
--- bars on which three sources have a usable word can be such. Bars on which a source said something since are judged
--- anew, and all bars of a series whose rules or splits changed. One that is outvoted no more stays, without fields.
+-- bars of which three sources have a usable observation can be such. Bars with a new observation since are classified
+-- again, and all bars of a series whose rules or splits changed. One that agrees with the consensus again stays, without fields.
 with
 
 {% if is_incremental() -%}
@@ -22,7 +22,7 @@ changed as (
     select series_id, opened_at
     from {{ changed_bars(since) }}
     union
-    -- Of a bar that is no bar any more, since its sessions were corrected, nobody has a word left.
+    -- A bar that no longer exists, since its sessions were corrected, has no observation left.
     select existing.series_id, existing.opened_at
     from {{ this }} as existing
     inner join {{ ref('int_series_fingerprints') }} as rules
@@ -107,7 +107,7 @@ usable as (
     where newest.age = 1 and not newest.is_unusable
 ),
 
--- One row per bar, its words side by side. Three providers: at most two against the first, whose word is the bar's unless
+-- One row per bar, its observations side by side. Three providers: at most two against the first, whose values the bar has unless
 -- somebody corrected it by hand.
 bars as (
     select

@@ -10,7 +10,7 @@
 -- depends_on: {{ ref('int_splits') }}
 -- depends_on: {{ ref('int_yahoo_bases') }}
 -- depends_on: {{ ref('int_series') }}
--- The bars of which source_reconciliation compares the words anew: those on which anything changed, if two sources, or
+-- The bars of which source_reconciliation compares the observations again: those on which anything changed, if two sources, or
 -- a source and our own resampling, have something to say about them.
 {%- set since = watermark('source_reconciliation') %}
 with
@@ -34,7 +34,7 @@ changed as (
     inner join {{ ref('int_series_fingerprints') }} as rules
         on rules.series_id = bars.series_id and rules.changed_in_batch > {{ since }}
     union
-    -- Yahoo's words are adjusted for splits: a new one changes them, and leaves the bar of the preferred source alone.
+    -- Yahoo's observations are adjusted for splits: a new split changes them, and leaves the bar of the preferred source alone.
     select bars.series_id, bars.opened_at
     from {{ ref('int_bars_selected') }} as bars
     inner join {{ ref('int_series') }} as series on series.series_id = bars.series_id
@@ -49,7 +49,7 @@ changed as (
     {%- endif %}
 ),
 
-said as (
+observed as (
     select
         changed.series_id,
         changed.opened_at,
@@ -62,13 +62,13 @@ said as (
 
 final as (
     select
-        said.series_id,
-        said.opened_at,
+        observed.series_id,
+        observed.opened_at,
         resampled.series_id is not null as is_resampled
-    from said
+    from observed
     left join {{ ref('int_bars_resampled') }} as resampled
-        on resampled.series_id = said.series_id and resampled.opened_at = said.opened_at
-    where said.sources > 1 or resampled.series_id is not null
+        on resampled.series_id = observed.series_id and resampled.opened_at = observed.opened_at
+    where observed.sources > 1 or resampled.series_id is not null
 )
 
 select * from final

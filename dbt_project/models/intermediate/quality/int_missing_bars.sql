@@ -7,7 +7,7 @@
 }}
 -- The work list: every expected bar that is not there, session by session (calendar and listing, minus present bars):
 -- between two bars, after the last one, or before the first one as far as was asked. Which of them had no trades
--- (int_ranges_without_trades) is told here, too: their absence is settled, and nothing else is looked up for them.
+-- (int_ranges_without_trades) is classified here, too: their absence is explained, and nothing else is looked up for them.
 with
 
 asked as (
@@ -142,7 +142,7 @@ sessions as (
         ) as last_expected_no
     from missing_ranges
     inner join series on series.series_id = missing_ranges.series_id
-    -- By the index, stretch by stretch: as a plain join the planner held each gap against every day of its calendar.
+    -- By the index, range by range: as a plain join the planner compared each gap with every day of its calendar.
     inner join lateral (
         select existing_rows.bar_date, existing_rows.expected_bars, existing_rows.expected_before, existing_rows.first_expected_at, existing_rows.closes_at
         from {{ ref('int_expected_bars') }} as existing_rows
@@ -286,7 +286,7 @@ parts as (
     where last_expected_no >= first_expected_no
 ),
 
-placed as (
+positioned as (
     select
         missing.series_id,
         missing.symbol,
@@ -328,37 +328,37 @@ placed as (
 
 final as (
     select
-        placed.series_id,
-        placed.symbol,
-        placed.asset_class,
-        placed.timeframe,
-        placed.asked_timeframe,
-        placed.is_fetched,
-        placed.step_minutes,
-        placed.calendar,
-        placed.time_zone,
-        placed.sources_in_order,
-        placed.active_from,
-        placed.place,
-        placed.bar_date,
-        placed.first_expected_no,
-        placed.last_expected_no,
-        placed.missing_bars,
-        placed.is_whole_session,
-        placed.misses_from,
-        placed.misses_to,
+        positioned.series_id,
+        positioned.symbol,
+        positioned.asset_class,
+        positioned.timeframe,
+        positioned.asked_timeframe,
+        positioned.is_fetched,
+        positioned.step_minutes,
+        positioned.calendar,
+        positioned.time_zone,
+        positioned.sources_in_order,
+        positioned.active_from,
+        positioned.place,
+        positioned.bar_date,
+        positioned.first_expected_no,
+        positioned.last_expected_no,
+        positioned.missing_bars,
+        positioned.is_whole_session,
+        positioned.misses_from,
+        positioned.misses_to,
         answered.sources as quiet_by
-    from placed
+    from positioned
     left join lateral (
         select string_agg(distinct loads.provider, ', ' order by loads.provider) as sources
         from {{ ref('int_answered_sessions') }} as sessions
         inner join {{ ref('int_loads') }} as loads on loads.batch = sessions.batch
         where
-            placed.is_quiet
-            and sessions.series_id = placed.asked_series_id
-            and sessions.session_date = placed.bar_date
-            and sessions.covered_from < placed.misses_to
-            and sessions.covered_to > placed.misses_from
+            positioned.is_quiet
+            and sessions.series_id = positioned.asked_series_id
+            and sessions.session_date = positioned.bar_date
+            and sessions.covered_from < positioned.misses_to
+            and sessions.covered_to > positioned.misses_from
         {{ optimization_fence() }}
     ) as answered on true
 )

@@ -5,9 +5,9 @@
         post_hook=['{{ analyze() }}']
     )
 }}
--- Where bars are expected: one row per session (for weeks: per week), timeframe and grid. A session of a calendar is a
+-- Where bars are expected: one row per session (for weeks: per week), timeframe and alignment. A session of a calendar is a
 -- regular weekday unless the exceptions seed says otherwise; half days, holidays and DST follow from local hours.
--- expected_before makes a running number of expected bars, by which neighbours and gaps are known without a table of slots.
+-- expected_before makes a running number of expected bars, by which neighbours and gaps are known without a table of single bars.
 with
 
 calendars as (
@@ -43,7 +43,7 @@ sessions as (
     from days
 ),
 
-grids as (
+alignments as (
     select timeframe, step_minutes, 'open' as alignment
     from {{ ref('timeframes') }}
     union all
@@ -55,24 +55,24 @@ grids as (
 intraday as (
     select
         sessions.calendar,
-        grids.timeframe,
-        grids.alignment,
+        alignments.timeframe,
+        alignments.alignment,
         sessions.session_date as bar_date,
-        -- On the clock grid the first slot is the whole one that holds the open.
+        -- Aligned to the clock, the first expected bar is the whole one that holds the open.
         case
-            when grids.alignment = 'open' then sessions.opens_at
+            when alignments.alignment = 'open' then sessions.opens_at
             else
                 sessions.opens_at
                 - {{ minutes(
                     "mod(cast(extract(hour from cast(sessions.opens as time)) * 60"
-                    ~ " + extract(minute from cast(sessions.opens as time)) as integer), grids.step_minutes)"
+                    ~ " + extract(minute from cast(sessions.opens as time)) as integer), alignments.step_minutes)"
                 ) }}
         end as first_expected_at,
         sessions.opens_at,
         sessions.closes_at,
-        grids.step_minutes
+        alignments.step_minutes
     from sessions
-    inner join grids on grids.step_minutes < 1440 and (grids.alignment = 'open' or sessions.calendar <> '24/7')
+    inner join alignments on alignments.step_minutes < 1440 and (alignments.alignment = 'open' or sessions.calendar <> '24/7')
 ),
 
 expected_bars as (

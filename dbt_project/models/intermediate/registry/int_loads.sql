@@ -8,7 +8,7 @@
     )
 }}
 -- Every committed load in force with its number, given in the order in which this model first saw it. A change of the registry
--- (assets, calendars, limits, the settings that judge bars) counts as a load too: it is news for every model, and so
+-- (assets, calendars, limits, the settings that classify bars) counts as a load too: it is a change for every model, and so
 -- does a load that was quarantined or came back; it keeps its number for that day (ops.quarantined_loads). Never
 -- rebuilt: other models keep these numbers as watermarks.
 with
@@ -36,7 +36,7 @@ registry_rows as (
             {%- endfor %}
             {{ classification_settings() }}, '{{ var('source_priority') }}', {{ quarantined_list() }}
         )) as fingerprint
-    from (select {{ all_rows_of(ref('assets')) }} as listed) as assets
+    from (select {{ all_rows_of(ref('assets')) }} as all_rows) as assets
     where assets.listed is not null
 ),
 

@@ -13,7 +13,7 @@ assets as (
     select
         *,
         coalesce(source_priority, '{{ var('source_priority') | replace(',', ' ') }}') as sources_in_order,
-        -- NULL as a word: concat_ws would leave it out, and a name moved to another source would look the same.
+        -- NULL as text: concat_ws would leave it out, and a name moved to another source would look the same.
         concat_ws(
             ' ', timeframes, coalesce(polygon, '-'), coalesce(binance, '-'), coalesce(binance_futures, '-'),
             coalesce(yahoo, '-'), coalesce(coinmetrics, '-')
@@ -58,7 +58,7 @@ fetched as (
         -- An empty date is no bound: a rename whose first row has none goes back to the beginning.
         case when count(assets.active_from) = count(*) then min(assets.active_from) end as active_from,
         case when count(assets.active_to) = count(*) then max(assets.active_to) end as active_to,
-        -- Between two rows of a symbol it may have been listed nowhere.
+        -- Between two rows of a symbol it may have been inactive.
         sum(coalesce(assets.active_to, date '9999-12-31') - coalesce(assets.active_from, date '0001-01-01') + 1)
         < max(coalesce(assets.active_to, date '9999-12-31')) - min(coalesce(assets.active_from, date '0001-01-01')) + 1
             as has_pause,
@@ -89,7 +89,7 @@ based as (
 ),
 
 -- Polygon's hours lie on the clock (the first one of a stock's day is 09:00 and holds 09:30-10:00), Yahoo's and ours
--- start at the open. They are different bars, so a series has one grid: that of the first source in its order that
+-- start at the open. They are different bars, so a series has one alignment: that of the first source in its order that
 -- has any.
 leading_sources as (
     select
@@ -166,14 +166,14 @@ series as (
 gridded as (
     select
         *,
-        -- What they told must be nowhere: NULL where there are none.
+        -- Their observations must be nowhere: NULL where there are none.
         {{ quarantined_list('series.symbol') }} as quarantined_loads,
         -- Of all timeframes: a series is resampled of others, too.
         string_agg(alignment, ' ') over (
             partition by symbol, asset_class
             order by step_minutes
             rows between unbounded preceding and unbounded following
-        ) as grids
+        ) as alignments
     from series
 ),
 
@@ -201,9 +201,9 @@ final as (
         -- What places the rows of an answer (Polygon's days of the whole market name stocks by its symbols): when this
         -- changes, all answers on the series are read again.
         md5(concat_ws('|', polygon_symbols, active_ranges, calendar_rules, quarantined_loads)) as calendar_fingerprint,
-        -- Whatever else than words of sources its rows hang on: when this changes, the series is made anew from its words on.
+        -- Whatever else than observations its rows depend on: when this changes, the series is rebuilt from its observations on.
         md5(concat_ws(
-            '|', all_names, active_ranges, calendar_rules, grids, sources_in_order,
+            '|', all_names, active_ranges, calendar_rules, alignments, sources_in_order,
             coalesce(cast({{ epoch_seconds('first_fetched_at') }} as text), ''), {{ classification_settings() }}, quarantined_loads
         )) as rules
     from gridded

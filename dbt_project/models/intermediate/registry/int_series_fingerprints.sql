@@ -7,7 +7,7 @@
     )
 }}
 -- The rules that each series was last made by, and the loads at which they last changed. A series that left the registry
--- keeps its row: what it had is looked at again, and found unlisted.
+-- keeps its row: what it had is looked at again, and found inactive.
 with
 
 series as (

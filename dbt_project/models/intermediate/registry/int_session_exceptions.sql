@@ -1,5 +1,5 @@
 {{ config(materialized='incremental', unique_key=['calendar', 'session_date'], incremental_strategy='merge') }}
--- The session exceptions that bars were last placed by, and the load at which each was changed late: less than a week before
+-- The session exceptions that bars were last aligned by, and the load at which each was changed late: less than a week before
 -- its day, or after it. Next year's holidays change no bar that is there.
 with
 

@@ -1,5 +1,5 @@
 {{ config(materialized='view') }}
--- Every alert that has fired, live: what was found, since when, until when, and when somebody was told.
+-- Every alert that has fired, live: what was found, since when, until when, and when it was sent.
 select
     rule,
     severity,

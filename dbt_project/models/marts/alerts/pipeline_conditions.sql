@@ -7,7 +7,7 @@ rules as (
     select * from {{ ref('alert_rules') }}
 ),
 
--- A run has an exit code from the moment its build has ended: its own alerts are judged by it.
+-- A run has an exit code from the moment its build has ended: its own alerts go by it.
 outcomes as (
     select
         started_at,

@@ -67,11 +67,11 @@ unavailable as (
         last_error,
         ({{ epoch_seconds(warehouse_now()) }} - {{ epoch_seconds('failing_since') }}) / 60 as minutes
     from outages
-    -- A refused key is told at once, by its own name.
+    -- A refused key is reported at once, by its own name.
     where failing_since is not null and source not in (select refused.source from refused)
 ),
 
--- The newest word on each thing that is asked for.
+-- The newest outcome of each thing that is asked for.
 newest as (
     select
         answers.source,

@@ -1,5 +1,5 @@
 {{ config(materialized='view') }}
--- Splits and dividends as each source tells them, side by side, and what was set by hand: whether they agree, which one is
+-- Splits and dividends as each source reports them, side by side, and what was set by hand: whether they agree, which one is
 -- used, and why.
 with
 
@@ -25,7 +25,7 @@ dividends as (
     select * from {{ ref('int_dividends') }}
 ),
 
--- One row per event, each source's word a column; a withdrawn one has none.
+-- One row per event, each source's observation a column; a retracted one has none.
 events as (
     select
         reported.symbol,
@@ -142,13 +142,13 @@ final as (
             when verdict = 'by hand'
                 then case change when 'strike' then 'struck' else 'set' end || ' by ' || corrected_by || ': ' || manual_reason
             when verdict = 'contradictory' then 'two of one date, and nothing shows which one is right: ' || alternatives
-            when verdict = 'withdrawn' then 'told once, and not any more by ' || retracted_by
+            when verdict = 'withdrawn' then 'no longer reported by ' || retracted_by
             when verdict = 'other date'
                 then 'dated a few days off by a better source, or where the prices bear it out: counted there'
             when used_source is null then 'paid in ' || currency || ', and prices are in USD'
             when kind = 'dividend' and close_before is null then 'no valid day before it: not in the total return'
             when kind = 'dividend' and dividend_factor <= 0 then 'not less than the close before it: not in the total return'
-            when verdict = 'one source' then 'told by ' || used_source || ' only'
+            when verdict = 'one source' then 'reported by ' || used_source || ' only'
             when verdict = 'agreed' then used_source || ' comes first in the order of sources, the other one agrees'
             else used_source || ' comes first in the order of sources, the other one differs'
         end as reason,

@@ -1,5 +1,5 @@
 {{ config(materialized='view') }}
--- Days on which prices and corporate actions contradict each other: a jump by a split's ratio that nobody tells a split
+-- Days on which prices and corporate actions contradict each other: a jump by a split's ratio that nobody reports a split
 -- for, a split after which the price went on as if there had been none or jumped by another ratio, a source's rows that
 -- contradict each other, and Yahoo's prices of which nothing shows whether they are adjusted. The log return runs through
 -- the splits that are known, so it is about the ratio's logarithm where one is missed: only such days are looked at, and
@@ -123,7 +123,7 @@ contradictory as (
     where actions.verdict = 'contradictory'
 ),
 
--- Held back: the bars of these answers fail a check.
+-- Left out: the bars of these answers fail a check.
 unclear as (
     select
         series.symbol,

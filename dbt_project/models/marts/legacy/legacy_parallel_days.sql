@@ -1,6 +1,6 @@
 {{ config(materialized='view') }}
--- legacy_parallel_check, day by day: how many days in a row both systems held the same bars, and whether that is long
--- enough to let the old one go. A day counts once both systems have gone beyond it or reached it.
+-- legacy_parallel_check, day by day: how many days in a row both systems had the same bars, and whether that is long
+-- enough to let the old one go. A day counts once both systems have reached it.
 with
 
 bars as (

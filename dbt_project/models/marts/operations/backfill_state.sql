@@ -1,5 +1,5 @@
 {{ config(materialized='view') }}
--- One row per series of every backfill: how far it is. The wish is kept in schema ops; how far it has come is read off
+-- One row per series of every backfill: how far it is. What was asked for is in schema ops; how far it has come is read off
 -- what came (int_answers), as `market backfill-status` does (extract/backfill_jobs.py), so that the state cannot lie about
 -- the data.
 with
@@ -12,7 +12,7 @@ wanted as (
             jobs.window_start,
             coalesce({{ local_instant('series.active_from', "'00:00'", 'series.time_zone') }}, jobs.window_start)
         ) as starts_at,
-        -- Until the close of the last slot that is over: nothing is owed for nights, weekends and the running bar.
+        -- Until the close of the last expected bar that is over: nothing is owed for nights, weekends and the running bar.
         coalesce(last_targets.closed_until, least(jobs.window_end, {{ warehouse_now() }})) as wanted_until
     from {{ ref('stg_ops__backfill_series') }} as jobs
     left join {{ ref('int_series') }} as series

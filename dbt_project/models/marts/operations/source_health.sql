@@ -82,7 +82,7 @@ final as (
     select
         cast(last_moments.source as varchar(20)) as source,
         coalesce(breakers.breaker_state, last_moments.breaker_state, 'CLOSED') as breaker_state,
-        -- A closed breaker remembers no instant: it has been closed since the last answer that found it otherwise.
+        -- A closed breaker records no instant: it has been closed since the last answer that found it otherwise.
         case
             when coalesce(breakers.breaker_state, 'CLOSED') <> 'CLOSED' then breakers.opened_at
             else coalesce(last_moments.last_not_closed_at, last_moments.first_request_at)

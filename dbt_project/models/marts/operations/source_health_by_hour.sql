@@ -1,5 +1,5 @@
 {{ config(materialized='view') }}
--- How each source answered, hour by hour, in its last 48 hours of use: what the dashboard draws beside source_health.
+-- How each source answered, hour by hour, in its last 48 hours of use: what the dashboard draws next to source_health.
 with
 
 answers as (

@@ -12,11 +12,11 @@
             {'columns': ['symbol', 'asset_class', 'timeframe', 'gap_from'], 'unique': true},
         ],
         pre_hook=['{{ add_new_columns() }}'],
-        post_hook=["delete from {{ this }} where repair_state = 'gone'"]
+        post_hook=["delete from {{ this }} where repair_state = 'deleted'"]
     )
 }}
 -- Every missing range of bars, why it is missing and what is done about it. A gap whose bars have come stays as
--- repaired; one that was judged or divided again is replaced. extract asks for what is open (docs/coverage.md).
+-- repaired; one whose class or range changed is replaced. extract asks for what is open (docs/coverage.md).
 with
 
 classified as (
@@ -48,7 +48,7 @@ vanished as (
     where classified.id is null and existing.repair_state <> 'repaired'
 ),
 
--- One that was divided or judged again touches a gap of today; one that touches none is repaired. By one pass over both, in
+-- One whose class or range changed touches a gap of today; one that touches none is repaired. By one pass over both, in
 -- the order of time: a backfill closes gaps by the ten thousand.
 in_order as (
     select symbol, asset_class, timeframe, gap_from as at, 1 as place_at, gap_to, cast(null as bigint) as vanished_id
@@ -93,7 +93,7 @@ current_and_past as (
                 vanished.place = 'between'
                 and (reached.missing_until is null or reached.missing_until <= vanished.gap_from)
                 then 'repaired'
-            else 'gone'
+            else 'deleted'
         end,
         vanished.looks,
         vanished.first_look_at,

@@ -124,7 +124,7 @@ reasoned as (
         case
             when quarantines.changed_by is not null then 'manual_correction'
             when versions.source like '%manual%' or versions.earlier_source like '%manual%' then 'manual_correction'
-            -- The source said nothing else: the bar is made by other rules.
+            -- The source reported no change: the bar is made by other rules.
             when rebuilds.written_at is not null and versions.revision = versions.earlier_revision then 'bug_fix'
             when versions.source <> versions.earlier_source then 'source_changed'
             -- Of a resampled bar: none of its base bars was amended between the two, they came late.
@@ -278,7 +278,7 @@ fields as (
     {% endfor %}
 ),
 
--- The latest manual correction of the bar that the version can have worked in.
+-- The latest manual correction of the bar that the version can have processed.
 signed as (
     select
         fields.*,

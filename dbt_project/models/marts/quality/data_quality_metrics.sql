@@ -30,7 +30,7 @@ changed_days as (
     where days.changed_in_batch > {{ watermark('data_quality_metrics') }}
 ),
 
--- Put together before it is counted: stock Postgres 15 otherwise held each day of each series against all series.
+-- Put together before it is counted: stock Postgres 15 otherwise compared each day of each series with all series.
 days_of_symbols as (
     select
         series.symbol,

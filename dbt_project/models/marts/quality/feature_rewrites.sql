@@ -2,7 +2,7 @@
 -- Every value of a feature that was written over in market_data_v2, with what explains it. A feature depends on its own bar
 -- and earlier ones alone, as far back as the longest window looks, so a value may change only when a bar that near was
 -- corrected, came late or was removed in the same run, when a sample that near came late, or when features were computed
--- anew. A value that newer bars changed has looked ahead: nothing explains it. Nor does a correction farther back.
+-- again. A value that newer bars changed has looked ahead: nothing explains it. Nor does a correction farther back.
 {%- set raw_fields = ['open', 'high', 'low', 'close', 'volume', 'taker_buy_volume', 'split_factor'] %}
 {%- set sampled_features = features().values() | selectattr('samples', 'defined') | list %}
 with
@@ -106,7 +106,7 @@ removed_bars as (
 ),
 
 -- Distances are counted in bars that windows have always seen: where bars came, went or were invalid it is taken for
--- shorter than it was, so that nothing is held against a window that had to look farther back.
+-- shorter than it was, so that nothing is compared with a window that had to look farther back.
 steady_bars as (
     select
         bars.*,
@@ -131,7 +131,7 @@ steady_bars as (
     left join removed_bars on removed_bars.id = bars.id
 ),
 
-placed as (
+positioned as (
     select
         id,
         symbol,
@@ -169,15 +169,15 @@ distances as (
         happened.rewritten_at,
         happened.what,
         {% for what in ['bar corrected', 'bar came late', 'bar removed'] -%}
-        placed.place
-        - max(case when happened.what = '{{ what }}' then placed.place end) over so_far as {{ what | replace(' ', '_') }},
+        positioned.place
+        - max(case when happened.what = '{{ what }}' then positioned.place end) over so_far as {{ what | replace(' ', '_') }},
         {% endfor -%}
-        placed.timestamp
+        positioned.timestamp
     from happened
-    inner join placed on placed.id = happened.id
+    inner join positioned on positioned.id = happened.id
     window so_far as (
-        partition by placed.symbol, placed.asset_class, placed.timeframe, happened.rewritten_at
-        order by placed.timestamp
+        partition by positioned.symbol, positioned.asset_class, positioned.timeframe, happened.rewritten_at
+        order by positioned.timestamp
         range between unbounded preceding and current row
     )
 ),
@@ -221,7 +221,7 @@ explained as (
     select
         rewrites.*,
         case
-            when rebuilds.written_at is not null then 'computed anew'
+            when rebuilds.written_at is not null then 'computed again'
             when distances.bar_corrected <= {{ longest_window() }} then 'bar corrected'
             when distances.bar_came_late <= {{ longest_window() }} then 'bar came late'
             when distances.bar_removed <= {{ longest_window() }} then 'bar removed'
@@ -239,7 +239,7 @@ explained as (
                             or samples.last_sampled_at
                             >= rewrites.timestamp - {{ minutes('(samples.days_seen * 1440)') }}
                         )
-                        -- A second, for clocks that stand still.
+                        -- A second, for clocks that are frozen.
                         and samples.registered_at >= rewrites.known_from - interval '1 second'
                         and samples.registered_at <= rewrites.rewritten_at
                 )

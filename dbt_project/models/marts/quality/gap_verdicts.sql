@@ -1,18 +1,18 @@
 {{ config(materialized='view') }}
 -- Every missing range of every series as it is known now: its verdict, the evidence, and whether it is settled. A range
--- is judged session by session, then sessions of one verdict are put together again. It reads the work list
+-- is classified session by session, then sessions of one verdict are put together again. It reads the work list
 -- (int_missing_bars), the evidence (int_answers) and what we rejected, never the bars. States and transitions:
 -- dbt_project/docs/coverage.md.
 with
 
--- The sources that a series can be asked of. Polygon's hours of stocks lie on another grid than Yahoo's, and Yahoo has no
+-- The sources that a series can be asked of. Polygon's hours of stocks are aligned otherwise than Yahoo's, and Yahoo has no
 -- bars of four hours.
 series as (
     select
         series.series_id,
         series.base_series_id,
         (
-            select count(distinct listed.source)
+            select count(distinct candidates.source)
             from {{ ref('assets') }} as assets
             inner join lateral (
                 select 'polygon' as source
@@ -23,18 +23,18 @@ series as (
                 union all
                 select 'yahoo'
                 where assets.yahoo is not null and series.timeframe <> '4h'
-            ) as listed on true
+            ) as candidates on true
             where
                 assets.symbol = series.symbol
                 and assets.asset_class = series.asset_class
-                and {{ position_in_list('listed.source', 'series.sources_in_order') }} is not null
+                and {{ position_in_list('candidates.source', 'series.sources_in_order') }} is not null
         ) as sources
     from {{ ref('int_series') }} as series
     {{ optimization_fence() }}
 ),
 
 -- The looks at each range that is not just quiet. An answer holds a range if it was asked for all of it; of a resampled
--- bar the first of its parts stands for all.
+-- bar the first of its parts represents all.
 looked_at as (
     select
         missing.*,
@@ -150,7 +150,7 @@ classified as (
             when answering is null and place = 'before' and active_from is null then null
             when answering is null and failure is not null then 'outage'
             when answering is null then 'not fetched'
-            -- Where the registry says since when it is listed, an answer without bars does not say otherwise.
+            -- Where the registry says since when it is active, an answer without bars does not say otherwise.
             when place = 'before' and active_from is null then 'not listed'
             -- Binance gives quiet bars too, with volume 0: where it has none, the exchange stood still.
             when answering like '%binance%' then 'outage'
@@ -225,10 +225,10 @@ with_previous as (
         lag(settled.last_expected_no) over in_order as previous_expected_no,
         concat_ws(
             '|', settled.place, settled.verdict, settled.answering, settled.failure, settled.rejected_for, settled.repair_state
-        ) as judgement,
+        ) as classification,
         lag(concat_ws(
             '|', settled.place, settled.verdict, settled.answering, settled.failure, settled.rejected_for, settled.repair_state
-        )) over in_order as previous_judgement
+        )) over in_order as previous_classification
     from settled
     left join empty_sessions
         on
@@ -244,7 +244,7 @@ divided as (
     select
         *,
         case
-            when previous_expected_no = first_expected_no - 1 and previous_judgement = judgement then 0
+            when previous_expected_no = first_expected_no - 1 and previous_classification = classification then 0
             else 1
         end as starts_range
     from with_previous

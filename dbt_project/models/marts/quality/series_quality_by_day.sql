@@ -19,7 +19,7 @@
 -- depends_on: {{ ref('int_recompute_ranges') }}
 -- depends_on: {{ ref('int_expected_bars') }}
 -- depends_on: {{ ref('int_series_fingerprints') }}
--- One row per series and session with bars: how many, how good. What is told of days, symbols and series is summed up
+-- One row per series and session with bars: how many, how good. What is shown of days, symbols and series is summed up
 -- from here, so that nobody else counts the bars. A day that lost all its bars stays, with none.
 with
 
@@ -35,7 +35,7 @@ touched_days as (
         expected_bars.closes_at
     from {{ ref('int_recompute_ranges') }} as recompute_ranges
     inner join {{ ref('int_series') }} as series on series.series_id = recompute_ranges.series_id
-    -- By the index, span by span, here and below: as plain joins each span was held against every day of its calendar, and on
+    -- By the index, range by range, here and below: as plain joins each range was compared with every day of its calendar, and on
     -- stock Postgres 15 each day against all bars of its series. A week is filed under its Monday.
     inner join lateral (
         select existing_rows.bar_date, existing_rows.first_expected_at, existing_rows.closes_at

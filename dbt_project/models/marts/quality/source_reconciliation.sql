@@ -49,8 +49,8 @@ usable as (
     where case when newest = 1 and not is_unusable then true end
 ),
 
--- Beside each word those of better sources. By windows, not by a join of the words with themselves: Postgres expects one
--- word in 200 to be the newest of its source, and compared all words with all (329 s for 64,835 bars; ten times the bars
+-- Joins each observation with those of better sources. By windows, not by a self-join: Postgres expects one
+-- observation in 200 to be the newest of its source, and compared all with all (329 s for 64,835 bars; ten times the bars
 -- took a hundred times as long).
 ranked as (
     select
@@ -65,7 +65,7 @@ ranked as (
 ),
 
 paired as (
-    -- Three providers give bars: at most two come before a word.
+    -- Three providers give bars: at most two come before an observation.
     {% for place in [1, 2] -%}
     select
         series_id,
@@ -115,7 +115,7 @@ paired as (
 ),
 
 -- What each source quotes an asset in, in one row per series. Joined source by source, stock Postgres 15 expected one row of
--- it, and held every pair against all of them, or met with every pair each asset that its sources have.
+-- it, and compared every pair with all of them, or met with every pair each asset that its sources have.
 series as (
     select
         series.series_id,
@@ -159,7 +159,7 @@ quoted as (
     inner join series on series.series_id = paired.series_id
 ),
 
-listed as (
+reconciled as (
     select
         *,
         case
@@ -176,7 +176,7 @@ fields as (
     select
         series_id, symbol, asset_class, timeframe, opened_at, source, other_source, resampled_from, comparison,
         currency, other_currency, '{{ field }}' as field, {{ field }} as value, other_{{ field }} as other_value
-    from listed
+    from reconciled
     {% if field == 'volume' %}where volume is not null and other_volume is not null{% endif %}
     {% if not loop.last %}union all{% endif %}
     {% endfor %}

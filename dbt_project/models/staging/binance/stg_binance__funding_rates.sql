@@ -1,5 +1,5 @@
 -- One row per settlement. fundingTime jitters by up to 47 ms after the settlement: floored to the second before any
--- join. The REST answer does not tell the interval between settlements; the archive's CSV does.
+-- join. The REST answer does not report the interval between settlements; the archive's CSV does.
 with
 
 settlements as (

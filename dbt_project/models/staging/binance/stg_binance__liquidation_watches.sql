@@ -1,4 +1,4 @@
--- The spans of time in which the liquidation stream was being watched: without them no liquidation is not a zero.
+-- The ranges of time in which the liquidation stream was being watched: without them no liquidation is not a zero.
 with
 
 answers as (

@@ -1,4 +1,4 @@
--- What the alert rules have found so far, with what is not told yet because it has not lasted long enough.
+-- What the alert rules have found so far, with what nobody is alerted of yet because it has not lasted long enough.
 select
     alert_id,
     rule,

@@ -1,5 +1,5 @@
 -- Every correction of a bar by hand, and every withdrawal of one. A correction is a whole bar, as traded: it counts as the
--- word of a source that comes before all others.
+-- observation of a source that comes before all others.
 select
     correction_id,
     'manual' as source,

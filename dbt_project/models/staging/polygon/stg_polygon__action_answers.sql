@@ -1,6 +1,6 @@
--- One row per answer about splits or dividends: which ex-dates it would have told, had there been one. The first and the
+-- One row per answer about splits or dividends: which ex-dates it would have reported, had there been one. The first and the
 -- last day of a window are left out: a page that is full ends, and the next one starts, amid the events of one date. An
--- answer with an event of ours that cannot be read tells of none that is missing: it may be that one.
+-- answer with an event of ours that cannot be read proves no other one missing: it may be that one.
 with
 
 answers as (
@@ -15,7 +15,7 @@ final as (
         coalesce(answers.provider_symbol, answers.symbol) as ticker,
         {{ local_date('answers.window_start', "'UTC'") }} as reported_after,
         case
-            -- The answer goes on in another page: it tells nothing after its last event.
+            -- The answer goes on in another page: it reports nothing after its last event.
             when {{ json_text('answers.payload', 'next_url') }} <> '' then events.last_ex_date
             else {{ local_date('answers.window_end', "'UTC'") }}
         end as reported_before,

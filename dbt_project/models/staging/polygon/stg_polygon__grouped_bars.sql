@@ -1,4 +1,4 @@
--- One row per listed stock of a whole-market day. Polygon stamps these at the session's END, so the bar's start is the
+-- One row per stock of the registry in a whole-market day. Polygon stamps these at the session's END, so the bar's start is the
 -- day that was asked for, never the row's own stamp.
 with
 
@@ -15,7 +15,7 @@ answers as (
 
 listings as (
     select * from {{ ref('assets') }}
-    -- Of a stock of which weeks alone are wanted a day is nothing to be told.
+    -- A stock of which only weeks are wanted needs no days.
     where polygon is not null and timeframes <> '1w'
 ),
 

@@ -1,6 +1,6 @@
--- One row per chart of days: which ex-dates it would have told, had there been a split or dividend. Charts of finer bars
--- tell events too, but nobody promises that they tell all; neither is the day of the answer complete. A chart with an
--- event that cannot be read tells of none that is missing: it may be that one.
+-- One row per chart of days: which ex-dates it would have reported, had there been a split or dividend. Charts of finer bars
+-- report events too, but they need not report all; neither is the day of the answer complete. A chart with an
+-- event that cannot be read proves no other one missing: it may be that one.
 with
 
 answers as (

@@ -1,5 +1,5 @@
 {%- set place = 'cast(rows.position - 1 as integer)' -%}
--- One row per bar of a chart answer: a `timestamp` array beside one array per field. Yahoo stamps a stock's day at the
+-- One row per bar of a chart answer: a `timestamp` array next to one array per field. Yahoo stamps a stock's day at the
 -- open and today's last bar at the time of its last trade; a day or week belongs to its local date. The running week may
 -- come in two rows, one up to yesterday and one of today: neither is the week. Prices are ALWAYS adjusted for every split
 -- up to the moment of the answer: int_bars_selected brings them back to as-traded.
@@ -51,7 +51,7 @@ bars as (
         numbers.high,
         numbers.low,
         numbers.close,
-        -- Of a coin Yahoo tells the volume in dollars: that is none in coins.
+        -- Yahoo reports a coin's volume in dollars: there is none in coins.
         case when answers.asset_class = 'crypto' then null else numbers.volume end as volume,
         cast(null as numeric) as taker_buy_volume,
 
