@@ -25,7 +25,7 @@ def backfill(
     timeframes: Sequence[str] = (),
     source: str | None = None,
 ) -> Report:
-    """Load [start, end); the same wish again continues the unfinished job."""
+    """Load [start, end); the same call again continues the unfinished job."""
     if end <= start:
         raise ConfigurationError("the end of a backfill must lie after its start")
     if source and not PROVIDERS[source].TIMEFRAMES:

@@ -1,6 +1,6 @@
 """Backfill jobs: what was asked for, and how far it is. Imports neither dlt nor a provider, so that it answers at once.
 
-A job is only the wish (series and window, in `ops`). How far it is comes from the committed rows themselves, so that a
+A job is only what was asked for (series and window, in `ops`). How far it is comes from the committed rows themselves, so that a
 killed job goes on where its data end, and its state cannot lie.
 """
 
@@ -49,7 +49,7 @@ class SeriesStatus:
 def find_or_create(
     window_start: datetime, window_end: datetime, source: str | None, series: dict[tuple[str, str], str]
 ) -> Job:
-    """The job of exactly this wish, asked for now; `series` maps (symbol, timeframe) to the asset class."""
+    """The job of exactly these series and this window, asked for now; `series` maps (symbol, timeframe) to the asset class."""
     for job in jobs():
         same = (job.start, job.end, job.source) == (window_start, window_end, source) and set(job.series) == set(series)
         if same:
@@ -89,8 +89,8 @@ def jobs() -> list[Job]:
             """
         ).fetchall()
     return [
-        Job(job_id, start, end, source, word, asked_at, tuple((symbol, timeframe) for symbol, timeframe in series))
-        for job_id, start, end, source, word, asked_at, series in rows
+        Job(job_id, start, end, source, job_state, asked_at, tuple((symbol, timeframe) for symbol, timeframe in series))
+        for job_id, start, end, source, job_state, asked_at, series in rows
     ]
 
 
@@ -109,15 +109,15 @@ def state_of(job: Job) -> str:
     return str(row[0]) if row else "finished"
 
 
-def set_state(job: Job, word: str) -> None:
+def set_state(job: Job, job_state: str) -> None:
     with database.pool().connection() as connection:
         connection.execute(
-            "update ops.backfill_jobs set state = %s, changed_at = now() where job_id = %s", (word, job.job_id)
+            "update ops.backfill_jobs set state = %s, changed_at = now() where job_id = %s", (job_state, job.job_id)
         )
 
 
 def status(job: Job) -> list[SeriesStatus]:
-    """Where each series of a job stands, from the rows its sources have committed."""
+    """How far each series of a job is, from the rows its sources have committed."""
     loaded = [state.loaded(source) for source in ((job.source,) if job.source else settings.SOURCES)]
     failed = failures(job)
     assets: dict[str, list[registry.Asset]] = defaultdict(list)
@@ -141,14 +141,14 @@ def _series_status(
     left = sum((stop - begin for begin, stop in gaps), timedelta())
     share = 1 - left / (end - start) if end > start else 1.0
     if not gaps:
-        word = "completed"
+        series_state = "completed"
     elif retries >= MAX_RETRIES:
-        word = "failed"
+        series_state = "failed"
     else:
-        word = "in_progress" if share > 0 else "pending"
+        series_state = "in_progress" if share > 0 else "pending"
     loaded_until = gaps[0][0] if gaps else end
     last = loaded_until - timedelta(microseconds=1) if loaded_until > start else None
-    return SeriesStatus(symbol, timeframe, word, last, min(retries, MAX_RETRIES), share)
+    return SeriesStatus(symbol, timeframe, series_state, last, min(retries, MAX_RETRIES), share)
 
 
 def done(known: Sequence[state.Known]) -> list[Window]:

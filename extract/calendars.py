@@ -102,8 +102,8 @@ def _load(calendars: Path, exceptions: Path) -> dict[str, Calendar]:
     with exceptions.open(newline="") as file:
         for row in csv.DictReader(file):
             day = date.fromisoformat(row["session_date"])
-            told = (_hours(row["opens"]), _hours(row["closes"])) if row["opens"] else None
-            hours.setdefault(row["calendar"], {})[day] = told
+            open_hours = (_hours(row["opens"]), _hours(row["closes"])) if row["opens"] else None
+            hours.setdefault(row["calendar"], {})[day] = open_hours
     with calendars.open(newline="") as file:
         return {
             row["calendar"]: Calendar(

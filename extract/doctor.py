@@ -148,16 +148,16 @@ def _database(connection: psycopg.Connection) -> Iterator[Check]:
 
 def _listings(assets: list[Asset]) -> Check:
     """What Polygon has last reported of its tickers: a delisted name brings no more bars."""
-    gone = []
+    delisted = []
     with database.pool().connection() as connection:
         if connection.execute("select to_regclass('raw_polygon.responses')").fetchone() == (None,):
             return Check("listings", True, "nothing is loaded yet")
         found = connection.execute(DELISTED).fetchall()
     for symbol, name, since in found:
         known = [asset for asset in assets if (asset.symbol, asset.polygon) == (symbol, name)]
-        gone += [f"{symbol} ({name}) is delisted since {since[:10]}" for asset in known if asset.active_to is None]
+        delisted += [f"{symbol} ({name}) is delisted since {since[:10]}" for asset in known if asset.active_to is None]
     remedy = "set its active_to in assets.csv; where it was renamed, add a row with the new name from the next day on"
-    return Check("listings", not gone, "; ".join(gone) or "no enabled symbol is delisted", remedy)
+    return Check("listings", not delisted, "; ".join(delisted) or "no enabled symbol is delisted", remedy)
 
 
 def _pending_loads() -> Check:

@@ -75,7 +75,7 @@ def _show_source(provider: Provider, tasks: Sequence[Task]) -> None:
         console.print(f"{provider.NAME}: nothing to ask")
         return
     count = sum(task.requests for task in tasks)
-    columns = ("series", "window from", "to", "requests", "of them files", "gone from the source in")
+    columns = ("series", "window from", "to", "requests", "of them files", "leaves the source in")
     table = Table(*columns, title=f"{provider.NAME}: {count:,} requests")
     series: dict[str, list[Task]] = defaultdict(list)
     for task in tasks:

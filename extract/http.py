@@ -175,8 +175,8 @@ class Source:
             error = f"HTTP {response.status_code}"
         if error is not None:
             # Redacted before it is cut: the beginning of a key would be no key to the redaction.
-            said = redact(response.content[:10_000].decode(errors="replace"))
-            error = redact(f"{error}: {said[:300]}")
+            body = redact(response.content[:10_000].decode(errors="replace"))
+            error = redact(f"{error}: {body[:300]}")
         return Answer(
             asked_at,
             fetched_at,

@@ -288,8 +288,8 @@ def _polygon(symbols: Sequence[str]) -> _Answers:
                     continue
                 kind = "crypto" if row.get("market") == "crypto" else "etf" if row.get("type") in FUNDS else "stock"
                 described = ", ".join(str(row[one]) for one in ("name", "primary_exchange") if row.get(one))
-                listed = row.get("list_date") if kind != "crypto" else None
-                since = date.fromisoformat(listed) if isinstance(listed, str) else None
+                listing = row.get("list_date") if kind != "crypto" else None
+                since = date.fromisoformat(listing) if isinstance(listing, str) else None
                 answers.listings.setdefault(symbol, []).append(Listing("polygon", name, kind, described, since))
             if symbol not in answers.listings:
                 _, document = ask(

@@ -226,10 +226,10 @@ class Probe:
                 closes = datetime.combine(day, time(16), NEW_YORK)
                 stamps = {row["t"] for row in document.get("results") or [] if isinstance(row.get("t"), int)}
                 if stamps and milliseconds(closes) not in stamps:
-                    told = datetime.fromtimestamp(max(stamps) / 1000, UTC)
+                    newest_stamp = datetime.fromtimestamp(max(stamps) / 1000, UTC)
                     probed.differences.append(
                         Difference(
-                            f"days are stamped {told:%Y-%m-%d %H:%M} UTC, documented is the close, 16:00 New York",
+                            f"days are stamped {newest_stamp:%Y-%m-%d %H:%M} UTC, documented is the close, 16:00 New York",
                             "days of the whole market would be taken for other days",
                         )
                     )
@@ -372,13 +372,13 @@ class Probe:
                 yield probed
                 continue
             # The sample of this moment next to the newest label shows what labels mean.
-            beside = Probed("binance", "open_interest_now")
-            answered = self._get(beside, base, f"{OPEN_INTEREST_NOW}?{urlencode({'symbol': name})}", weight)
-            document = self._compared(beside, answered, SHAPES["binance", "open_interest_now"])
-            if isinstance(document, dict) and not beside.differences and endpoint in newest:
+            current = Probed("binance", "open_interest_now")
+            answered = self._get(current, base, f"{OPEN_INTEREST_NOW}?{urlencode({'symbol': name})}", weight)
+            document = self._compared(current, answered, SHAPES["binance", "open_interest_now"])
+            if isinstance(document, dict) and not current.differences and endpoint in newest:
                 self._compare_label(probed, newest[endpoint], document["time"], STATISTICS_PERIOD)
             yield probed
-            yield beside
+            yield current
 
     @staticmethod
     def _compare_label(probed: Probed, newest: int, now: int, STATISTICS_PERIOD: str) -> None:
@@ -387,7 +387,7 @@ class Probe:
         step = STEPS[STATISTICS_PERIOD]
         if step <= age < step + PUBLISHED_WITHIN or age >= 2 * step + PUBLISHED_WITHIN:
             probed.problem = (
-                f"the newest sample is labelled {age} before now: whether labels are starts or ends cannot be told;"
+                f"the newest sample is labelled {age} before now: whether labels are starts or ends is unknown;"
                 " ask again in a minute or two"
             )
             return
@@ -460,10 +460,10 @@ class Probe:
         header = rows.pop(0) if rows and rows[0] and rows[0][0][:1].isalpha() else None
         expected = ARCHIVE_HEADERS[kind]
         if header != expected and not (header is None and expected and kind == "futures klines"):
-            told = ",".join(header) if header else "no header"
+            columns = ",".join(header) if header else "no header"
             wanted = ",".join(expected) if expected else "no header"
             probed.differences.append(
-                Difference(f"the columns are {told}, documented are {wanted}", "columns may be taken for others")
+                Difference(f"the columns are {columns}, documented are {wanted}", "columns may be taken for others")
             )
         if not rows:
             probed.differences.append(Difference("the file has no rows", "its window is asked of REST"))
@@ -473,7 +473,9 @@ class Probe:
             low, high = UNITS[unit]
             if not low <= int(rows[0][0]) < high:
                 probed.differences.append(
-                    Difference(f"times are not in {unit} ({rows[0][0]})", "nothing: they are told by their magnitude")
+                    Difference(
+                        f"times are not in {unit} ({rows[0][0]})", "nothing: they are distinguished by their magnitude"
+                    )
                 )
 
     # --- Yahoo ---
@@ -539,12 +541,12 @@ class Probe:
     @staticmethod
     def _compare_basis(probed: Probed, result: dict[str, Any], stamps: list[int], closes: list[float | None]) -> None:
         """Yahoo adjusts closes for splits: on an ex-date the price goes on. As traded it would jump by the ratio."""
-        for told in ((result.get("events") or {}).get("splits") or {}).values():
-            ratio = told["numerator"] / told["denominator"]
-            before = [close for stamp, close in zip(stamps, closes, strict=True) if stamp < told["date"] and close]
-            after = [close for stamp, close in zip(stamps, closes, strict=True) if stamp >= told["date"] and close]
+        for split in ((result.get("events") or {}).get("splits") or {}).values():
+            ratio = split["numerator"] / split["denominator"]
+            before = [close for stamp, close in zip(stamps, closes, strict=True) if stamp < split["date"] and close]
+            after = [close for stamp, close in zip(stamps, closes, strict=True) if stamp >= split["date"] and close]
             if before and after and abs(before[-1] / after[0] / ratio - 1) < abs(before[-1] / after[0] - 1):
-                day = datetime.fromtimestamp(told["date"], UTC).date()
+                day = datetime.fromtimestamp(split["date"], UTC).date()
                 probed.differences.append(
                     Difference(
                         f"prices before the split of {day} are as traded, documented is adjusted for it",

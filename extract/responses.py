@@ -55,9 +55,9 @@ class Task:
     origin: str = "rest"
     # Which of a provider's services is asked, where it has several.
     via: str = ""
-    # The series a market-wide answer stands for.
+    # The series that a market-wide answer serves.
     serves: tuple[str, ...] = ()
-    # Beyond the series' own wishes: "repair" of a gap that another source has left, "revision" of a file that is
+    # Beyond what the series themselves need: "repair" of a gap that another source has left, "revision" of a file that is
     # loaded. Nobody promised an answer, so a failure is none of the series'.
     purpose: str = ""
     # Requests the task is expected to take: what `--dry-run` counts.

@@ -165,7 +165,7 @@ class PendingSeries:
     series: Series
     # Those still to be asked, best first.
     sources: list[str]
-    left: planner.Left = None
+    remaining: planner.Left = None
     # The sources that have sent it on because their budget was spent: when they are asked again, it waits.
     deferred: set[str] = field(default_factory=set)
 
@@ -266,24 +266,24 @@ def open_providers(
 
 def load_series(run: Run, wanted: Sequence[Series], plan: Plan, extra: dict[str, list[Task]]) -> None:
     """Load each series from its first source; what a source could not give is asked of the next one."""
-    wishes = []
+    waiting = []
     for series in wanted:
         if series.sources:
-            wishes.append(PendingSeries(series, list(series.sources)))
+            waiting.append(PendingSeries(series, list(series.sources)))
         else:
             log.error("%s: no source has it; see its row in assets.csv", series.name)
             run.report.failed.append(series.name)
     # Where requests are few, what is asked for besides the bars waits until no series needs them any more.
-    beside = {name: tasks for name, tasks in extra.items() if tasks}
-    while wishes or beside:
+    auxiliary = {name: tasks for name, tasks in extra.items() if tasks}
+    while waiting or auxiliary:
         unsettled: list[PendingSeries] = []
         for source, provider in run.providers.items():
-            turn = [wish for wish in wishes if wish.sources[0] == source]
-            may_ask_auxiliary = not (wishes and provider.requests_are_scarce)
-            tasks = beside.pop(source, []) if may_ask_auxiliary else []
+            turn = [pending for pending in waiting if pending.sources[0] == source]
+            may_ask_auxiliary = not (waiting and provider.requests_are_scarce)
+            tasks = auxiliary.pop(source, []) if may_ask_auxiliary else []
             if turn or tasks:
                 unsettled += _take_turn(run, source, turn, plan, tasks)
-        wishes = unsettled
+        waiting = unsettled
 
 
 def _fetched_before(row: Row, task: Task) -> Iterator[pa.Table]:
@@ -291,19 +291,19 @@ def _fetched_before(row: Row, task: Task) -> Iterator[pa.Table]:
 
 
 def _take_turn(
-    run: Run, source: str, turn: Sequence[PendingSeries], plan: Plan, beside: Sequence[Task]
+    run: Run, source: str, turn: Sequence[PendingSeries], plan: Plan, auxiliary: Sequence[Task]
 ) -> list[PendingSeries]:
     """Ask a source for all the series whose turn it is; returns those that go on to their next source."""
     provider = run.providers[source]
-    tasks = list(beside)
+    tasks = list(auxiliary)
     asked: dict[str, list[tuple[PendingSeries, Planned, Outcome]]] = defaultdict(list)
-    for wish in turn:
-        planned = plan(wish.series, source, wish.left)
-        outcome = Outcome(wish.series.name, source)
+    for pending in turn:
+        planned = plan(pending.series, source, pending.remaining)
+        outcome = Outcome(pending.series.name, source)
         for window in planned.beyond_reach:
-            outcome.errors[window] = planner.reach_problem(wish.series, provider, run.now)
-        asked[wish.series.name].append((wish, planned, outcome))
-        may_wait = run.is_patient or not _can_go_on(run, wish, planned)
+            outcome.errors[window] = planner.reach_problem(pending.series, provider, run.now)
+        asked[pending.series.name].append((pending, planned, outcome))
+        may_wait = run.is_patient or not _can_go_on(run, pending, planned)
         # A source that refuses anyway is asked once per series, for the record.
         refused = itertools.islice((task for task in planned.tasks if not provider.may_answer(task)), 1)
         mine = [*(task for task in planned.tasks if provider.may_answer(task)), *refused]
@@ -313,32 +313,32 @@ def _take_turn(
         for name in row.task.serves or (row.task.series_name,):
             if name not in asked:
                 others.setdefault(name, Outcome(name, source)).add(row)
-            for wish, _, outcome in asked.get(name, []):
-                if wish.series.holds(row.task):
+            for pending, _, outcome in asked.get(name, []):
+                if pending.series.holds(row.task):
                     outcome.add(row)
     unsettled = []
-    for wish, planned, outcome in itertools.chain.from_iterable(asked.values()):
-        left = planner.unanswered(wish.series, planned.windows, outcome.answered)
-        if not left:
+    for pending, planned, outcome in itertools.chain.from_iterable(asked.values()):
+        remaining = planner.unanswered(pending.series, planned.windows, outcome.answered)
+        if not remaining:
             outcome.errors.clear()
-        following = wish.sources[1:] + [source] * (outcome.is_deferred and source not in wish.deferred)
+        following = pending.sources[1:] + [source] * (outcome.is_deferred and source not in pending.deferred)
         if not outcome.errors or not following:
             run.report.close(outcome)
             continue
         log.warning("%s; asking %s", outcome, following[0])
-        deferred = wish.deferred | {source} if outcome.is_deferred else wish.deferred
-        unsettled.append(PendingSeries(wish.series, following, left, deferred))
+        deferred = pending.deferred | {source} if outcome.is_deferred else pending.deferred
+        unsettled.append(PendingSeries(pending.series, following, remaining, deferred))
     for outcome in others.values():
         run.report.close(outcome)
     return unsettled
 
 
-def _can_go_on(run: Run, wish: PendingSeries, planned: Planned) -> bool:
+def _can_go_on(run: Run, pending: PendingSeries, planned: Planned) -> bool:
     """Whether a later source can bring what is planned, so that the series need not wait for a spent budget."""
-    if wish.sources[0] in wish.deferred:
+    if pending.sources[0] in pending.deferred:
         return False
     return any(
         run.providers[name].source.is_available
-        and not planner.beyond_reach(wish.series, run.providers[name], planned.windows, run.now)
-        for name in wish.sources[1:]
+        and not planner.beyond_reach(pending.series, run.providers[name], planned.windows, run.now)
+        for name in pending.sources[1:]
     )

@@ -333,16 +333,14 @@ def _compare_order(shape: Shape, rows: list[object], found: dict[str, Difference
     values = [value for value in values if isinstance(value, KINDS[kind])]
     if name and values != sorted(values):  # type: ignore[type-var]
         found["order"] = Difference(
-            f"rows do not ascend by {name}", "pages may be taken for complete, and bars for withdrawn"
+            f"rows do not ascend by {name}", "pages may be taken for complete, and bars for retracted"
         )
     if shape.unit:
         low, high = UNITS[shape.unit]
         numbers = [value for value in values if isinstance(value, int | float)]
         if odd := [value for value in numbers if not low <= value < high]:
-            told = next((unit for unit, (least, most) in UNITS.items() if least <= odd[0] < most), "another unit")
-            found["unit"] = Difference(
-                f"{key} is in {told}, documented are {shape.unit}", "bars would stand at other instants"
-            )
+            unit = next((unit for unit, (least, most) in UNITS.items() if least <= odd[0] < most), "another unit")
+            found["unit"] = Difference(f"{key} is in {unit}, documented are {shape.unit}", "bars would get other times")
 
 
 def _value(row: object, name: str | None) -> object:

@@ -144,13 +144,13 @@ owing as (
     where looks.source = %(source)s and looks.windows && woken.came
 ),
 
-forgotten as (
+deleted as (
     delete from ops.looks
     using owing
     where looks.ctid = owing.place and isempty(owing.windows)
 ),
 
-kept as (
+updated as (
     update ops.looks
     set windows = owing.windows
     from owing
@@ -186,7 +186,7 @@ from (
             when last_at < %(now)s - interval '45 days' then timestamptz 'epoch' else date_trunc('day', looked_at)
         end as place
     from old
-) as placed
+) as grouped
 group by source, endpoint, symbol, timeframe, place
 on conflict (source, endpoint, symbol, timeframe, looked_at) do update set
     windows = looks.windows + excluded.windows,
@@ -284,7 +284,7 @@ class Loaded:
 def loaded(source: str) -> Loaded:
     """The state of a source.
 
-    It is a function of the committed loads, each of which never changes: their sum is kept in `ops`, new loads are
+    It is a function of the committed loads, each of which never changes: their sum is stored in `ops`, new loads are
     added to it here, and where one of those in it is no longer committed it is computed again.
     """
     covered: dict[Key, list[Window]] = {}

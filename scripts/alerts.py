@@ -28,7 +28,7 @@ LONGEST_LIST = 20
 log = logging.getLogger(__name__)
 Alert = dict[str, Any]
 # Whether an alert was sent that the server is down, by this process.
-_is_down_told = False
+_is_down_sent = False
 
 _CLAIM_FIRED = """
 update ops.alerts as alerts
@@ -138,9 +138,9 @@ def ping(event: str) -> None:
 def tell_of_the_warehouse(message: str | None) -> None:
     """Send to ALERT_URLS that the warehouse's server cannot be used: once, until it could be again (None). Of a process that
     stays; one that starts for each run sends it each time. Never fails itself."""
-    global _is_down_told
-    if message is None or _is_down_told:
-        _is_down_told = message is not None
+    global _is_down_sent
+    if message is None or _is_down_sent:
+        _is_down_sent = message is not None
         return
     chosen = settings.load().alert_urls
     if chosen is None:
@@ -151,7 +151,7 @@ def tell_of_the_warehouse(message: str | None) -> None:
     }  # fmt: skip
     try:
         _notify(chosen.get_secret_value().split(), [alert], [])
-        _is_down_told = True
+        _is_down_sent = True
     except (NotSent, ConfigurationError) as problem:
         log.warning("%s", redact(str(problem)))
 

@@ -263,8 +263,8 @@ def listed() -> list[dict[str, Any]]:
     try:
         with reading.connected("list") as connection:
             for symbol, asset_class, timeframe, first, newest, bars in connection.execute(LOADED).fetchall():
-                told = {"first_bar": first.isoformat(), "newest_bar": newest.isoformat(), "bars": bars}
-                loaded.setdefault((symbol, asset_class), {})[timeframe] = told
+                stored = {"first_bar": first.isoformat(), "newest_bar": newest.isoformat(), "bars": bars}
+                loaded.setdefault((symbol, asset_class), {})[timeframe] = stored
     except reading.Unreadable as problem:
         print(f"bars: {problem}", file=sys.stderr)
     found = []
@@ -295,8 +295,8 @@ def show(as_json: bool = False) -> None:
             "active": f"{row['active_from'] or ''}..{row['active_to'] or ''}" if row["active_from"] or row["active_to"] else "",
             "enabled": "yes" if row["enabled"] else "no",
             "bars": ", ".join(
-                f"{name} {told['first_bar'][:10]}..{told['newest_bar'][:10]} ({told['bars']:,})"
-                for name, told in row["bars"].items() if name in row["timeframes"]
+                f"{name} {stored['first_bar'][:10]}..{stored['newest_bar'][:10]} ({stored['bars']:,})"
+                for name, stored in row["bars"].items() if name in row["timeframes"]
             ),
         }
         for row in rows

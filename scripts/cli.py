@@ -147,10 +147,10 @@ def prune(
 @app.command()
 def alerts(
     send: Annotated[
-        bool, typer.Option("--send", help="look anew, and tell ALERT_URLS what is new or has ended")
+        bool, typer.Option("--send", help="evaluate the rules now, and send to ALERT_URLS what is new or has ended")
     ] = False,
     everything: Annotated[bool, typer.Option("--all", help="those that have ended, too")] = False,
-    silence: Annotated[str | None, typer.Option("--silence", help="tell nobody of this rule, for --hours")] = None,
+    silence: Annotated[str | None, typer.Option("--silence", help="alert nobody of this rule, for --hours")] = None,
     subject: Annotated[str | None, typer.Option("--subject", help="silence only this subject of the rule")] = None,
     hours: Annotated[float, typer.Option("--hours", help="how long to be silent")] = 8,
     json: AsJson = False,
@@ -362,7 +362,7 @@ def unblock(
         from extract.unblock import unblock
 
         database.migrate()
-        typer.echo("\n".join(unblock(source)) or f"{source}: nothing kept it from being asked")
+        typer.echo("\n".join(unblock(source)) or f"{source}: nothing was blocking it")
 
 
 @app.command()
@@ -494,7 +494,7 @@ def correct(
     values: Annotated[
         list[str] | None, typer.Argument(help="e.g. close=101.5 volume=12000, as traded; split 4:1; dividend 0.25")
     ] = None,
-    reason: Annotated[str, typer.Option("--reason", help="why; kept beside the correction")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="why; stored with the correction")] = "",
     by: Annotated[str | None, typer.Option("--by", help="who; your login by default")] = None,
     asset_class: Annotated[str | None, typer.Option("--asset-class", help="where a symbol is several assets")] = None,
     withdraw: Annotated[bool, typer.Option("--withdraw", help="take the correction back")] = False,
@@ -510,8 +510,10 @@ def correct(
             if strike and withdraw:
                 raise ConfigurationError("either --strike or --withdraw")
             change: manual_actions.Change = "strike" if strike else "withdraw" if withdraw else "set"
-            told = manual_actions.correct(symbol, timeframe, timestamp, values or [], change, reason, by, asset_class)
-            typer.echo(f"{told}\nrecorded; the next build (make build) works it in")
+            changed = manual_actions.correct(
+                symbol, timeframe, timestamp, values or [], change, reason, by, asset_class
+            )
+            typer.echo(f"{changed}\nrecorded; the next build (make build) applies it")
             return
         if strike:
             raise ConfigurationError(
@@ -520,10 +522,10 @@ def correct(
         if withdraw and values:
             raise ConfigurationError("--withdraw takes no values: it takes the whole correction of the bar back")
         if withdraw:
-            told = manual_corrections.withdraw(symbol, timeframe, timestamp, reason, by, asset_class)
+            changed = manual_corrections.withdraw(symbol, timeframe, timestamp, reason, by, asset_class)
         else:
-            told = manual_corrections.correct(symbol, timeframe, timestamp, values or [], reason, by, asset_class)
-        typer.echo(f"{told}\nrecorded; the next build (make build) works it in")
+            changed = manual_corrections.correct(symbol, timeframe, timestamp, values or [], reason, by, asset_class)
+        typer.echo(f"{changed}\nrecorded; the next build (make build) applies it")
 
 
 @app.command()
@@ -549,7 +551,7 @@ def record(
 def quarantine(
     load: Annotated[str | None, typer.Argument(help="as an alert names it; without one, those out of force")] = None,
     lift: Annotated[bool, typer.Option("--lift", "--back", help="put it back in force")] = False,
-    reason: Annotated[str, typer.Option("--reason", help="why; kept with it")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="why; stored with it")] = "",
     by: Annotated[str | None, typer.Option("--by", help="who; your login by default")] = None,
 ) -> None:
     """Take a load whose answers are wrong out of force, or put it back. Takes effect with the next build."""
@@ -598,9 +600,9 @@ def leakage_check(json: Annotated[bool, typer.Option("--json")] = False) -> None
     with _reporting():
         from scripts import leakage
 
-        certificate = leakage.check()
-        typer.echo(certificate.as_json() if json else certificate.as_text())
-        raise typer.Exit(0 if certificate.is_clean else 1)
+        found = leakage.check()
+        typer.echo(found.as_json() if json else found.as_text())
+        raise typer.Exit(0 if found.is_clean else 1)
 
 
 @app.command()

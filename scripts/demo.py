@@ -318,7 +318,7 @@ def _print_totals(new_bars: int, seconds: float) -> None:
     )[0]
     arrived = f"there, close {late[0]['close']:,.2f}" if late else "MISSING"
     text = (
-        f"{bars:,} bars from {asked:,} answers of providers, each kept as it came (raw_*), in {seconds:.0f} s.\n"
+        f"{bars:,} bars from {asked:,} answers of providers, each stored as it came (raw_*), in {seconds:.0f} s.\n"
         f"{new_bars:,} came on day 2, one of them late: ETH 1h of 2013-02-28 20:00 ({arrived}).\n"
         f"{quality['valid']:.2%} of the bars passed every check, mean quality score {quality['score']:.2f};\n"
         f"{quality['gaps']:,} gaps in them (marts.bar_gaps), {quality['rejected']:,} rows rejected.\n\n"

@@ -49,7 +49,7 @@ class Selection:
     numbers: Literal["float64", "decimal"] = "float64"
 
     def as_json(self) -> dict[str, Any]:
-        """What must be the same for files of an earlier export to stand."""
+        """What must be the same for files of an earlier export to stay valid."""
         return {
             "columns": self.columns, "adjusted": self.adjusted, "as_of": self.as_of and self.as_of.isoformat(),
             "start": self.start and self.start.isoformat(), "end": self.end and self.end.isoformat(),

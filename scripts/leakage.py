@@ -19,7 +19,7 @@ EXAMPLES = 10
 
 
 @dataclass
-class Certificate:
+class LeakageReport:
     """What was found. Bars and values count every version that was ever stored; values are the features of one."""
 
     bars: int
@@ -57,7 +57,7 @@ class Certificate:
         return "\n".join(lines)
 
 
-def check(dsn: str | None = None) -> Certificate:
+def check(dsn: str | None = None) -> LeakageReport:
     """Count the values that were written over, by what explains it, and name some that nothing explains.
 
     Raises ConfigurationError when the warehouse has no history yet.
@@ -83,7 +83,7 @@ def check(dsn: str | None = None) -> Certificate:
         ).fetchall()
     by_reason = {row["explained_by"]: row["n"] for row in counts}
     unexplained = by_reason.pop(None, 0)
-    return Certificate(
+    return LeakageReport(
         **stored,
         rewritten=sum(by_reason.values()) + unexplained,
         explained=by_reason,

@@ -22,7 +22,7 @@ from extract.settings import ConfigurationError
 
 KINDS = ("split", "dividend")
 Change = Literal["set", "strike", "withdraw"]
-"""set: it has these values; strike: there is no such event; withdraw: what the sources say holds again."""
+"""set: it has these values; strike: there is no such event; withdraw: what the sources report counts again."""
 
 
 def correct(
@@ -41,7 +41,7 @@ def correct(
     is unknown or no share, a value or date cannot be read, or there is nothing to withdraw.
     """
     if not reason.strip():
-        raise ConfigurationError("--reason: say why; it is kept beside the correction")
+        raise ConfigurationError("--reason: say why; it is stored with the correction")
     try:
         day = date.fromisoformat(ex_date)
     except ValueError:
@@ -64,7 +64,7 @@ def correct(
     if change == "strike":
         return f"{name}: struck, whatever the sources say"
     if change == "withdraw":
-        return f"{name}: its correction is withdrawn, the sources' word holds again"
+        return f"{name}: its correction is withdrawn, what its sources report counts again"
     return f"{name}: {' '.join(values)}, whatever the sources say"
 
 

@@ -57,8 +57,8 @@ def correct(
         if not changed:
             raise ConfigurationError("the bar has these values already")
         _record(connection, bar, after, " ".join(changed), reason, corrected_by)
-    told = ", ".join(f"{name} {_plain(before[name])} -> {_plain(after[name])}" for name in changed)
-    return f"{_name(bar)}: {told}"
+    changes = ", ".join(f"{name} {_plain(before[name])} -> {_plain(after[name])}" for name in changed)
+    return f"{_name(bar)}: {changes}"
 
 
 def withdraw(
@@ -133,7 +133,7 @@ def _parse(assignments: Sequence[str]) -> dict[str, Decimal]:
 
 def _require_reason(reason: str) -> None:
     if not reason.strip():
-        raise ConfigurationError("--reason: say why; it is kept beside the correction")
+        raise ConfigurationError("--reason: say why; it is stored with the correction")
 
 
 def _connect() -> psycopg.Connection[Bar]:

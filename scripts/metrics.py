@@ -1,7 +1,7 @@
 """The state of the warehouse as OpenMetrics: a text file after each run, and the same behind /metrics.
 
 Data flow: marts -> a few selects -> prometheus_client -> text. What ages is exported as the instant it happened, never as an
-age: in a file that nobody writes any more an age stands still, and nothing would fire.
+age: in a file that nobody writes any more an age does not grow, and nothing would fire.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ select
         and earlier._dlt_load_id <= later._dlt_load_id
         and loads.status = 0
 """
-_NOTE = "repeats what load {load} had said, which is quarantined"
+_NOTE = "repeats what load {load} had reported, which is quarantined"
 _EMPTY = """
 update {schema}.responses as later
 set status = 'failed', error = %(note)s
@@ -63,13 +63,13 @@ where
     later.status = 'unchanged'
     and exists (
         select
-        from {schema}.responses as told
+        from {schema}.responses as earlier
         where
-            told._dlt_load_id = %(load)s
-            and told.status = 'ok'
-            and told.endpoint = later.endpoint
-            and told.payload_sha = later.payload_sha
-            and told.window_start is not distinct from later.window_start
+            earlier._dlt_load_id = %(load)s
+            and earlier.status = 'ok'
+            and earlier.endpoint = later.endpoint
+            and earlier.payload_sha = later.payload_sha
+            and earlier.window_start is not distinct from later.window_start
     )
     and not exists ({repeats})
 """

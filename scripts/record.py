@@ -53,7 +53,7 @@ select
     responses.window_end, responses.status, responses.http_status, responses.row_count, responses.payload_sha,
     responses.response_ms, responses.quota_remaining, responses.breaker_state, responses.error,
     responses.requested_at, responses.fetched_at,
-    coalesce(cast(responses.payload as text), told.payload) as payload,
+    coalesce(cast(responses.payload as text), original.payload) as payload,
     responses.bad_payload
 from {schema}.responses
 left join lateral (
@@ -71,7 +71,7 @@ left join lateral (
         and earlier._dlt_load_id <= responses._dlt_load_id
     order by earlier._dlt_load_id desc
     limit 1
-) as told on true
+) as original on true
 where
     responses._dlt_load_id in (select load_id from {schema}._dlt_loads where status = 0)
     and (responses.symbol = any(%(symbols)s) or responses.symbol is null and responses.endpoint = any(%(whole)s))

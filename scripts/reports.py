@@ -184,7 +184,7 @@ _HEADS = {
     "breaker_state": "breaker", "last_success_at": "last answer", "missing_bars": "missing", "repair_state": "state",
     "p50_response_ms": "p50 ms", "p95_response_ms": "p95 ms", "quota_remaining": "quota", "error_rate": "errors",
     "field_corrected": "field", "old_value": "old", "new_value": "new", "corrected_by": "by",
-    "correction_timestamp": "known at", "fired_at": "since", "resolved_at": "until", "notified_at": "told",
+    "correction_timestamp": "known at", "fired_at": "since", "resolved_at": "until", "notified_at": "sent",
 }  # fmt: skip
 _STYLES = {
     "late": "yellow", "critical": "bold yellow", "stale": "bold red", "no data": "red",

@@ -176,7 +176,7 @@ def _run(
             record.note()
             step("alerts", _alerts)
             step("metrics", _metrics)
-            # The page shows this very run, as it has gone until here.
+            # The page shows this very run, as far as it is.
             record.note()
             step("site", _site)
             if record.failed_step in ("metrics", "site"):
@@ -256,10 +256,10 @@ def _alerts() -> Outcome:
 
     fired, resolved = alerts.evaluate()
     try:
-        told = alerts.send()
+        sent = alerts.send()
     except (alerts.NotSent, ConfigurationError) as problem:
         raise StepFailed(str(problem)) from None
-    return DONE, f"{fired} fired, {resolved} resolved, {told} told"
+    return DONE, f"{fired} fired, {resolved} resolved, {sent} sent"
 
 
 def _metrics() -> Outcome:

@@ -99,7 +99,7 @@ class Binance(Provider):
         return derivatives.tasks(self.NAME, assets, loaded, now, window)
 
     def may_answer(self, task: Task) -> bool:
-        # The archive is another host, and REST stands in for each of its files.
+        # The archive is another host, and REST replaces each of its files.
         return task.origin == "archive" or super().may_answer(task)
 
     def fetch(self, task: Task, known_sha: KnownSha) -> Iterator[Fetched]:

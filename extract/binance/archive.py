@@ -192,7 +192,7 @@ def _order(named: list[str], columns: tuple[str, ...]) -> list[int | None] | Non
     if missing := [name for name in columns if _plain(name) not in known and name != "ignore"]:
         raise BadPayload(f"column {', '.join(missing)} is not among {', '.join(named)[:300]}")
     if doubled := [name for name in wanted if known.count(name) > 1]:
-        raise BadPayload(f"column {doubled[0]} stands there twice")
+        raise BadPayload(f"column {doubled[0]} is there twice")
     if known == wanted:
         return None
     return [known.index(name) if name in known else None for name in wanted]

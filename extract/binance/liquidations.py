@@ -54,7 +54,7 @@ STAGGER_SECONDS = (0.0, 60.0)
 BACKOFF = (0.0, 0.0, 1.0, 5.0, 15.0, 60.0)
 SETTLED_SECONDS = 60.0
 # How many events are kept to recognize a repeated one; dbt drops those that are repeated later still.
-REMEMBERED = 20_000
+KNOWN_EVENTS = 20_000
 SWITCHING_PROTOCOLS = 101
 
 log = logging.getLogger(__name__)
@@ -179,7 +179,7 @@ class Collector:
         await asyncio.sleep(delay)
         short_lived = 0
         while True:
-            began, wish = time.monotonic(), 0.0
+            began, retry_after = time.monotonic(), 0.0
             try:
                 # The pings are ours: only they say until when we have watched.
                 async with connect(self._url, ping_interval=None) as socket:
@@ -189,9 +189,9 @@ class Collector:
             except (OSError, WebSocketException, BadPayload) as problem:
                 reason = redact(str(problem) or repr(problem))
                 if isinstance(problem, InvalidStatus):
-                    wish = _asked_to_wait(problem)
+                    retry_after = _asked_to_wait(problem)
             short_lived = 0 if time.monotonic() - began >= SETTLED_SECONDS else short_lived + 1
-            pause = max(wish, BACKOFF[min(short_lived, len(BACKOFF) - 1)])
+            pause = max(retry_after, BACKOFF[min(short_lived, len(BACKOFF) - 1)])
             log.warning("stream: %s; connecting again in %.0f s", reason, pause)
             await asyncio.sleep(pause)
 
@@ -227,7 +227,7 @@ class Collector:
         if key in self._seen or symbol not in self._names:
             return
         self._seen[key] = None
-        if len(self._seen) > REMEMBERED:
+        if len(self._seen) > KNOWN_EVENTS:
             self._seen.popitem(last=False)
         self._collected.events.setdefault(symbol, []).append(event)
         if self._collected.event_count >= self._batch:
@@ -252,9 +252,9 @@ class Collector:
         except Exception as problem:
             # The warehouse may be away for a while; the collector outlives that.
             log.error("saving failed, will be tried again: %s", redact(str(problem)))
-            kept = taken.followed_by(self._collected)
-            self._collected.watched[:] = merged(kept.watched)
-            self._collected.events, self._collected.bad_messages = kept.events, kept.bad_messages
+            unsaved = taken.followed_by(self._collected)
+            self._collected.watched[:] = merged(unsaved.watched)
+            self._collected.events, self._collected.bad_messages = unsaved.events, unsaved.bad_messages
             return False
         log.info("saved %d forced orders, %d rows", taken.event_count, len(rows))
         return True
@@ -275,7 +275,7 @@ class Collector:
                 rows.append(self._row((now, now), now, asset, events))
         for body in taken.bad_messages:
             task = Task("binance", "liquidations", now, now, origin="stream")
-            error = "the stream sent what is not documented; it is kept in bad_payload"
+            error = "the stream sent what is not documented; it is stored in bad_payload"
             rows.append(make_row(self._run_id, task, _answer(body, now), None, None, error))
         return rows
 

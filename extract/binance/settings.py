@@ -31,7 +31,7 @@ STATISTICS = {
 }
 STATISTICS_ROWS = 500
 STATISTICS_PERIOD = "5m"
-# How long a sample may stand for the time after it.
+# For how long after its time a sample may be used.
 STATISTICS_USABLE = timedelta(hours=1)
 # Some minutes short of the 30 days: the limit moves on while the request travels.
 STATISTICS_REACH = timedelta(days=30, minutes=-30)

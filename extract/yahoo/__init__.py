@@ -157,5 +157,5 @@ class Yahoo(Provider):
 
 
 def _events(symbol: str | None, asset_class: str | None, ticker: str | None, start: datetime, end: datetime) -> Task:
-    # A repair: without it bars are held back, and the next plain extract asks again.
+    # A repair: without it bars are left out, and the next plain extract asks again.
     return Task("yahoo", "events", start, end, symbol, asset_class, ticker, origin="chart", purpose="repair")

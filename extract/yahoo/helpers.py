@@ -93,6 +93,6 @@ def _currency(task: Task) -> str | None:
 def events(body: bytes, task: Task, interval: str) -> Parsed:
     """The splits and dividends of a chart answer; its bars are of no interest. Raises as `chart` does."""
     bars = chart(body, task, interval)
-    told = orjson.loads(body)["chart"]["result"][0].get("events")
-    rows = sum(len(kind) for kind in told.values() if isinstance(kind, dict)) if isinstance(told, dict) else 0
-    return Parsed(rows, sha256(orjson.dumps(told)), first_at=bars.first_at, last_at=bars.last_at)
+    reported = orjson.loads(body)["chart"]["result"][0].get("events")
+    rows = sum(len(kind) for kind in reported.values() if isinstance(kind, dict)) if isinstance(reported, dict) else 0
+    return Parsed(rows, sha256(orjson.dumps(reported)), first_at=bars.first_at, last_at=bars.last_at)

@@ -236,8 +236,8 @@ def _refuse_unknown_parameters(request: Request) -> None:
     """HTTPException 422 for a parameter that the route does not know: a typing error would be answered by something else."""
     known = _parameters(request.scope["route"].dependant)
     if unknown := sorted(set(request.query_params) - known):
-        told = ", ".join(sorted(known)) or "no parameters"
-        raise HTTPException(422, f"unknown parameter {', '.join(unknown)[:200]}; this address takes {told}")
+        accepted = ", ".join(sorted(known)) or "no parameters"
+        raise HTTPException(422, f"unknown parameter {', '.join(unknown)[:200]}; this address takes {accepted}")
 
 
 def _parameters(dependant: Any) -> set[str]:

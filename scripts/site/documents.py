@@ -147,10 +147,10 @@ def publish(target: Path, entries: list[Entry]) -> list[Entry]:
     text = templates.get_template("features.md.j2").render(values)
     write(target / MARKDOWN, re.sub(r"\n{3,}", "\n\n", text))
     if wrong := [entry for entry in entries if entry.evidence.verdict == "wrong"]:
-        told = "; ".join(
+        differences = "; ".join(
             f"{entry.definition.name}: {entry.evidence.mismatches} of {entry.evidence.bars} bars, first "
             f"{entry.evidence.first_mismatch}"
             for entry in wrong
         )
-        raise FeaturesWrong(f"stored features differ from their definitions: {told}")
+        raise FeaturesWrong(f"stored features differ from their definitions: {differences}")
     return entries

@@ -140,10 +140,10 @@ def strip(states: str) -> Markup:
         )
         if path:
             paths.append(f'<path class="{STATES[letter]}" d="{path}"/>')
-    told = ", ".join(
+    summary = ", ".join(
         f"{states.count(letter)} {STATES[letter]}" for letter in ("c", "f", "p", "m", "a") if letter in states
     )
     return Markup(
-        f'<svg class="strip" viewBox="0 0 120 16" role="img" aria-label="{told or "no session"}">'
-        f"<title>{told or 'no session'}</title>{''.join(paths)}</svg>"
+        f'<svg class="strip" viewBox="0 0 120 16" role="img" aria-label="{summary or "no session"}">'
+        f"<title>{summary or 'no session'}</title>{''.join(paths)}</svg>"
     )

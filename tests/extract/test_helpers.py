@@ -266,7 +266,7 @@ def test_archive_files_as_other_programs_write_them() -> None:
         ("", "has no rows"),
         (f"{NAMES}\n", "has no rows"),
         (f"{NAMES.replace('close,', 'last,')}\n{ROW}\n", "column close is not among"),
-        (f"{NAMES},close\n{ROW},2\n", "column close stands there twice"),
+        (f"{NAMES},close\n{ROW},2\n", "column close is there twice"),
         (f"a,b,c\n{ROW}\n", "unknown column names: a,b,c".replace(",", ", ")),
         (f"{ROW},1\n", "expected 12 columns where there is no header, got 13"),
         (f"{NAMES}\n{ROW.replace('4', chr(0))}\n", "holds a NUL"),

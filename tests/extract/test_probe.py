@@ -122,7 +122,7 @@ def test_labels_are_told_by_the_age_of_the_newest_and_are_starts_since_2026() ->
     late = told("2026-06-26T12:00:00+00:00", "2026-06-26T12:02:30+00:00")
     assert "labels are the end" in str(late) and "one period too late" in str(late)
     # Within a minute of a period's end the newest sample may not be there yet.
-    assert "cannot be told" in told("2026-06-26T11:55:00+00:00", "2026-06-26T12:00:20+00:00").problem
+    assert "is unknown" in told("2026-06-26T11:55:00+00:00", "2026-06-26T12:00:20+00:00").problem
 
 
 def test_a_comparison_tells_kinds_order_and_units_once() -> None:

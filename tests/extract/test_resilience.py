@@ -115,7 +115,7 @@ def test_unblock_lifts_a_block_and_closes_a_breaker(market: Market, waits: list[
     later = Source("yahoo")
     assert later.is_available and later.breaker_state == "CLOSED"
     assert later.ask(replies(Reply(200))).is_success
-    assert "nothing kept it from being asked" in market.run("unblock", "yahoo")
+    assert "nothing was blocking it" in market.run("unblock", "yahoo")
     assert "unknown source 'nasdaq'; known are polygon, binance" in market.run("unblock", "nasdaq", expect=78)
 
 

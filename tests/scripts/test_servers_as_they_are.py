@@ -37,7 +37,7 @@ def shell(database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.chdir(tmp_path)
     for name, value in database.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(alerts, "_is_down_told", False)
+    monkeypatch.setattr(alerts, "_is_down_sent", False)
     forget()
     yield monkeypatch
     forget()

@@ -8,7 +8,7 @@
   const rows = table ? [...table.tBodies[0].rows] : [];
   const number = (text) => (text ? Number(text) : null);
 
-  function judge() {
+  function refreshLevels() {
     const counts = Object.fromEntries(LEVELS.map((name) => [name, 0]));
     for (const row of rows) {
       const closed_at = number(row.dataset.closed);
@@ -60,8 +60,8 @@
     history.replaceState(null, "", `${location.pathname}${kept.length ? `?${new URLSearchParams(kept)}` : ""}${location.hash}`);
   }
 
-  judge();
-  setInterval(judge, 30_000);
+  refreshLevels();
+  setInterval(refreshLevels, 30_000);
   for (const [name, value] of new URLSearchParams(location.search)) if (form.elements[name]) form.elements[name].value = value;
   form.addEventListener("input", filter);
   form.addEventListener("submit", (event) => event.preventDefault());

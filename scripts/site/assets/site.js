@@ -4,7 +4,7 @@
 const warehouse = (() => {
   const body = document.body.dataset;
 
-  // The instant to which ages of data count: now, or where the clock of the data stands.
+  // The instant to which ages of data count: now, or where the clock of the data is frozen.
   const now = () => (body.now ? Number(body.now) : Date.now() / 1000);
 
   const UNITS = [[86400 * 365.25, "y"], [86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
@@ -15,7 +15,7 @@ const warehouse = (() => {
     return `${Math.floor(whole / size)} ${unit}`;
   }
 
-  // What a series is at this instant, judged by the instants that the warehouse gave it.
+  // What a series is at this instant, determined by the instants that the warehouse gave it.
   function level(series) {
     if (!series.closed_at) return "no data";
     for (const name of ["stale", "critical", "late"]) {

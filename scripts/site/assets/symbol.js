@@ -27,7 +27,7 @@ Object.assign(warehouse, (() => {
   const choices = { continuous: false };
   for (const [name, { on }] of Object.entries({ ...LINES, ...PANES })) choices[name] = on;
 
-  // What is shown of a bar beside its features, with those of a group.
+  // What is shown of a bar besides its features, with those of a group.
   const FACTS = [
     { name: "funding_rate", group: "Derivatives", unit: "fraction", signed: true, fact: true },
     { name: "open_interest", group: "Derivatives", unit: "volume", signed: false, fact: true },
@@ -46,12 +46,12 @@ Object.assign(warehouse, (() => {
   }
   const price = (value) => (value === null || value === undefined ? "–" : value.toLocaleString("en-US", { minimumFractionDigits: digits(), maximumFractionDigits: digits() }));
   const perCent = (value, signed) => `${signed && value > 0 ? "+" : ""}${(100 * value).toFixed(Math.abs(value) < 0.001 ? 4 : 2)} %`;
-  // Enough decimals to tell two prices of the series apart.
+  // Enough decimals to distinguish two prices of the series.
   function digits() {
     const last = data.close.findLast((value) => value !== null) ?? 1;
     return last >= 1000 ? 2 : last >= 1 ? (Number.isInteger(Math.round(last * 1e4) / 100) ? 2 : 4) : Math.min(10, 4 - Math.floor(Math.log10(last || 1)));
   }
-  function told(value, { unit, signed } = {}) {
+  function described(value, { unit, signed } = {}) {
     if (value === null || value === undefined) return element("dd", { className: "none", textContent: "NULL" });
     if (typeof value === "string") return element("dd", { textContent: value });
     if (unit === "fraction") return element("dd", { textContent: perCent(value, signed) });
@@ -172,7 +172,7 @@ Object.assign(warehouse, (() => {
     const [up, down] = ["--up", "--down"].map(color);
     const format = { type: "price", precision: digits(), minMove: 10 ** -digits() };
     const candles = chart.addSeries(L.CandlestickSeries, {
-      // Hollow where the close is above the open: told apart without colour.
+      // Hollow where the close is above the open: distinguishable without colour.
       upColor: color("--card"), borderUpColor: up, wickUpColor: up, downColor: down, borderDownColor: down, wickDownColor: down, priceFormat: format,
     });
     candles.setData(data.t.map((time, i) => data.close[i] === null || data.open[i] === null ? { time }
@@ -248,7 +248,7 @@ Object.assign(warehouse, (() => {
     return out.sort((a, b) => a.i - b.i);
   }
 
-  // ------------------------------------------------------------ words beside the chart
+  // ------------------------------------------------------------ texts next to the chart
 
   function describe() {
     const last = data.t.length - 1;
@@ -277,14 +277,14 @@ Object.assign(warehouse, (() => {
     if (hovered) selected = i;
     const row = ({ name, fact, ...shown }) => [
       element("dt", {}, fact || !document.querySelector('nav a[href="features.html"]') ? name : element("a", { href: `features.html#${name}`, textContent: name })),
-      told(data[name]?.[i], shown),
+      described(data[name]?.[i], shown),
     ];
     $("bar-time").textContent = `${barTime(data.t[i])} UTC`;
     const valid = !data.is_validated || data.is_validated[i];
     const quality = data.quality_score?.[i];
     const parts = [
       element("dl", { className: "ohlc" }, ...["open", "high", "low", "close"].flatMap((name) => [element("dt", { textContent: name }), element("dd", { textContent: price(data[name][i]) })])),
-      element("dl", {}, element("dt", { textContent: "volume" }), told(data.volume?.[i]),
+      element("dl", {}, element("dt", { textContent: "volume" }), described(data.volume?.[i]),
         element("dt", { textContent: "source" }), element("dd", { textContent: data.source?.[i] ?? "–" }),
         element("dt", { textContent: "quality" }), element("dd", {}, `${quality === undefined || quality === null ? "–" : Number(quality).toFixed(2)} `, element("span", { className: `badge ${valid ? "ok" : "bad"}`, textContent: valid ? "passed" : "not valid" })),
         ...(data.split_factor && data.split_factor[i] !== 1 ? [element("dt", { textContent: "split factor" }), element("dd", { textContent: amount(data.split_factor[i]) })] : []),

@@ -1,4 +1,4 @@
--- Samples from two hours before the bars on; 0 stands for one without a value, which is an error of the source.
+-- Samples from two hours before the bars on; 0 means one without a value, which is an error of the source.
 select
     sampled_at,
     coalesce(value, 0) as value,
