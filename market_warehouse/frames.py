@@ -164,7 +164,7 @@ def _pandas(table: pyarrow.Table, is_one: bool) -> pandas.DataFrame:
 
     times = pandas.DatetimeIndex(table["timestamp"].to_pandas(), name="timestamp")
     found = table.drop_columns(["symbol", "timestamp"]).to_pandas(date_as_object=False, split_blocks=True)
-    # Whole numbers that may be absent are floats, in a frame without an absent one, too: types hang on the question alone.
+    # Whole numbers that may be absent are floats, in a frame without an absent one, too: types depend on the question alone.
     found = found.astype({name: "float64" for name in WHOLE_OR_ABSENT if name in found})
     if is_one:
         found.index = times

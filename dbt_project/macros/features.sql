@@ -90,15 +90,15 @@
 
 {# The invariants that the list of features sets for every row of the mart: name -> the condition that breaks it. Reads the seed
    timeframes, which its caller names in a depends_on. #}
-{% macro promises_of_features() -%}
-    {%- set promises = {} -%}
+{% macro feature_invariants() -%}
+    {%- set invariants = {} -%}
     {%- for feature in features().values() -%}
         {%- if feature.possible is defined -%}
-            {%- do promises.update({feature.name ~ ' lies in its range': outside_range(feature.name, feature.possible)}) -%}
+            {%- do invariants.update({feature.name ~ ' lies in its range': outside_range(feature.name, feature.possible)}) -%}
         {%- endif -%}
         {%- if feature.words is defined -%}
             {%- set known = "('" ~ feature.words | join("', '") ~ "')" -%}
-            {%- do promises.update({feature.name ~ ' is a known word': feature.name ~ ' not in ' ~ known}) -%}
+            {%- do invariants.update({feature.name ~ ' is a known word': feature.name ~ ' not in ' ~ known}) -%}
         {%- endif -%}
         {%- if feature.longest_step_minutes is defined -%}
             {%- set longer -%}
@@ -108,10 +108,10 @@
                     where longer.step_minutes > {{ feature.longest_step_minutes }}
                 )
             {%- endset -%}
-            {%- do promises.update({'no bar is too long for its ' ~ feature.name: longer}) -%}
+            {%- do invariants.update({'no bar is too long for its ' ~ feature.name: longer}) -%}
         {%- endif -%}
     {%- endfor -%}
-    {{ return(promises) }}
+    {{ return(invariants) }}
 {%- endmacro %}
 
 {# The features that a series can have: name -> the condition under which a row of the mart, which is joined to its

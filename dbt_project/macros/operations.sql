@@ -1,7 +1,7 @@
 {#- What the operations and quality models share. -#}
 
 {# What a reader of market_data_v2 has to look at: 'nothing' when the mart has not been written since `model` last read
-   it; 'spans' when those that int_recompute_ranges last prepared are all that was; 'everything' when the mart was written several
+   it; 'ranges' when those that int_recompute_ranges last prepared are all that was; 'everything' when the mart was written several
    times meanwhile, or in full, or features of all its bars were computed again (a new column brings no load: without this the
    log and the quality of days missed it). #}
 {% macro changed_rows_of_the_mart(model) -%}

@@ -3,7 +3,7 @@
     (select string_agg(cast(listed.* as text), ' ' order by cast(listed.* as text)) from {{ relation }} as listed)
 {%- endmacro %}
 
-{# SQL: all but the registry that a bar's verdict hangs on, as one text. #}
+{# SQL: all but the registry that a bar's verdict depends on, as one text. #}
 {% macro classification_settings() -%}
     concat_ws(
         '|', {{ all_rows_of(ref('freshness_sla')) }}, {{ all_rows_of(ref('reconciliation_tolerances')) }},

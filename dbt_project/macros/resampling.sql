@@ -126,8 +126,8 @@ aggregated as (
 
 {# CTEs from `expected_to_date` (series_id, base_series_id, opened_at, closed_at, session_date, step_minutes of coarse bars) to
    `dated`: the load in which the first base bar at or after the end of each came, or the first answer of its session
-   that covers the end, since when the bar is over. Base bars and ends are put in one line, and the earliest load of what
-   lies behind is carried along it. #}
+   that covers the end, since when the bar is over. Base bars and ends are put in one timeline, and the earliest load of what
+   lies behind is carried forward along it. #}
 {% macro date_ends_of_targets() %}
 base_reads as (
     select

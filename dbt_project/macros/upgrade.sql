@@ -48,7 +48,7 @@
     {%- endif %}
 {% endmacro %}
 
-{# A view whose columns change, or a table that stays in place, makes room for a new one under its name: it is moved with
+{# A view whose columns change, or a table that stays in place, gives way to a new one under its name: it is moved with
    its readers still reading it. Dropping it would drop them, and a build that breaks off after that left six marts away. #}
 {% macro set_aside(relation) %}
     {%- set aside = api.Relation.create(

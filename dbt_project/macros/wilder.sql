@@ -21,8 +21,8 @@
 {%- endmacro %}
 
 {# The weighted sum of the last 8 bars out of their values, of 72 out of the sums of 8, of 432 out of the sums of 72: 20
-   looks back a bar where one sum over all took 431. Not more than 436 bars: the weight of the first 14 values hangs on the
-   bars before them, and no value may hang on a bar more than 450 back. The terms are added in one fixed order that depends
+   looks back a bar where one sum over all took 431. Not more than 436 bars: the weight of the first 14 values depends on the
+   bars before them, and no value may depend on a bar more than 450 back. The terms are added in one fixed order that depends
    on the bars alone, never on where a scan began: an incremental run gives the same bits as a full refresh. What 432 bars
    leave out of the endless recursion is (13/14)^432 = 1.3e-14 of it. #}
 {% macro wilder_sum(bars, of, window) -%}

@@ -6,7 +6,7 @@
 {%- set crypto_facts = [
     'open_interest', 'funding_rate', 'liquidations_long', 'liquidations_short', 'taker_buy_volume', 'taker_sell_volume'
 ] %}
-{%- set promises = {
+{%- set invariants = {
     'the class is known': "asset_class not in ('stock', 'etf', 'crypto')",
     'the timeframe is known': "timeframe not in ('5m', '15m', '30m', '1h', '4h', '1d', '1w')",
     'the source is known': "source not in ('polygon', 'binance', 'yahoo', 'manual') and source not like '%+%'",
@@ -32,7 +32,7 @@
     'split factors are positive': "split_factor <= 0",
     'values are computed after they are fetched': "updated_at < computed_at - interval '24 hours'",
 } %}
-{%- do promises.update(promises_of_features()) %}
+{%- do invariants.update(feature_invariants()) %}
 with
 
 classified as (
@@ -44,8 +44,8 @@ classified as (
         timestamp,
         concat_ws(
             '; '
-            {%- for promise, broken in promises.items() %},
-            case when {{ broken }} then '{{ promise }}' end
+            {%- for invariant, broken in invariants.items() %},
+            case when {{ broken }} then '{{ invariant }}' end
             {%- endfor %}
         ) as broken_invariants
     from {{ ref('market_data', v=2) }}

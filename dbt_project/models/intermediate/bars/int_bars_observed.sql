@@ -11,7 +11,7 @@
 }}
 -- depends_on: {{ ref('int_series_fingerprints') }}
 -- Every bar row of the answers that one of its four readers has not processed yet (a run that broke off between them
--- leaves them apart), with what becomes of it: a final bar, an unfinished one, or a row that cannot be a bar and why. Of a
+-- leaves them apart), with what becomes of it: a final bar, one in progress, or a row that cannot be a bar and why. Of a
 -- series that joined the registry, or whose sessions were corrected, all answers are read again.
 with
 

@@ -7,8 +7,8 @@
 -- What was known of an asset's futures at each moment at which one of this run's bars closes: the latest settled
 -- funding rate, open-interest sample, long share and published inflow, none from after the close and none too old; open
 -- interest in coins of the bars. Moments and samples
--- are put in one line and the latest sample's time is carried along it: 0.13 s per 100k bars where a range join takes
--- 13 s. One line serves all timeframes of an asset.
+-- are put in one timeline and the latest sample's time is carried forward along it: 0.13 s per 100k bars where a range join takes
+-- 13 s. One timeline serves all timeframes of an asset.
 with
 
 ranges as (
@@ -112,7 +112,7 @@ facts as (
             and inflows.published_at <= ranges.last_closed_at
 ),
 
--- A coin of which nothing is known has no line: no row says the same as a row of NULLs.
+-- A coin of which nothing is known has no timeline: no row says the same as a row of NULLs.
 as_of_times as (
     select distinct
         bars.symbol,

@@ -29,7 +29,7 @@ adjusted as (
         bars.revision,
         bars.fetched_at
     from bars
-    -- One of an asset's few ranges, looked up by its index: as a join on ranges every bar would meet every range.
+    -- One of an asset's few ranges, looked up by its index: as a join on ranges every bar would be compared with every range.
     cross join lateral (
         select ranges.dividend_factor, ranges.split_factor_today, ranges.dividends_known_from
         from {{ ref('int_price_adjustments') }} as ranges

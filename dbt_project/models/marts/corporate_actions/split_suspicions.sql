@@ -139,7 +139,7 @@ unclear as (
     inner join {{ ref('int_series') }} as series on series.series_id = bases.series_id
     where
         bases.basis_problem is not null
-        -- As long as a bar hangs on it.
+        -- As long as a bar depends on it.
         and exists (
             select 1
             from {{ ref('market_data', v=2) }} as existing_rows

@@ -35,7 +35,7 @@ recent as (
     group by usage.source
 ),
 
-last_moments as (
+last_requests as (
     select
         usage.source,
         usage.last_request_at,
@@ -80,28 +80,28 @@ bans as (
 
 final as (
     select
-        cast(last_moments.source as varchar(20)) as source,
-        coalesce(breakers.breaker_state, last_moments.breaker_state, 'CLOSED') as breaker_state,
+        cast(last_requests.source as varchar(20)) as source,
+        coalesce(breakers.breaker_state, last_requests.breaker_state, 'CLOSED') as breaker_state,
         -- A closed breaker records no instant: it has been closed since the last answer that found it otherwise.
         case
             when coalesce(breakers.breaker_state, 'CLOSED') <> 'CLOSED' then breakers.opened_at
-            else coalesce(last_moments.last_not_closed_at, last_moments.first_request_at)
+            else coalesce(last_requests.last_not_closed_at, last_requests.first_request_at)
         end as breaker_state_since,
         case when bans.blocked_until > {{ warehouse_now() }} then bans.blocked_until end as blocked_until,
-        last_moments.last_request_at,
-        last_moments.last_success_at,
-        last_moments.last_error_at,
-        last_moments.last_error,
+        last_requests.last_request_at,
+        last_requests.last_success_at,
+        last_requests.last_error_at,
+        last_requests.last_error,
         cast(coalesce(recent.requests, 0) as integer) as requests,
         cast(coalesce(recent.failed_requests, 0) as integer) as failed_requests,
         cast(round(cast(recent.failed_requests as numeric) / nullif(recent.requests, 0), 4) as numeric(5, 4)) as error_rate,
         cast(round(recent.p50_response_ms) as integer) as p50_response_ms,
         cast(round(recent.p95_response_ms) as integer) as p95_response_ms,
-        last_moments.quota_remaining
-    from last_moments
-    left join {{ ref('stg_ops__circuit_breakers') }} as breakers on breakers.source = last_moments.source
-    left join bans on bans.source = last_moments.source
-    left join recent on recent.source = last_moments.source
+        last_requests.quota_remaining
+    from last_requests
+    left join {{ ref('stg_ops__circuit_breakers') }} as breakers on breakers.source = last_requests.source
+    left join bans on bans.source = last_requests.source
+    left join recent on recent.source = last_requests.source
 )
 
 select * from final
