@@ -34,7 +34,7 @@
     {%- endif -%}
 {%- endmacro %}
 
-{# Post-hook of the mart: bars that the registry no longer gives their series (a source taken off its list, another alignment)
+{# Post-hook of the mart: bars that the registry no longer gives their series (a source was taken off its list, its alignment changed)
    leave it, and are recorded in ops.deleted_bars for the models that store rows about them. #}
 {% macro delete_inactive_bars() %}
     {%- set history = adapter.get_relation(database=target.database, schema='snapshots', identifier='market_data_history') -%}
@@ -92,7 +92,7 @@
     {%- endif %}
 {% endmacro %}
 
-{# Pre-hook of the mart: notes which features this run rebuilds (all of them after an upgrade that has what is derived
+{# Pre-hook of the mart: records which features this run rebuilds (all of them after an upgrade that has what is derived
    made again, or those that are new), so that what a corrected formula changed can be distinguished from what sources did. A full
    refresh is no such note: with the same formulas it must give the same values. #}
 {% macro record_rebuild() %}
@@ -226,7 +226,7 @@
     {%- endif %}
 {% endmacro %}
 
-{# Post-hook of the history: notes up to where it has read the mart. #}
+{# Post-hook of the history: records up to where it has read the mart. #}
 {% macro advance_history() %}
     {{ advance_watermark(['market_data_v2'], stamp=last_written_at()) }}
 {% endmacro %}
@@ -272,7 +272,7 @@
     {%- endif %}
 {% endmacro %}
 
-{# Post-hook of data_corrections: what is recorded of a bar goes with it (the history keeps it; should the bar come back,
+{# Post-hook of data_corrections: deletes what is recorded of a deleted bar (the history keeps it; should the bar come back,
    so does this). Then nobody needs the list of deleted bars any more. #}
 {% macro delete_corrections_of_deleted_bars() %}
     delete from {{ this }} as corrections

@@ -43,7 +43,7 @@
     {%- endif %}
 {% endmacro %}
 
-{# Pre-hook, in the model's own transaction: what it holds of series whose rules changed is deleted before it is read
+{# Pre-hook, in the model's own transaction: deletes the rows of series whose rules changed before these are read
    again. #}
 {% macro delete_series_of_other_rules() %}
     {%- if is_incremental() %}
@@ -53,7 +53,7 @@
     {%- endif %}
 {% endmacro %}
 
-{# Pre-hook of int_resampled_versions: the versions of the days that are resampled again are written again. #}
+{# Pre-hook of int_resampled_versions: deletes the versions of the days that are resampled again. #}
 {% macro delete_resampled_versions() %}
     {%- if is_incremental() %}
     delete from {{ this }} as versions

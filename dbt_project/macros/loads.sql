@@ -93,7 +93,7 @@
     {%- endif -%}
 {%- endmacro %}
 
-{# The series whose answers a reader of payloads (of several: any) reads again from the first on, since what places their
+{# The series whose answers a reader of payloads (of several: any) reads again from the first on, since what aligns their
    rows changed (int_series_fingerprints). None on a full build, which reads everything. #}
 {% macro replaced_series(reader) -%}
     {%- if not execute or is_full_build(reader) -%}{{ return([]) }}{%- endif -%}
