@@ -69,10 +69,10 @@
             where bars.series_id = inactive.series_id and bars.opened_at = inactive.opened_at
         )
         {%- endif %}
-    ) as absent
-        on absent.id = entries.id
+    ) as vanished
+        on vanished.id = entries.id
     when matched then update set deleted_at = {{ written_at() }}
-    when not matched then insert (id, deleted_at) values (absent.id, {{ written_at() }});
+    when not matched then insert (id, deleted_at) values (vanished.id, {{ written_at() }});
 
     delete from {{ this }} as mart
     using ops.deleted_bars as entries
@@ -85,10 +85,10 @@
         from {{ history }} as history
         left join {{ this }} as mart on mart.id = history.id
         where history.dbt_valid_to is null and mart.id is null
-    ) as absent
-        on absent.id = entries.id
+    ) as vanished
+        on vanished.id = entries.id
     when matched then update set deleted_at = {{ written_at() }}
-    when not matched then insert (id, deleted_at) values (absent.id, {{ written_at() }})
+    when not matched then insert (id, deleted_at) values (vanished.id, {{ written_at() }})
     {%- endif %}
 {% endmacro %}
 

@@ -30,14 +30,14 @@ seen as (
 registry_rows as (
     select
         md5(concat_ws(
-            '|', assets.listed,
+            '|', assets.all_rows,
             {%- for seed in ['calendars', 'session_exceptions', 'timeframes'] %}
             {{ all_rows_of(ref(seed)) }},
             {%- endfor %}
             {{ classification_settings() }}, '{{ var('source_priority') }}', {{ quarantined_list() }}
         )) as fingerprint
     from (select {{ all_rows_of(ref('assets')) }} as all_rows) as assets
-    where assets.listed is not null
+    where assets.all_rows is not null
 ),
 
 known_registry as (
