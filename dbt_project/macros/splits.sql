@@ -28,7 +28,7 @@
     case when split_factor = 1 then {{ volume }} else round({{ volume }} / split_factor, 8) end
 {%- endmacro %}
 
-{# Condition: a bar had been said in this form when an answer was given; or_with=false: before it. #}
+{# Condition: a bar had been reported in this form when an answer was given; or_with=false: before it. #}
 {% macro was_observed_by(bar, answer, or_with=true) -%}
     (
         {{ bar }}.batch < {{ answer }}.batch

@@ -57,7 +57,7 @@ def _without_samples(task: Task, rows: list[list[str]]) -> list[Window]:
 
 
 def _without_settlements(task: Task, rows: list[list[str]]) -> list[Window]:
-    """Windows longer than the intervals that the rows around them tell."""
+    """Windows longer than the intervals that the rows around them state."""
     settled = sorted((at, _hours(row)) for row in rows if row and (at := _instant(row[0])))
     if not settled:
         return []
@@ -95,6 +95,6 @@ def _is_above_zero(text: str) -> bool:
 
 
 def _hours(row: list[str]) -> timedelta:
-    """The interval that a settlement's row tells; 8 hours, the longest, where it tells none."""
+    """The interval that a settlement's row states; 8 hours, the longest, where it states none."""
     named = row[1].strip() if len(row) > 1 else ""
     return timedelta(hours=int(named) if named.isascii() and named.isdigit() and 1 <= int(named[:3]) <= 24 else 8)

@@ -313,7 +313,7 @@ def _answer(body: bytes, now: datetime) -> Answer:
 
 
 def _event_of(body: bytes) -> tuple[str, bytes, dict[str, Any]]:
-    """The symbol that a message's event is about, what tells it from other events, and the event.
+    """The symbol that a message's event is about, what distinguishes it from other events, and the event.
 
     Raises BadPayload where it is none, or one that cannot be stored: one such would keep all others from being saved.
     """

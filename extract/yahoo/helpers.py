@@ -65,10 +65,10 @@ def stamps(timestamps: list[Any]) -> list[int]:
 
 def _of_its_market(meta: dict[str, Any], task: Task, times: list[int]) -> None:
     """Raises BadPayload for a listing elsewhere: prices in another currency (GBp are a hundredth of a pound), or days
-    of another clock than the asset's. What meta leaves out is not held against it."""
-    asked, told = _currency(task), meta.get("currency")
-    if asked and isinstance(told, str) and told != asked:
-        raise BadPayload(f"asked for prices in {asked}, got {told[:20]!r}")
+    of another clock than the asset's. What meta leaves out is not compared with it."""
+    asked, given = _currency(task), meta.get("currency")
+    if asked and isinstance(given, str) and given != asked:
+        raise BadPayload(f"asked for prices in {asked}, got {given[:20]!r}")
     name = meta.get("exchangeTimezoneName")
     if task.timeframe not in ("1d", "1w", None) or not isinstance(name, str):
         return

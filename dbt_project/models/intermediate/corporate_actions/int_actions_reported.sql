@@ -90,7 +90,7 @@ series as (
     where step_minutes <= 1440
 ),
 
--- One split that a source tells for two dates, or two splits of one ratio within days: the prices tell.
+-- One split that a source reports for two dates, or two splits of one ratio within days: the prices decide.
 twins as (
     select
         symbol,
@@ -314,7 +314,7 @@ reported as (
         latest.timeframe,
         latest.fetched_at,
         latest.batch,
-        -- Of a split that is told for two dates: how far the jump over this one is from its ratio.
+        -- Of a split that is reported for two dates: how far the jump over this one is from its ratio.
         twins.symbol is not null as is_reported_twice,
         case
             when twins.symbol is not null then abs(jumps.log_jump - ln(latest.split_to / latest.split_from))

@@ -62,7 +62,7 @@ ranked as (
             and better.split_to <> better.split_from
             and abs(better.ex_date - reported.ex_date) <= {{ var('same_split_days') }}
     )
-    -- Of one split that a source tells for two dates, the one over which prices jump; without prices, the first. Two that
+    -- Of one split that a source reports for two dates, the one over which prices jump; without prices, the first. Two that
     -- both show in the prices are two.
     and not exists (
         select 1

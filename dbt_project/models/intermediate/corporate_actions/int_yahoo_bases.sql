@@ -201,7 +201,7 @@ seen as (
         ) as newest
     ) as known_bar on true
     left join lateral (
-        -- Days of the answer that move by the split's ratio, but not over its ex-date: that is told for a wrong day.
+        -- Days of the answer that move by the split's ratio, but not over its ex-date: that is reported for a wrong day.
         select 1 as is_there
         from (
             select

@@ -55,7 +55,7 @@ final as (
         || ' bars is ' || cast(round(scored.value, 2) as text) || ', wanted are ' || cast(scored.wanted as text)
         || {{ load_to_blame('invalid.load_id') }} as message
     from scored
-    -- Only of the few that are told: the load that brought all bars which fail their checks.
+    -- Only of the few that are alerted: the load that brought all bars which fail their checks.
     left join lateral (
         select {{ only_value('loads.load_id') }} as load_id
         from {{ ref('market_data', v=2) }} as bars

@@ -61,7 +61,7 @@ versions as (
     window in_order as (partition by history.id order by history.dbt_valid_from)
 ),
 
--- What a source said otherwise of a split that it had told, and what was set, struck or given back by hand.
+-- What a source reported otherwise of a split that it had reported, and what was set, struck or given back by hand.
 split_changes as (
     {% for source in ['polygon', 'yahoo'] -%}
     select
@@ -113,7 +113,7 @@ reasoned as (
         case
             when quarantines.changed_by is null and splits.corrected_by is not null then splits.corrected_by
         end as split_set_by,
-        -- A split that nobody had told before came late.
+        -- A split that nobody had reported before came late.
         case
             when quarantines.changed_by is not null or splits.corrected_by is not null then 'manual_correction'
             when splits.changes > 0 then 'source_updated'
