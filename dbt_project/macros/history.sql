@@ -34,8 +34,8 @@
     {%- endif -%}
 {%- endmacro %}
 
-{# Post-hook of the mart: bars that the registry no longer gives their series (a source was taken off its list, its alignment changed)
-   leave it, and are recorded in ops.deleted_bars for the models that store rows about them. #}
+{# Post-hook of the mart: bars that the registry no longer gives their series (a source was taken off its list, its
+   alignment changed) leave it, and are recorded in ops.deleted_bars for the models that store rows about them. #}
 {% macro delete_inactive_bars() %}
     {%- set history = adapter.get_relation(database=target.database, schema='snapshots', identifier='market_data_history') -%}
     {%- if is_incremental() %}
