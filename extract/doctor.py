@@ -42,15 +42,23 @@ where delisted_at is not null
 
 @dataclass(frozen=True)
 class Check:
-    """The result of one check; `remedy` is what to do where it is not good."""
+    """The result of one check; `remedy` is what to do where it is not good. What a run can do without (`is_needed` false)
+    is a warning."""
 
     name: str
     is_good: bool
     found: str
     remedy: str = ""
+    is_needed: bool = True
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether something has to be mended."""
+        return self.is_needed and not self.is_good
 
     def __str__(self) -> str:
-        line = f"{'ok  ' if self.is_good else 'FAIL'}  {self.name}: {self.found}"
+        word = "ok  " if self.is_good else "FAIL" if self.is_needed else "WARN"
+        line = f"{word}  {self.name}: {self.found}"
         return line if self.is_good else f"{line}\n      -> {self.remedy}"
 
 
@@ -108,7 +116,9 @@ def show_probe(as_json: bool = False) -> int:
 
 def _keys(chosen: settings.Settings) -> Iterator[Check]:
     remedy = "put POLYGON_API_KEY into .env; without it Polygon is left out"
-    yield Check("POLYGON_API_KEY", chosen.polygon_api_key is not None, _is_set(chosen.polygon_api_key), remedy)
+    # With POLYGON_REQUIRED its absence is a bad setting, and never comes this far.
+    is_set = chosen.polygon_api_key is not None
+    yield Check("POLYGON_API_KEY", is_set, _is_set(chosen.polygon_api_key), remedy, is_needed=False)
     both = (chosen.binance_api_key is None) == (chosen.binance_api_secret is None)
     found = f"{_is_set(chosen.binance_api_key)} (not needed for market data)"
     yield Check("BINANCE_API_KEY", both, found, "set BINANCE_API_KEY and BINANCE_API_SECRET, or neither")

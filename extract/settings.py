@@ -128,6 +128,10 @@ def load() -> Settings:
     except ValidationError as error:
         problems = [f"{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors(include_input=False)]
         raise ConfigurationError("bad settings:\n  " + "\n  ".join(problems)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        # Of the file: another encoding (PowerShell's `>` writes UTF-16), or no right to read it. Its bytes may be secret.
+        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise ConfigurationError(f"bad settings:\n  {Path('.env').resolve()} cannot be read: {why}") from None
     if settings.polygon_required and settings.polygon_api_key is None:
         raise ConfigurationError("bad settings:\n  POLYGON_API_KEY: missing, and POLYGON_REQUIRED=true")
     return settings

@@ -246,9 +246,12 @@ def add(
     with _reporting():
         import sys
 
+        from extract.settings import ConfigurationError
         from scripts import assets
 
-        options = _options(None, timeframes, None, since, None)
+        if not _words(symbols):
+            raise ConfigurationError("name a symbol: market add AAPL SPY BTC")
+        options = _options(None, timeframes, None, since, None, start_option="--since")
         is_asking = sys.stdin.isatty() and not yes
         start = options["start"]
         planned = assets.plan(
@@ -667,12 +670,17 @@ def doctor(
         bad = 0
         for check in examine(symbols=not quick):
             typer.echo(redact(str(check)))
-            bad += not check.is_good
+            bad += check.has_failed
         raise typer.Exit(1 if bad else 0)
 
 
 def _options(
-    symbols: list[str] | None, timeframes: list[str] | None, source: str | None, start: str | None, end: str | None
+    symbols: list[str] | None,
+    timeframes: list[str] | None,
+    source: str | None,
+    start: str | None,
+    end: str | None,
+    start_option: str = "--start",
 ) -> dict[str, Any]:
     """The options as the extract side takes them, checked."""
     from extract.settings import ConfigurationError, load
@@ -687,11 +695,11 @@ def _options(
         if source == "coinmetrics":
             problems[-1] += " (coinmetrics is off: its data are CC BY-NC; COINMETRICS_ENABLED=true asks for them)"
     window: dict[str, datetime | None] = {}
-    for name, text in (("start", start), ("end", end)):
+    for name, option, text in (("start", start_option, start), ("end", "--end", end)):
         try:
             window[name] = _instant(text, is_end=name == "end") if text else None
         except ValueError:
-            problems.append(f"--{name}: {text!r} is neither a date like 2024-01-31 nor an ISO-8601 instant")
+            problems.append(f"{option}: {text!r} is neither a date like 2024-01-31 nor an ISO-8601 instant")
     if problems:
         raise ConfigurationError("; ".join(problems))
     return {"symbols": _words(symbols), "timeframes": chosen, "source": source, **window}

@@ -123,12 +123,17 @@ class Server:
         Raises PostgresError, which says what to look at.
         """
         self.home.mkdir(parents=True, exist_ok=True)
-        # Two programs may want it at once.
-        with (self.home / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with self._alone():
             self._delete_dead()
             if not self.is_running():
                 self._start()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Two programs may want the server, or its database, at once: nobody else makes any of it in the block."""
+        with (self.home / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _delete_dead(self) -> None:
         """Remove the pid file of a server that was killed and never reaped. In a container whose first process reaps
@@ -171,7 +176,7 @@ class Server:
         import psycopg
         from psycopg import sql
 
-        with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
+        with self._alone(), psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
             if not connection.execute("select 1 from pg_database where datname = %s", (name,)).fetchone():
                 connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
 

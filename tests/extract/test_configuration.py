@@ -63,6 +63,16 @@ def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp
     assert (loaded.yahoo_timeout, loaded.polygon_requests_per_minute) == (4, 7)
 
 
+def test_a_file_that_is_no_text_is_one_line_and_shows_nothing_of_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As PowerShell's `echo POLYGON_API_KEY=… > .env` writes it: every command ended in a traceback."""
+    (tmp_path / ".env").write_bytes("POLYGON_API_KEY=secret-key".encode("utf-16"))
+    with pytest.raises(ConfigurationError, match=r"\.env cannot be read: it is no UTF-8 text") as caught:
+        load_with(monkeypatch)
+    assert "secret" not in str(caught.value) and caught.value.__suppress_context__
+
+
 def test_a_required_key_that_is_missing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigurationError, match="POLYGON_API_KEY: missing"):
         load_with(monkeypatch, POLYGON_REQUIRED="true")

@@ -79,6 +79,9 @@ def test_since_bounds_what_is_expected(database: Database, project: Path, simula
     told = add(database, project, simulator, "IBM", "--since", "2005-01-01")
     assert rows(project)[0]["active_from"] == "2005-01-01"
     assert "--symbols 'IBM' --start 2005-01-01" in told
+    told = market(database, project, "add", "IBM", "--since", "then", expect=78)
+    assert told.startswith("--since: 'then' is neither a date")
+    assert "name a symbol" in market(database, project, "add", "", expect=78)
 
 
 def test_an_unknown_symbol_is_answered_with_the_nearest_of_each_source(

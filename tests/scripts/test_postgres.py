@@ -244,6 +244,26 @@ class TestChoice:
         assert run_script(checkout, "restart").returncode == 2
 
 
+def test_two_that_want_the_same_database_at_once_get_it(server: Server) -> None:
+    """As the first two commands of a fresh clone, typed side by side: one ended in a traceback (DuplicateDatabase)."""
+    failed: list[psycopg.Error] = []
+    together = threading.Barrier(6)
+
+    def make(name: str) -> None:
+        together.wait()
+        try:
+            server.create_database(name)
+        except psycopg.Error as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=make, args=("wanted_by_many",)) for _ in range(together.parties)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+
+
 def test_a_server_that_was_killed_and_never_reaped_is_no_running_one(new_server: Server) -> None:
     """Its first process is ours, and we do not reap it: what a container's does that was not made to."""
     ensure_running(new_server.home)
