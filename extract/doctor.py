@@ -94,7 +94,10 @@ def examine(symbols: bool = True) -> Iterator[Check]:
     yield _disk()
     if symbols and assets:
         database.migrate()
-        yield from _sources(assets)
+        try:
+            yield from _sources(assets)
+        except ConfigurationError as problem:
+            yield Check("symbols", False, str(problem), "until then no source is asked; --quick leaves this check out")
 
 
 def _registry(name: str, problems: list[str], remedy: str) -> Check:

@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, LiteralString
 
 import psycopg
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
 
 from extract.timeframes import STEPS
 from market_warehouse import questions
-from market_warehouse.errors import WarehouseUnavailable
+from market_warehouse.errors import BadQuestion, WarehouseUnavailable
 from market_warehouse.questions import Adjustment, Question
 from scripts import reading
 
@@ -51,18 +51,36 @@ class Warehouse:
             raise WarehouseUnavailable(words or f"the warehouse does not answer: {error}") from None
 
 
+def _read_role(address: str, is_given: bool) -> str | None:
+    """The role to read as. This connects first: where the address is the caller's (url=), the settings' is not to blame."""
+    try:
+        if is_given:
+            conninfo_to_dict(address)
+        return reading.read_role(address)
+    except psycopg.ProgrammingError as error:
+        if error.sqlstate:
+            raise
+        raise BadQuestion(
+            "url: neither a database's (postgresql://..., as `market url` prints it) nor the API's (http://...)"
+        ) from None
+    except psycopg.OperationalError as error:
+        if not is_given:
+            raise
+        raise WarehouseUnavailable(f"url: that database does not answer: {' '.join(str(error).split())}") from None
+
+
 @contextmanager
 def connected(url: str | None, application: str = "bars") -> Iterator[Warehouse]:
-    """The warehouse of this URL, or of the settings. Raises WarehouseUnavailable."""
+    """The warehouse of this URL, or of the settings. Raises WarehouseUnavailable, BadQuestion for a URL that is none."""
     try:
         with reading.plain_errors():
             address = url or reading.dsn()
-            chosen = reading.options(reading.read_role(address), TIMEOUT_MS)
+            chosen = reading.options(_read_role(address, url is not None), TIMEOUT_MS)
             information = make_conninfo(address, options=chosen, application_name=f"market {application}")
             with psycopg.connect(information, autocommit=True) as connection:
                 yield Warehouse(connection, information)
     except reading.Unreadable as error:
-        raise WarehouseUnavailable(str(error)) from None
+        raise WarehouseUnavailable(str(error), error.is_setting) from None
 
 
 def read(

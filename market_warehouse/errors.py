@@ -12,4 +12,8 @@ class UnknownSymbol(BadQuestion, LookupError):
 
 
 class WarehouseUnavailable(Exception):
-    """The database or the API does not answer, or is not built yet."""
+    """The database or the API does not answer, or is not built yet. `is_setting`: a setting has to be changed."""
+
+    def __init__(self, message: str, is_setting: bool = False) -> None:
+        super().__init__(message)
+        self.is_setting = is_setting

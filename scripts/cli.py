@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import warnings
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 warnings.filterwarnings("ignore", message=r"sqlglot\[rs\]")
 
 EXIT_FAILED, EXIT_UNEXPECTED, EXIT_PARTLY, EXIT_LOCKED, EXIT_CONFIGURATION, EXIT_INTERRUPTED = 1, 2, 3, 75, 78, 130
+# What a write to a full disk says, which names no file.
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 app = typer.Typer(
     name="market",
@@ -432,7 +435,7 @@ def export(
         except BadQuestion as problem:
             raise ConfigurationError(str(problem)) from None
         except WarehouseUnavailable as problem:
-            raise Unreadable(str(problem)) from None
+            raise Unreadable(str(problem), problem.is_setting) from None
         typer.echo(dumps(report.as_json()) if json else str(report))
 
 
@@ -458,9 +461,14 @@ def serve(
 ) -> None:
     """Serve the HTTP API, the dashboard and /metrics until SIGTERM or Ctrl-C."""
     with _reporting():
-        from scripts.api.server import serve
+        from extract import logs
+        from scripts.api.server import CannotListen, serve
 
-        serve(host, port)
+        try:
+            serve(host, port)
+        except CannotListen as problem:
+            logs.tell(str(problem))
+            raise typer.Exit(EXIT_FAILED) from None
 
 
 @app.command()
@@ -764,6 +772,11 @@ def _reporting() -> Iterator[None]:
             logs.tell(str(meant))
             is_setting = isinstance(meant, ConfigurationError)
             raise typer.Exit(EXIT_CONFIGURATION if is_setting else EXIT_FAILED) from None
+        if isinstance(error, OSError) and (error.filename is not None or error.errno in FULL):
+            # A folder that is not ours, a file in its place, a full disk: nothing that a traceback would explain.
+            where = f"{error.filename}: " if error.filename is not None else ""
+            logs.tell(f"{where}{error.strerror} (name another place, make room, or mend its rights)")
+            raise typer.Exit(EXIT_FAILED) from None
         logging.getLogger("market").exception("unexpected error")
         raise typer.Exit(EXIT_UNEXPECTED) from None
 

@@ -224,6 +224,11 @@ def test_without_a_warehouse(database: Database) -> None:
         bars("BTC", "1h", url=database.dsn)
     with pytest.raises(WarehouseUnavailable, match="is `market serve` running"):
         bars("BTC", "1h", url="http://127.0.0.1:9")
+    # The settings are not to blame for what the caller names.
+    with pytest.raises(WarehouseUnavailable, match=r"^url: that database does not answer"):
+        bars("BTC", "1h", url="postgresql://127.0.0.1:9/market")
+    with pytest.raises(BadQuestion, match=r"^url: neither a database's"):
+        bars("BTC", "1h", url="ftp://127.0.0.1")
 
 
 def test_symbols_tell_from_when_to_when(built: Warehouse, url: str) -> None:

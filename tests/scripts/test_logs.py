@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from extract import logs, settings
 from scripts import build
+from tests.conftest import ROOT
 
 KEY = "canary-key-4711"
 
@@ -47,6 +53,25 @@ def test_json_has_one_object_a_line(
         "run_id": "0123456789abcdef", "source": "polygon", "symbol": "BTC",
     }  # fmt: skip
     assert second["run_id"] is None and "ValueError: wrong: ***" in second["traceback"]
+
+
+def test_a_place_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+    """A file where a folder should be ended in a traceback; a taken port in exit code 3, which means "partly done"."""
+    (tmp_path / "file").touch()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for arguments, told in (
+            (["export", "BTC", "--to", str(tmp_path / "file")], f"{tmp_path / 'file'}: File exists"),
+            (
+                ["serve", "--port", str(port)],
+                f"http://127.0.0.1:{port} cannot be served: Address already in use (choose",
+            ),
+        ):
+            command = [sys.executable, "-m", "scripts.cli", *arguments]
+            environment = {**os.environ, "PGHOST": "127.0.0.1", "PGPORT": "9", "PYTHONPATH": str(ROOT)}
+            done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+            assert (done.returncode, done.stdout) == (1, "") and done.stderr.startswith(told)
+            assert len(done.stderr.splitlines()) == 1
 
 
 def test_lines_have_level_run_and_utc(log: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
