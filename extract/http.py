@@ -144,7 +144,7 @@ class Source:
         error: str | None = None
         try:
             with self._breaker.calling():
-                response = _retrying()(attempt)
+                response = _retrying(self.name)(attempt)
         except pybreaker.CircuitBreakerError:
             return self._refused(asked_at, state)
         except Blocked:
@@ -229,13 +229,20 @@ def retry_after(response: Response) -> float:
     return headers.retry_after(response.headers)
 
 
-def _retrying() -> tenacity.Retrying:
+def _retrying(source: str) -> tenacity.Retrying:
+    def say(state: tenacity.RetryCallState) -> None:
+        """Else nothing is heard for three and a half minutes while a source is down."""
+        problem = state.outcome.exception() if state.outcome else None
+        what = f"HTTP {problem.response.status_code}" if isinstance(problem, Unavailable) else "no answer"
+        log.info("%s: %s; asked again in %.0f s", source, what, state.upcoming_sleep, extra={"source": source})
+
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception(
             lambda problem: isinstance(problem, Unavailable | OSError) and not isinstance(problem, Deferred)
         ),
         wait=_wait,
         stop=tenacity.stop_after_attempt(len(RETRY_POLICY.backoff) + 1),
+        before_sleep=say,
         reraise=True,
     )
 

@@ -100,7 +100,10 @@ def select(assets: Iterable[Asset], symbols: Iterable[str] = ()) -> list[Asset]:
     wanted = list(dict.fromkeys(symbols))
     unknown = [symbol for symbol in wanted if symbol not in {asset.symbol for asset in enabled}]
     if unknown:
-        raise ConfigurationError(f"not in the asset registry, or not enabled there: {', '.join(unknown)}")
+        raise ConfigurationError(
+            f"not in the asset registry, or not enabled there: {', '.join(unknown)} (`market list` shows it, `market add"
+            f" {' '.join(unknown)}` adds or enables)"
+        )
     return [asset for asset in enabled if not wanted or asset.symbol in wanted]
 
 

@@ -370,7 +370,7 @@ def test_beyond_a_sources_reach_is_said_and_not_counted_as_done(market: Market) 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--symbols", "NOPE"), "not in the asset registry"),
+        (("--symbols", "NOPE"), "not enabled there: NOPE (`market list` shows it, `market add NOPE` adds"),
         (("--timeframes", "7m"), "7m is none of"),
         (("--source", "bloomberg"), "bloomberg is none of"),
         (("--start", "yesterday"), "neither a date"),

@@ -57,9 +57,15 @@ def test_a_failure_is_retried_after_30_60_and_120_seconds(waits: list[float], fa
     assert not answer.is_success and "after 4 attempts" in str(answer.error)
 
 
-def test_a_success_after_failures_is_a_success(waits: list[float]) -> None:
+def test_a_success_after_failures_is_a_success(waits: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "extract")
     answer = Source("binance").ask(replies(Reply(502), TimeoutError(), Reply(200, b"[1]")))
     assert answer.is_success and answer.body == b"[1]" and waits == [30, 60]
+    # A source that is down was three and a half minutes of silence.
+    assert caplog.messages == [
+        "binance: HTTP 502; asked again in 30 s",
+        "binance: no answer; asked again in 60 s",
+    ]
 
 
 def test_retry_after_replaces_the_wait(waits: list[float]) -> None:
