@@ -277,7 +277,7 @@ lock: ## resolve pyproject.toml into the three lock files, what is pinned stayin
 
 .PHONY: clean
 clean: ## stop the embedded Postgres and remove everything generated, its data and .venv included
-	@[ ! -x $(BIN)/python ] || $(BIN)/python -m scripts.postgres down
+	@[ ! -x $(BIN)/python ] || $(BIN)/python -m scripts.postgres down >/dev/null
 	@rm -rf $(dir $(CHARTS)) .warehouse $(VENV) target logs site .dlt *.egg-info .coverage bench.json .user.yml
 	@rm -rf .hypothesis .schemathesis .pytest_cache .mypy_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
