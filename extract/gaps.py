@@ -3,7 +3,7 @@
 Data flow: marts.bar_gaps -> the open gaps that are due -> the source whose turn it is, per series.
 
 A gap is asked of each source of its series in turn, then of the one that was asked the longest ago, as often as the
-schedule says (dbt_project/docs/coverage.md). It is asked for with the bars on both sides of it: an answer that has these and not
+schedule says (docs/reference/coverage.md). It is asked for with the bars on both sides of it: an answer that has these and not
 the missing ones is evidence, an empty one is none.
 """
 

@@ -1,7 +1,7 @@
 """Which requests to make: from the registry, what is loaded, and what each source reaches, the fewest that do.
 
 Data flow: registry + calendar + `Known` + clock -> `Series` -> `Task`s, the ones that fall out of a source's reach first.
-What is asked for when is written down in dbt_project/docs/coverage.md.
+What is asked for when is written down in docs/reference/coverage.md.
 """
 
 from __future__ import annotations

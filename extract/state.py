@@ -1,7 +1,7 @@
 """What is loaded, and what was looked at in vain: read from the committed rows, so it cannot disagree with them.
 
 Data flow: raw_<source>.responses -> ops.coverage (how far the answers reach: `ops.covered_to`) and ops.looks (the rest of
-what was asked for) -> `Known`. The rules are those of dbt_project/docs/coverage.md.
+what was asked for) -> `Known`. The rules are those of docs/reference/coverage.md.
 """
 
 from __future__ import annotations

@@ -147,7 +147,7 @@ def tell_of_the_warehouse(message: str | None) -> None:
         return
     alert: Alert = {
         "rule": "run_failed", "severity": "critical", "subject": "warehouse", "message": message,
-        "owner": "data engineering", "runbook": "dbt_project/docs/runbook.md#run_failed",
+        "owner": "data engineering", "runbook": "docs/operate/runbook.md#run_failed",
     }  # fmt: skip
     try:
         _notify(chosen.get_secret_value().split(), [alert], [])

@@ -1,4 +1,4 @@
-{#- The state machine of missing bars, see dbt_project/docs/coverage.md. -#}
+{#- The state machine of missing bars, see docs/reference/coverage.md. -#}
 
 {# After how many hours, counted from the first look, a range is looked at again that was answered without rows:
    AGAIN_AFTER of extract/looks.py. Before them the next run does. #}

@@ -1,5 +1,5 @@
 {#- Which base bars are missing because nobody traded: one rule for completeness, resampling and the verdicts of gaps, see
-    dbt_project/docs/coverage.md ("No trades"). int_ranges_without_trades applies it. -#}
+    docs/reference/coverage.md ("No trades"). int_ranges_without_trades applies it. -#}
 
 {# How long after a moment a source must have been asked for its silence since the last row to mean anything: consolidated
    tapes are published up to a quarter of an hour late. #}

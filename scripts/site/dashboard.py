@@ -26,7 +26,7 @@ from scripts.site.queries import of_features, read
 HERE = Path(__file__).parent
 CHARTS = HERE / "node_modules" / "lightweight-charts"
 CHARTS_SCRIPT = CHARTS / "dist" / "lightweight-charts.standalone.production.js"
-GUIDES = Path("dbt_project/docs")
+GUIDES = Path("docs")
 DAY = 86_400
 # Bars of a series that its page can draw; a longer past is a query away.
 BARS = 800
@@ -128,8 +128,9 @@ def write_guides(target: Path) -> bool:
     guides = target / "guides"
     guides.mkdir(exist_ok=True)
     page = environment().get_template("guide.html.j2")
-    for path in sorted((settings.project_directory() / GUIDES).glob("*.md")):
-        write(guides / f"{path.stem}.html", page.render(title=path.stem, text=markdown(path.read_text())))
+    paths = {path.stem: path for path in sorted((settings.project_directory() / GUIDES).rglob("*.md"))}
+    for name, path in paths.items():
+        write(guides / f"{name}.html", page.render(title=name, text=markdown(path.read_text(), paths)))
     return (guides / "runbook.html").exists()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -77,12 +77,27 @@ def inline(text: str) -> Markup:
     return Markup(_markdown.renderInline(text))
 
 
-def markdown(text: str) -> Markup:
-    """A whole text; its headings can be linked to by what they say, and links to its neighbours lead to their pages."""
+def markdown(text: str, guides: Container[str] = ()) -> Markup:
+    """A whole text; its headings can be linked to by what they say.
+
+    guides: the names of the texts that have a page beside this one, in whatever folder they are written: links to them lead
+    to their pages. Links to other files of the checkout become plain text, since the pages go where the checkout is not.
+    """
     tokens = _markdown.parse(text)
-    for child in (child for token in tokens for child in token.children or ()):
-        if child.type == "link_open":
-            child.attrSet("href", re.sub(r"^([\w-]+)\.md(?=#|$)", r"\1.html", str(child.attrGet("href"))))
+    for token in tokens:
+        children, is_dead = [], False
+        for child in token.children or ():
+            if child.type == "link_open":
+                path, mark, anchor = str(child.attrGet("href")).partition("#")
+                name = path.rpartition("/")[2].removesuffix(".md")
+                is_outside = not path or "://" in path or path.startswith("mailto:")
+                is_dead = not is_outside and not (path.endswith(".md") and name in guides)
+                if not is_outside:
+                    child.attrSet("href", f"{name}.html{mark}{anchor}")
+            if not (is_dead and child.type in ("link_open", "link_close")):
+                children.append(child)
+        if token.children is not None:
+            token.children = children
     for heading, content in pairwise(tokens):
         if heading.type == "heading_open":
             heading.attrSet("id", re.sub(r"[^a-z0-9_]+", "-", content.content.lower()).strip("-"))

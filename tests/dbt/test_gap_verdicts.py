@@ -1,4 +1,4 @@
-"""Why a bar is missing, and when that is settled: dbt_project/docs/coverage.md, state by state.
+"""Why a bar is missing, and when that is settled: docs/reference/coverage.md, state by state.
 
 Each symbol is one situation in one warehouse; looks are days apart by their requested_at.
 """

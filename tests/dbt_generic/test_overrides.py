@@ -1,6 +1,6 @@
 """What of dbt's own macros the project replaces: all of it is listed, and each is still needed.
 
-Data flow: dbt's macros by name + ours -> the table in docs/dbt_overrides.md; a project without ours -> what dbt does then.
+Data flow: dbt's macros by name + ours -> the table in docs/develop/dbt_overrides.md; a project without ours -> what dbt does then.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.warehouse import Database
 
 pytestmark = pytest.mark.builds
 
-PAGE = ROOT / "dbt_project" / "docs" / "dbt_overrides.md"
+PAGE = ROOT / "docs" / "develop" / "dbt_overrides.md"
 ROWS = 5000
 MODELS = {
     "series": "{{ config(materialized='table') }} select 1 as series_id",

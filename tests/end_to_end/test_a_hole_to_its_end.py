@@ -1,4 +1,4 @@
-"""A hole through its states (dbt_project/docs/coverage.md), by real runs and builds over simulated days: open, asked of the
+"""A hole through its states (docs/reference/coverage.md), by real runs and builds over simulated days: open, asked of the
 API and of the next source on the schedule, then final with its evidence; or filled late, and on record as a correction.
 """
 

@@ -1,4 +1,4 @@
-"""The ways back of dbt_project/docs/rollback.md: a load that was bad is taken out, a database is made anew from its dump."""
+"""The ways back of docs/operate/rollback.md: a load that was bad is taken out, a database is made anew from its dump."""
 
 from __future__ import annotations
 

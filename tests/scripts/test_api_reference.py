@@ -9,7 +9,7 @@ import pytest
 
 from tests.scripts.conftest import ROOT, Served
 
-REFERENCE = (ROOT / "dbt_project" / "docs" / "ENRICHMENT_API_REFERENCE.md").read_text()
+REFERENCE = (ROOT / "docs" / "use" / "ENRICHMENT_API_REFERENCE.md").read_text()
 EXAMPLES = re.findall(
     r"<!-- example -->\n```\ncurl 'http://127\.0\.0\.1:8000([^']+)'\n```\n```\n(.*?)```", REFERENCE, re.DOTALL
 )

@@ -108,7 +108,7 @@ def built(postgres: Server, projects: MakeProject) -> Iterator[Warehouse]:
             (rule, severity, subject, value, threshold, message, runbook, first_seen_at, fired_at, resolved_at)
         values
             ('run_failed', 'critical', 'pipeline', 1, 0, 'build: <script>alert(1)</script>',
-             'dbt_project/docs/runbook.md#run_failed', '2025-03-06 01:32Z', '2025-03-06 01:32Z', null),
+             'docs/operate/runbook.md#run_failed', '2025-03-06 01:32Z', '2025-03-06 01:32Z', null),
             ('data_late', 'warning', 'crypto BTC 1h', 900, 300, 'no new bar',
              'https://wiki.example.com/late', '2025-03-04 01:32Z', '2025-03-04 01:32Z', '2025-03-04 03:32Z');
         """

@@ -234,6 +234,12 @@ def test_alerts_lead_to_their_line_of_the_runbook(
     assert 'href="guides/runbook.html#run_failed"' in (tmp_path / "index.html").read_text()
     runbook = (tmp_path / "guides" / "runbook.html").read_text()
     assert 'id="run_failed"' in runbook
-    for name in re.findall(r'href="([\w-]+\.html)', runbook):
-        assert (tmp_path / "guides" / name).exists(), name
-    assert markdown("[a](b.md#c) [d](https://e.f/g.md)").count(".html") == 1
+    for page in (tmp_path / "guides").glob("*.html"):
+        for link in re.findall(r'href="(?!https?:|#)([^"#]+)', page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_links_of_a_guide_lead_to_guides_and_outside_only() -> None:
+    text = markdown("[a](../rooms/b.md#c) [d](https://e.f/g.md) [h](#i) [j](../../Makefile), [k](l.md)", {"b"})
+    assert re.findall(r'href="([^"]+)"', text) == ["b.html#c", "https://e.f/g.md", "#i"]
+    assert "j, k" in text

@@ -16,7 +16,7 @@
     )
 }}
 -- Every missing range of bars, why it is missing and what is done about it. A gap whose bars have come stays as
--- repaired; one whose class or range changed is replaced. extract asks for what is open (docs/coverage.md).
+-- repaired; one whose class or range changed is replaced. extract asks for what is open (docs/reference/coverage.md).
 with
 
 classified as (

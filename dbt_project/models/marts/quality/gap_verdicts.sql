@@ -2,7 +2,7 @@
 -- Every missing range of every series as it is known now: its verdict, the evidence, and whether it is settled. A range
 -- is classified session by session, then sessions of one verdict are put together again. It reads the work list
 -- (int_missing_bars), the evidence (int_answers) and what we rejected, never the bars. States and transitions:
--- dbt_project/docs/coverage.md.
+-- docs/reference/coverage.md.
 with
 
 -- The sources that a series can be asked of. Polygon's hours of stocks are aligned otherwise than Yahoo's, and Yahoo has no

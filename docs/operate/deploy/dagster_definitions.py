@@ -1,4 +1,4 @@
-"""Dagster, if you have it already: `dagster dev -f dbt_project/docs/deploy/dagster_definitions.py` from the root.
+"""Dagster, if you have it already: `dagster dev -f docs/operate/deploy/dagster_definitions.py` from the root.
 
 One op for the run, because the run has its own lock, steps and record; Dagster brings the schedule and the retry.
 """
