@@ -30,7 +30,7 @@ class ConfigurationError(Exception):
 
 
 class Settings(BaseSettings):
-    """The settings of CONTRACT.md, with their defaults."""
+    """The settings of docs/reference/contract.md, with their defaults."""
 
     model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", validate_default=True)
 

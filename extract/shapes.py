@@ -214,7 +214,7 @@ ARCHIVE_HEADERS: dict[str, list[str] | None] = {
 }  # fmt: skip
 # From this day on the spot archive's times are microseconds.
 SPOT_FILES_IN_MICROSECONDS_FROM = datetime(2025, 1, 1, tzinfo=UTC)
-# From this instant on a sample's label is the start of its period (reported; PROVIDERS section 11), before it the end.
+# From this instant on a sample's label is the start of its period (reported; docs/reference/providers.md), before it the end.
 LABELS_ARE_STARTS_FROM = datetime(2026, 6, 25, tzinfo=UTC)
 # For so long after a period's end its sample may not be there yet: starts cannot be distinguished from ends then.
 PUBLISHED_WITHIN = timedelta(minutes=1)

@@ -1,4 +1,4 @@
-"""Answers in each provider's wire form, made of plain values. The forms: PROVIDERS.md and the recorded answers."""
+"""Answers in each provider's wire form, made of plain values. The forms: docs/reference/providers.md and the recorded answers."""
 
 from __future__ import annotations
 

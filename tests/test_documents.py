@@ -19,7 +19,22 @@ OF_DBT_DOCS = {ROOT / "dbt_project" / "models" / "overview.md"}
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)|<img [^>]*src=\"([^\"]+)\"")
 # A document's name in capitals, or one under docs/, wherever a text, a comment or a message cites it.
 CITED = re.compile(r"\b(?:docs/[\w/-]+\.(?:md|py|svg)|[A-Z][A-Z_]{3,}\.md)\b")
-TEXT = {".md", ".py", ".sql", ".yml", ".yaml", ".toml", ".csv", ".j2", ".html", ".js", ".css", ".txt", ".service", ".timer"}
+TEXT = {
+    ".md",
+    ".py",
+    ".sql",
+    ".yml",
+    ".yaml",
+    ".toml",
+    ".csv",
+    ".j2",
+    ".html",
+    ".js",
+    ".css",
+    ".txt",
+    ".service",
+    ".timer",
+}
 # Written by `make docs`, so not in git.
 GENERATED = {"FEATURE_DEFINITIONS.md"}
 
@@ -61,7 +76,7 @@ def dead_links(path: Path) -> list[str]:
         target, _, anchor = link.partition("#")
         leads_to = (path.parent / target).resolve() if target else path
         if not leads_to.exists() or (anchor and leads_to.suffix == ".md" and anchor not in anchors(leads_to)):
-            dead.append(f"{path.relative_to(ROOT)}: {link}")
+            dead.append(f"{path.name}: {link}")
     return dead
 
 
@@ -72,12 +87,10 @@ def test_every_relative_link_leads_to_a_file_and_its_heading() -> None:
 
 def test_a_dead_link_and_a_dead_anchor_are_found(tmp_path: Path) -> None:
     (tmp_path / "there.md").write_text("# A heading, of `code`\n")
-    page = ROOT / "docs" / "README.md"
     text = tmp_path / "page.md"
-    text.write_text("[a](there.md#a-heading-of-code) `[b](c.md)` [d](https://e.f) [g](#h)\n```\n[i](j.md)\n```\n# h\n")
-    assert anchors(tmp_path / "there.md") == {"a-heading-of-code"}
-    assert links(text) == ["there.md#a-heading-of-code", "#h"]
-    assert page.exists()
+    alive = "[a](there.md#a-heading-of-code) `[b](c.md)` [d](https://e.f) [g](#h)\n```\n[i](j.md)\n```\n# h\n"
+    text.write_text(f"{alive}[k](not_there.md) [l](there.md#nothing) [m](#n)\n")
+    assert dead_links(text) == ["page.md: not_there.md", "page.md: there.md#nothing", "page.md: #n"]
 
 
 def test_every_page_is_found_from_the_index() -> None:
@@ -103,7 +116,6 @@ def test_nothing_cites_a_document_that_is_not_here() -> None:
             continue
         for cited in CITED.findall(path.read_text()):
             is_there = (ROOT / cited).exists() if "/" in cited else cited in names
-            # Pages of the site and of a checkout's own docs folder are no documents of ours.
             if not is_there:
                 missing.append(f"{path.relative_to(ROOT)}: {cited}")
     assert missing == []
@@ -117,3 +129,31 @@ def test_alert_rules_lead_to_their_section_of_the_runbook() -> None:
         page, _, anchor = runbook.partition("#")
         assert anchor == rule
         assert anchor in anchors(ROOT / page), runbook
+
+
+def names(text: str) -> frozenset[str]:
+    return frozenset(re.findall(r"[a-z]\w+", text))
+
+
+def hooks() -> dict[str, tuple[frozenset[str], frozenset[str]]]:
+    """model -> its parents in the watermark DAG, and the models it prepares changed rows for, as the SQL says."""
+    found = {}
+    for path in tracked():
+        if path.suffix != ".sql" or ROOT / "dbt_project" / "models" not in path.parents:
+            continue
+        for arguments in re.findall(r"advance_watermark\((.*?)\)\s*}}", path.read_text(), flags=re.S):
+            parents, _, prepared = re.sub(r",\s*stamp=.*", "", arguments, flags=re.S).partition("prepares=")
+            found[path.stem] = (
+                frozenset(re.findall(r"'(\w+)'", parents)),
+                frozenset(re.findall(r"'(\w+)'", prepared)),
+            )
+    return found
+
+
+def test_the_page_on_architecture_shows_every_watermark() -> None:
+    page = (ROOT / "docs" / "develop" / "architecture.md").read_text()
+    table = page.partition("| model | parents | prepares |\n")[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[1:]]
+    shown = {row[0]: (names(row[1]), names(row[2])) for row in rows if "(snapshot)" not in row[0]}
+    assert shown == hooks()
+    assert len(rows) == len(shown) + 1

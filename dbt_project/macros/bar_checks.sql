@@ -1,4 +1,4 @@
-{#- The hard checks of a bar (the plan's 6.2, corrected by FEATURES.md): the names of those it fails, '; ' between
+{#- The hard checks of a bar (what the data of real markets must keep): the names of those it fails, '; ' between
     them, NULL when it passes all. Each is stated once, here. -#}
 
 {# Condition: the source of a bar reports no volume in the unit of its column (Yahoo reports a coin's in dollars). A bar that

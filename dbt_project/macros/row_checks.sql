@@ -1,4 +1,4 @@
-{#- The checks of an enriched row beyond those of its bar (the plan's 6.2, corrected by FEATURES.md): name -> the
+{#- The checks of an enriched row beyond those of its bar (ranges of samples and features): name -> the
     condition that fails it. A NULL passes: what is missing counts in the completeness, not here. -#}
 {% macro row_checks() -%}
     {%- set checks = {

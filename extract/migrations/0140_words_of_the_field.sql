@@ -1,4 +1,4 @@
--- Tables and columns get the names that the field uses for them (docs/glossary.md). What readers of marts know by name
+-- Tables and columns get the names that the field uses for them (docs/reference/glossary.md). What readers of marts know by name
 -- keeps its rows; what is derived (schema intermediate) is made again by the next build, as in 0090.
 do $$
 declare

@@ -2,8 +2,8 @@
 
 - `compute`: the features of 100k 5m bars of one symbol in one backend (goal <= 1.0 s, then 0.5 s), against the same
   formulas as naive float windows, and in pandas, polars and DuckDB on bars that are already in their memory.
-- `through`: from bars in Postgres to rows in Postgres: the models from int_recompute_ranges to market_data, against the plan's
-  own way, pandas in between and an upsert into a table with all the plan's indexes (goal >= 5x faster); and against the
+- `through`: from bars in Postgres to rows in Postgres: the models from int_recompute_ranges to market_data, against the usual
+  way, pandas in between and an upsert into a table with an index for each query (goal >= 5x faster); and against the
   write floor, the same rows copied into a table with the same indexes (goal <= 1.5).
 - `symbols`: the same models for 1, 10, 50 and 200 symbols: microseconds a bar.
 - `slope`: what a build costs in a warehouse of 1M and in one of 5M bars of 50 symbols, taking turns: one day of new
@@ -50,7 +50,7 @@ MART_MODELS = (
     "market_data_v2",
 )
 HISTORY_MODELS = {"mart": "market_data_v2", "history": "market_data_history", "corrections": "data_corrections"}
-# The plan's own table and indexes (its part 2.1), with the types that hold real data (FEATURES.md) and the six features
+# A table with an index for each query, with the types that hold real data and the six features
 # that its DDL forgot.
 PLAN_TABLE = """
 create table plan (
@@ -94,7 +94,7 @@ CRYPTO_FEATURES = (
     "funding_rate_percentile", "exchange_inflow", "open_interest_change",
 )  # fmt: skip
 
-# What one would write first: float windows, the plan's simple mean for ATR. 15 of the features; the others are joins.
+# What one would write first: float windows, a simple mean for ATR. 15 of the features; the others are joins.
 NAIVE_SQL = """
 with bars as (
     select symbol, timestamp, session_date, cast(open as float8) as o, cast(high as float8) as h,
@@ -221,7 +221,7 @@ def read_bars(warehouse: Warehouse, timeframe: str = "5m") -> pd.DataFrame:
 
 
 def pandas_features(frame: pd.DataFrame) -> pd.DataFrame:
-    """The price features as the plan computes them: rolling windows per symbol."""
+    """The price features as pandas computes them: rolling windows per symbol."""
     out = []
     for _, bars in frame.groupby("symbol", sort=False):
         close, volume = bars["close"], bars["volume"]
@@ -283,7 +283,7 @@ def polars_features(frame: Any) -> Any:
 
 
 def pandas_row(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rest of the plan's row: crypto features and the verdict; the bench has no derivatives data, so those are NULL."""
+    """The rest of the row: crypto features and the verdict; the bench has no derivatives data, so those are NULL."""
     buy, volume = frame["taker_buy_volume"], frame["volume"]
     # Of the bar itself: four prices, volume, both taker volumes. Samples count from their first one on, and there is none.
     own = frame[["open", "high", "low", "close", "volume"]].notna().sum(axis=1) + 2 * buy.notna()
@@ -312,7 +312,7 @@ def pandas_row(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def upsert(warehouse: Warehouse, frame: pd.DataFrame) -> None:
-    """COPY into a staging table, then insert .. on conflict update: the plan's way of writing."""
+    """COPY into a staging table, then insert .. on conflict update: the usual way of writing."""
     names = [*PLAN_RAW, *FEATURES, *CRYPTO_FEATURES, *PLAN_VERDICT]
     columns = ", ".join(names)
     text = frame[names].to_csv(index=False, header=False)

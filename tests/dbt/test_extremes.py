@@ -1,4 +1,4 @@
-"""The whole range that FEATURES.md promises: prices from 1e-10 to 1e9, volumes to 1e18. Not a digit may be lost.
+"""The whole range that the stored types promise: prices from 1e-10 to 1e9, volumes to 1e18. Not a digit may be lost.
 
 Doubles hold 15 digits, these numbers have up to 26, so the reference here is decimal arithmetic of 60 digits.
 """
@@ -41,7 +41,7 @@ def walk(coin: str) -> list[Bar]:
 
 
 def expected(bars: Sequence[Bar], n: int) -> dict[str, Decimal | None]:
-    """What bar `n` (from 0) must have, by the formulas of FEATURES.md."""
+    """What bar `n` (from 0) must have, by the formulas of the definitions (_features.md)."""
     at, last_20 = bars[n], bars[n - 19 : n + 1]
     typical = [bar.high + bar.low + bar.close for bar in last_20]
     volume = sum((bar.volume for bar in last_20), Decimal(0))

@@ -40,7 +40,7 @@ BREAKS = {
     "an hourly return of a day": (STOCK, "return_1h = 0", "no bar is too long for its return_1h"),
     "an amendment without a revision": (COIN, "amended_from = 1", "revisions count from 1"),
 }
-# The old table, as the plan's repository creates it: names, order and types that its readers know.
+# The old table, as the system before this one created it: names, order and types that its readers know.
 LEGACY_COLUMNS = [
     ("time", "timestamp with time zone"),
     ("symbol", "character varying(20)"),

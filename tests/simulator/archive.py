@@ -1,4 +1,4 @@
-"""Binance's public archive: zips of CSV with checksums, as PROVIDERS.md section 2.6 records it."""
+"""Binance's public archive: zips of CSV with checksums, as docs/reference/providers.md records it."""
 
 from __future__ import annotations
 

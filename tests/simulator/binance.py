@@ -1,4 +1,4 @@
-"""Binance spot, its market-data mirror and USD-M futures over REST, as PROVIDERS.md section 2 records them."""
+"""Binance spot, its market-data mirror and USD-M futures over REST, as docs/reference/providers.md records them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Coin Metrics' community API v4, asset metrics, as PROVIDERS.md section 4 records it."""
+"""Coin Metrics' community API v4, asset metrics, as docs/reference/providers.md records it."""
 
 from __future__ import annotations
 

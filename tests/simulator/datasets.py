@@ -82,7 +82,7 @@ def demo() -> Dataset:
 
 
 def add_coin(dataset: Dataset, coin: str, price: float, volume: float, seed: int = 1, funding_hours: int = 8) -> None:
-    """A synthetic coin at all venues, with prices that differ as in PROVIDERS.md section 7; ``volume`` is a day's."""
+    """A synthetic coin at all venues, with prices that differ as docs/reference/providers.md measures; ``volume`` is a day's."""
     tick = 10**6 if price > 500 else 10**4 if price > 5 else 10**3
     name = f"{coin} / US dollar (synthetic)"
 

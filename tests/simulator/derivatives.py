@@ -13,9 +13,9 @@ from tests.simulator.bars import DAY, HOUR, MINUTE, SECOND, Ints
 from tests.simulator.synthetic import STEPS, SyntheticMarket, seed_of
 
 FIVE_MINUTES = 5 * MINUTE
-# Until then Binance gave no mark price with a funding rate (PROVIDERS.md 2.4).
+# Until then Binance gave no mark price with a funding rate (docs/reference/providers.md).
 MARK_PRICES_FROM = 1_698_739_200_000  # 2023-10-31 08:00
-# From then on the label of a sample is the start of its period, in files and over REST (PROVIDERS.md 11).
+# From then on the label of a sample is the start of its period, in files and over REST (docs/reference/providers.md).
 LABELS_START_FROM = 1_782_345_600_000  # 2026-06-25
 
 

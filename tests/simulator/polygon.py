@@ -1,4 +1,4 @@
-"""Polygon's REST API as PROVIDERS.md section 1 records it."""
+"""Polygon's REST API as docs/reference/providers.md records it."""
 
 from __future__ import annotations
 

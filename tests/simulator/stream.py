@@ -1,4 +1,4 @@
-"""Binance's futures websocket with the forceOrder streams, as PROVIDERS.md section 2.5 records it.
+"""Binance's futures websocket with the forceOrder streams, as docs/reference/providers.md records it.
 
 Events are sent as the clock passes them: by itself when it follows the real time, by `/_simulator/clock` when it
 stands still, and whenever `/_simulator/liquidations` is given some.

@@ -32,7 +32,7 @@ class SyntheticMarket:
     """Five-minute bars of one coin at one venue.
 
     Venues of one coin share the path of its price and differ by ``noise`` (relative, one standard deviation of a close)
-    and by ``volume`` (base units a day), as real venues do: PROVIDERS.md section 7.
+    and by ``volume`` (base units a day), as real venues do: docs/reference/providers.md.
     """
 
     coin: str

@@ -1,4 +1,4 @@
-"""Yahoo's cookie, crumb and chart flow as PROVIDERS.md section 3 records it; all Yahoo hosts share one base URL."""
+"""Yahoo's cookie, crumb and chart flow as docs/reference/providers.md records it; all Yahoo hosts share one base URL."""
 
 from __future__ import annotations
 

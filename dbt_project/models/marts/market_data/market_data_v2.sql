@@ -72,7 +72,7 @@ classified as (
         cast(round(
             {{ double('100') }} * parts_share * (fields_present + samples_present) / (fields_expected + samples_expected)
         ) as integer) * 0.01 as completeness,
-        -- The plan's 6.3: fields 40 %, checks 30 %, features 20 %, freshness 10 %.
+        -- The score is fields 40 %, checks 30 %, features 20 %, freshness 10 %.
         cast(round(
             {{ double('40') }} * parts_share * fields_present / fields_expected
             + {{ double('30') }} * (

@@ -1,5 +1,5 @@
 {{ config(materialized='view') }}
--- The fetch log under the plan's name and with the plan's columns.
+-- The fetch log under its other public name, with the columns that older readers know.
 select
     id,
     symbol,

@@ -1,5 +1,5 @@
 {{ config(materialized='view') }}
--- The compute log under the plan's name and with the plan's columns.
+-- The compute log under its other public name, with the columns that older readers know.
 select
     id,
     symbol,
