@@ -1,6 +1,7 @@
 """What of dbt's own macros the project replaces: all of it is listed, and each is still needed.
 
-Data flow: dbt's macros by name + ours -> the table in docs/develop/dbt_overrides.md; a project without ours -> what dbt does then.
+Data flow: dbt's macros by name + ours -> the table in docs/develop/dbt_overrides.md; a project without ours -> what dbt
+does then.
 """
 
 from __future__ import annotations
