@@ -36,7 +36,7 @@ from tests.oracle.features import STEP
 Twist = dict[str, Any]
 Row = list[Any]
 SAMPLE = timedelta(minutes=5)
-# Since then a sample's label is the start of its period (PROVIDERS.md, section 11).
+# Since then a sample's label is the start of its period (docs/reference/providers.md).
 LABELS_START = datetime(2026, 6, 25, tzinfo=UTC)
 METRICS = (
     "create_time,symbol,sum_open_interest,sum_open_interest_value,count_toptrader_long_short_ratio,"
