@@ -24,7 +24,8 @@
 {# The stamp up to which `model` has read the mart, as a literal: the planner can then estimate how few rows are later. #}
 {% macro read_up_to(model) -%}
     {%- set found = [] -%}
-    {%- if execute and not (flags.FULL_REFRESH and model != 'market_data_history') -%}
+    {#- Of a model whose table is not there (a restored dump has its mark) nothing is read: corrections were lost by it. -#}
+    {%- if execute and (model == 'market_data_history' or not is_full_build(model)) -%}
         {%- set found = run_query("select cast(extract(epoch from written_at) * 1000000 as bigint) from ops.watermarks where model = '" ~ model ~ "' and written_at is not null").columns[0].values() -%}
     {%- endif -%}
     {%- if found -%}

@@ -36,3 +36,9 @@
         )
     )
 {%- endmacro %}
+
+{# The calendar of a row of the registry; of one that names none the usual one of its class, as in extract/calendars.py:
+   its answers were loaded, and without a calendar the mart stayed empty without a word. #}
+{% macro calendar_of(asset) -%}
+    coalesce({{ asset }}.calendar, case when {{ asset }}.asset_class = 'crypto' then '24/7' else 'XNYS' end)
+{%- endmacro %}

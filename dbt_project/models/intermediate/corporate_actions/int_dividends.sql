@@ -20,7 +20,7 @@ assets as (
         max(calendars.time_zone) as time_zone,
         max(coalesce(assets.source_priority, '{{ var('source_priority') | replace(',', ' ') }}')) as sources_in_order
     from {{ ref('assets') }} as assets
-    inner join calendars on calendars.calendar = assets.calendar
+    inner join calendars on calendars.calendar = {{ calendar_of('assets') }}
     group by assets.symbol, assets.asset_class
 ),
 

@@ -54,7 +54,7 @@ fetched as (
         assets.asset_class,
         timeframes.timeframe,
         timeframes.step_minutes,
-        max(assets.calendar) as calendar,
+        max({{ calendar_of('assets') }}) as calendar,
         -- An empty date is no bound: a rename whose first row has none goes back to the beginning.
         case when count(assets.active_from) = count(*) then min(assets.active_from) end as active_from,
         case when count(assets.active_to) = count(*) then max(assets.active_to) end as active_to,
