@@ -60,9 +60,11 @@ base_bars as (
         select by_day.*
         from (
             select
-                existing_rows.opened_at, existing_rows.closed_at, existing_rows.is_valid, existing_rows.is_retracted, existing_rows.source, existing_rows.source_rank, existing_rows.open,
-                existing_rows.high, existing_rows.low, existing_rows.close, existing_rows.volume, existing_rows.taker_buy_volume, existing_rows.split_factor, existing_rows.revision,
-                existing_rows.first_batch, existing_rows.batch, existing_rows.first_seen_at, existing_rows.fetched_at
+                existing_rows.opened_at, existing_rows.closed_at, existing_rows.is_valid, existing_rows.is_retracted,
+                existing_rows.source, existing_rows.source_rank, existing_rows.open, existing_rows.high, existing_rows.low,
+                existing_rows.close, existing_rows.volume, existing_rows.taker_buy_volume, existing_rows.split_factor,
+                existing_rows.revision, existing_rows.first_batch, existing_rows.batch, existing_rows.first_seen_at,
+                existing_rows.fetched_at
             from {{ ref('int_bars_selected') }} as existing_rows
             where
                 existing_rows.series_id = expected_bars.base_series_id
@@ -82,7 +84,9 @@ base_bars as (
         null, null, quiet.from_batch, case when quiet.to_batch = {{ in_force() }} then quiet.from_batch else quiet.to_batch end,
         null, null
     from expected_bars
-    {{ bars_without_trades('expected_bars.base_series_id', 'expected_bars.base_step_minutes', 'expected_bars.bar_date', 'expected_bars.step_minutes') }}
+    {{ bars_without_trades(
+        'expected_bars.base_series_id', 'expected_bars.base_step_minutes', 'expected_bars.bar_date', 'expected_bars.step_minutes'
+    ) }}
 ),
 
 parts as (
