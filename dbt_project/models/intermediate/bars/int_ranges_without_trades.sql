@@ -293,7 +293,10 @@ starting as (
     select
         *,
         case
-            when expected_bar = lag(expected_bar) over (partition by series_id, session_date, batch, is_there order by expected_bar) + 1 then 0
+            when
+                expected_bar
+                = lag(expected_bar) over (partition by series_id, session_date, batch, is_there order by expected_bar) + 1
+                then 0
             else 1
         end as starts_run
     from states
@@ -421,7 +424,9 @@ by_bar as (
 adjacent as (
     select
         *,
-        expected_bar - row_number() over (partition by series_id, session_date, from_batch, to_batch order by expected_bar) as range_no
+        expected_bar - row_number() over (
+            partition by series_id, session_date, from_batch, to_batch order by expected_bar
+        ) as range_no
     from by_bar
 ),
 

@@ -141,7 +141,10 @@ quiet as (
             and dated.base_series_id = expected_bars.base_series_id
             and dated.opened_at = expected_bars.opened_at
             and dated.over_in_batch is not null
-    {{ bars_without_trades('expected_bars.base_series_id', 'expected_bars.base_step_minutes', 'expected_bars.session_date', 'expected_bars.step_minutes') }}
+    {{ bars_without_trades(
+        'expected_bars.base_series_id', 'expected_bars.base_step_minutes', 'expected_bars.session_date',
+        'expected_bars.step_minutes'
+    ) }}
     where
         quiet.opened_at >= expected_bars.opened_at
         and quiet.opened_at < expected_bars.closed_at
@@ -207,8 +210,9 @@ parts as (
     union all
 
     select
-        as_of_times.batch, expected_bars.series_id, expected_bars.opened_at, expected_bars.closed_at, expected_bars.session_date, expected_bars.step_minutes,
-        expected_bars.base_timeframe, expected_bars.base_step_minutes, expected_bars.base_first_expected_at, expected_bars.base_bars_expected, quiet.opened_at, null,
+        as_of_times.batch, expected_bars.series_id, expected_bars.opened_at, expected_bars.closed_at,
+        expected_bars.session_date, expected_bars.step_minutes, expected_bars.base_timeframe, expected_bars.base_step_minutes,
+        expected_bars.base_first_expected_at, expected_bars.base_bars_expected, quiet.opened_at, null,
         false, false, true, null, null, null, null, null, null, null, null, null, null, quiet.from_batch, quiet.from_batch,
         null, null
     from as_of_times

@@ -241,6 +241,7 @@ seen as (
             abs(moves.log_jump - spanned.log_ratio) < 0.2 * abs(spanned.log_ratio)
             -- Not over the ex-date.
             and (moves.opened_at < spanned.split_at or moves.opened_at_before >= spanned.split_at)
+        order by moves.opened_at
         limit 1
     ) as other_jump on true
 ),

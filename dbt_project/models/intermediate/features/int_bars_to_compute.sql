@@ -27,7 +27,9 @@ final as (
         bars.session_date,
         -- Invalid bars count: they are there, so they leave no gap.
         coalesce(
-            bars.expected_no - lag(bars.expected_no) over (partition by bars.series_id, recompute_ranges.range_no order by bars.opened_at) > 1,
+            bars.expected_no - lag(bars.expected_no) over (
+                partition by bars.series_id, recompute_ranges.range_no order by bars.opened_at
+            ) > 1,
             false
         ) as gap_detected,
         bars.source,

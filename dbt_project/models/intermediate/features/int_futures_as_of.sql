@@ -187,13 +187,16 @@ final as (
             as numeric(11, 8)
         ) as funding_rate,
         cast(
-            case when {{ is_current_rate('settlements', 'forward_filled.closed_at') }} then settlements.funding_rate_percentile end
+            case
+                when {{ is_current_rate('settlements', 'forward_filled.closed_at') }} then settlements.funding_rate_percentile
+            end
             as numeric(5, 2)
         ) as funding_rate_percentile,
         -- A day that ended more than a week ago changes nothing any more: the source is off, or silent.
         cast(
             case
-                when {{ local_instant('inflows.day + 8', "'00:00'", "'UTC'") }} >= forward_filled.closed_at then inflows.exchange_inflow
+                when {{ local_instant('inflows.day + 8', "'00:00'", "'UTC'") }} >= forward_filled.closed_at
+                    then inflows.exchange_inflow
             end as numeric(28, 8)
         ) as exchange_inflow
     from forward_filled

@@ -182,7 +182,8 @@ classified as (
     select existing.series_id, existing.opened_at, existing.source, null
     from {{ this }} as existing
     inner join changed on changed.series_id = existing.series_id and changed.opened_at = existing.opened_at
-    left join against_consensus on against_consensus.series_id = existing.series_id and against_consensus.opened_at = existing.opened_at
+    left join against_consensus
+        on against_consensus.series_id = existing.series_id and against_consensus.opened_at = existing.opened_at
     where against_consensus.series_id is null and existing.fields_against_consensus is not null
     {%- endif %}
 ),

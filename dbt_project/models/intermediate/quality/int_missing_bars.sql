@@ -144,7 +144,9 @@ sessions as (
     inner join series on series.series_id = missing_ranges.series_id
     -- By the index, range by range: as a plain join the planner compared each gap with every day of its calendar.
     inner join lateral (
-        select existing_rows.bar_date, existing_rows.expected_bars, existing_rows.expected_before, existing_rows.first_expected_at, existing_rows.closes_at
+        select
+            existing_rows.bar_date, existing_rows.expected_bars, existing_rows.expected_before, existing_rows.first_expected_at,
+            existing_rows.closes_at
         from {{ ref('int_expected_bars') }} as existing_rows
         where
             existing_rows.calendar = series.calendar
@@ -308,12 +310,15 @@ positioned as (
         parts.last_expected_no - parts.first_expected_no + 1 = missing.expected_bars as is_whole_session,
         case
             when missing.step_minutes >= 1440 then missing.first_expected_at
-            else missing.first_expected_at + {{ minutes('missing.step_minutes') }} * (parts.first_expected_no - missing.expected_before)
+            else
+                missing.first_expected_at
+                + {{ minutes('missing.step_minutes') }} * (parts.first_expected_no - missing.expected_before)
         end as misses_from,
         case
             when missing.step_minutes >= 1440 then missing.closes_at
             else least(
-                missing.first_expected_at + {{ minutes('missing.step_minutes') }} * (parts.last_expected_no - missing.expected_before + 1),
+                missing.first_expected_at
+                + {{ minutes('missing.step_minutes') }} * (parts.last_expected_no - missing.expected_before + 1),
                 missing.closes_at
             )
         end as misses_to,

@@ -204,7 +204,8 @@ final as (
         -- Whatever else than observations its rows depend on: when this changes, the series is rebuilt from its observations on.
         md5(concat_ws(
             '|', all_names, active_ranges, calendar_rules, alignments, sources_in_order,
-            coalesce(cast({{ epoch_seconds('first_fetched_at') }} as text), ''), {{ classification_settings() }}, quarantined_loads
+            coalesce(cast({{ epoch_seconds('first_fetched_at') }} as text), ''), {{ classification_settings() }},
+            quarantined_loads
         )) as rules
     from gridded
 )

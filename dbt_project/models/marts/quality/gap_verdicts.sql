@@ -62,8 +62,15 @@ looked_at as (
             count(distinct case when existing_rows.is_look then existing_rows.run_id end) as times,
             min(case when existing_rows.is_look then existing_rows.requested_at end) as first_look_at,
             max(case when existing_rows.is_look then existing_rows.requested_at end) as last_look_at,
-            min(case when existing_rows.is_look and not existing_rows.is_file then 0 when existing_rows.is_look then 1 end) = 1 as is_file_only,
-            max(case when not existing_rows.is_answer then existing_rows.source || ': ' || coalesce(existing_rows.error, 'no answer') end) as failure
+            min(
+                case when existing_rows.is_look and not existing_rows.is_file then 0 when existing_rows.is_look then 1 end
+            ) = 1 as is_file_only,
+            max(
+                case
+                    when not existing_rows.is_answer
+                        then existing_rows.source || ': ' || coalesce(existing_rows.error, 'no answer')
+                end
+            ) as failure
         from (
             select
                 around.*,

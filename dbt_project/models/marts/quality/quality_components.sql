@@ -31,7 +31,9 @@ counted as (
         case when observations.failed_checks is null then 0 else {{ bar_checks() | length }} end as bar_checks_failed,
         {{ row_checks_failed() }} as row_checks_failed,
         cast(
-            greatest(0, {{ epoch_seconds('observations.first_seen_at') }} - {{ epoch_seconds('observations.closed_at') }}) as bigint
+            greatest(
+                0, {{ epoch_seconds('observations.first_seen_at') }} - {{ epoch_seconds('observations.closed_at') }}
+            ) as bigint
         ) as seconds_to_first_sight,
         observations.closed_at <= bars.first_fetched_at as is_backfilled,
         {{ score_terms('observations') }}

@@ -59,7 +59,8 @@ bars as (
     from touched_days
     inner join lateral (
         select
-            existing_rows.session_date, existing_rows.is_validated, existing_rows.gap_detected, existing_rows.volume_anomaly, existing_rows.quality_score,
+            existing_rows.session_date, existing_rows.is_validated, existing_rows.gap_detected, existing_rows.volume_anomaly,
+            existing_rows.quality_score,
             existing_rows.data_completeness, existing_rows.timestamp
         from {{ ref('market_data', v=2) }} as existing_rows
         where

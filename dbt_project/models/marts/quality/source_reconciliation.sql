@@ -205,7 +205,8 @@ classified as (
 final as (
     select
         {{ hash63(
-            "concat_ws('|', classified.series_id, classified.source, classified.other_source, classified.resampled_from, classified.field, "
+            "concat_ws('|', classified.series_id, classified.source, classified.other_source, "
+            ~ "classified.resampled_from, classified.field, "
             ~ epoch_seconds('classified.opened_at') ~ ")"
         ) }} as id,
         classified.symbol,
@@ -225,7 +226,8 @@ final as (
         classified.tolerance_bp,
         case when classified.is_within then 'within tolerance' else 'differs' end as verdict,
         case
-            when classified.currency <> classified.other_currency then classified.currency || ' against ' || classified.other_currency
+            when classified.currency <> classified.other_currency
+                then classified.currency || ' against ' || classified.other_currency
         end as basis,
         against_consensus.series_id is not null as is_against_consensus,
         classified.series_id,
