@@ -202,7 +202,7 @@ def test_ages_and_states_are_those_of_the_reader_s_moment(
 
 def test_a_clock_that_stands_still_is_told_and_ages_count_to_it(open_page: OpenPage) -> None:
     page, _ = open_page("index.html")
-    assert "stands at 2025-03-07 00:00 UTC" in page.inner_text(".banner.note")
+    assert "frozen at 2025-03-07 00:00 UTC" in page.inner_text(".banner.note")
     row = page.locator("#series-table tbody tr:has(th:has-text('AAPL'))").first
     assert row.locator(".level").inner_text() == "on time"
 
