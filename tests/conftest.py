@@ -36,7 +36,7 @@ DEAR = (
     "end_to_end/test_week.py", "site/test_build.py", "site/test_site.py", "end_to_end/test_real_markets.py",
     "dbt/test_over_the_years.py", "dbt/test_quality_operations.py", "scripts/test_locks.py", "upgrade/test_upgrade.py",
     "end_to_end/test_server_settings.py", "end_to_end/test_cases.py", "scripts/test_api.py", "end_to_end/test_rollback.py",
-    "dbt/test_quarantine.py", "dbt/test_features_oracle.py", "dbt/test_bars.py", "upgrade/test_new_column.py",
+    "dbt/test_quarantine.py", "dbt/test_features_oracle.py", "dbt/test_bars.py", "upgrade/test_new_feature.py",
     "extract/test_extract.py",
 )  # fmt: skip
 # Files that read one built warehouse (session fixture `built` of their folder), and so belong to one worker.
@@ -49,20 +49,35 @@ SHARING = {
 }
 
 
-@pytest.hookimpl(tryfirst=True)
+def _file(nodeid: str) -> str:
+    return nodeid.partition("::")[0].removeprefix("tests/")
+
+
+def _unit_of_work(nodeid: str) -> str:
+    return next((name for name, files in SHARING.items() if _file(nodeid) in files), _file(nodeid))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Which tests build, which belong to one worker (pytest-xdist, --dist loadgroup), and what comes first."""
-
-    def file(item: pytest.Item) -> str:
-        return item.path.relative_to(ROOT / "tests").as_posix()
-
+    """Which tests build, and what comes first."""
     for item in items:
         # Whoever has a copy of the dbt project builds it. Others say so themselves: `pytestmark = pytest.mark.builds`.
         if "projects" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.builds)
-        group = next((name for name, files in SHARING.items() if file(item) in files), file(item))
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: DEAR.index(file(item)) if file(item) in DEAR else len(DEAR))
+    items.sort(key=lambda item: DEAR.index(_file(item.nodeid)) if _file(item.nodeid) in DEAR else len(DEAR))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests belong to one worker, as do those of files that share a warehouse (SHARING).
+
+    xdist's own `--dist loadgroup` puts the group into a test's id, which pytest 9.2 does not read any more: tests of a file
+    went to both workers, each built the file's warehouse, and those that go on from each other failed.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    config.option.loadscopereorder = False
+    scheduler = LoadScopeScheduling(config, log)
+    scheduler._split_scope = _unit_of_work
+    return scheduler
 
 
 @pytest.fixture(autouse=True)
