@@ -138,7 +138,7 @@ class Source:
             if self.block.until:
                 raise Blocked
             asked_at, began = clock.now(), time.perf_counter()
-            return self._checked(_sent(send))
+            return self.checked(_sent(send))
 
         response: Response | None = None
         error: str | None = None
@@ -200,8 +200,8 @@ class Source:
         error = f"not asked: the circuit breaker of {self.name} is open after repeated failures"
         return Answer(asked_at, asked_at, state, error=error)
 
-    def _checked(self, response: Response) -> Response:
-        """The response, unless it means "not now"."""
+    def checked(self, response: Response) -> Response:
+        """The response, unless it means "not now". Raises Deferred, Unavailable."""
         if response.status_code != 429 and response.status_code != 418 and response.status_code < 500:
             return response
         seconds = retry_after(response)

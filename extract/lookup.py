@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -23,17 +24,17 @@ from extract import database, http, settings
 from extract.binance.settings import FUTURES_WEIGHT_PER_MINUTE, GEO_BLOCKED, SPOT_WEIGHT_PER_MINUTE
 from extract.budget import RequestsPerMinute, WeightPerMinute
 from extract.redaction import redact
+from extract.registry import MULTIPLES
+from extract.settings import ConfigurationError
+from extract.timeframes import NEW_YORK
 from extract.yahoo import Yahoo
 from extract.yahoo.settings import CHART
 
 # What we quote coins in; the first that a coin has is taken.
 QUOTES = ("USDT", "USDC", "FDUSD", "USD")
-# A contract on many coins begins with the number: 1000PEPEUSDT.
-MULTIPLES = ("", "1000", "10000", "1000000", "1M")
 # Weight of exchangeInfo.
 SPOT_INFO, FUTURES_INFO = 20, 1
 NEAREST = 3
-NEW_YORK = "America/New_York"
 YAHOO_SEARCH = "https://query2.finance.yahoo.com/v1/finance/search"
 YAHOO_KINDS = {"EQUITY": "stock", "ETF": "etf", "CRYPTOCURRENCY": "crypto"}
 # Polygon's types of shares that are funds; all other types are stocks.
@@ -83,6 +84,15 @@ def find(symbols: Sequence[str]) -> Found:
         except Unasked as problem:
             found.unasked[name] = str(problem)
             continue
+        except (ConfigurationError, database.Unreachable):
+            raise
+        except Exception as problem:
+            # An answer of no documented shape is that source's trouble: the others' names are written.
+            log.debug("%s: its answer is not understood", name, exc_info=True)
+            found.unasked[name] = (
+                f"{name} answers what is not understood ({type(problem).__name__}: `market doctor --probe` compares its shape)"
+            )
+            continue
         for symbol in symbols:
             found.listings[symbol] += answers.listings.get(symbol, [])
             if near := answers.nearest.get(symbol):
@@ -101,7 +111,7 @@ def _once(source: http.Source, what: str, send: Callable[[], http.Response]) -> 
     if not source.is_available:
         raise Unasked(f"{what} is left alone after refusals (`market unblock {source.name}` ends it)")
     try:
-        return source._checked(send())
+        return source.checked(send())
     except http.Deferred as problem:
         until = source.block.set(problem.seconds)
         raise Unasked(f"{what} asks to wait until {until:%Y-%m-%d %H:%M} UTC") from None
@@ -125,6 +135,13 @@ def _day(value: object, unit: float) -> date | None:
     try:
         return datetime.fromtimestamp(value / unit, UTC).date()
     except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _iso_day(value: object) -> date | None:
+    try:
+        return date.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
         return None
 
 
@@ -154,8 +171,9 @@ def _binance(symbols: Sequence[str]) -> _Answers:
             query = urlencode({"symbol": row["symbol"], "interval": "1d", "startTime": 0, "limit": 1})
             budget.wait(2)
             url = f"{host}/api/v3/klines?{query}"
-            bars = _document(_once(source, "binance", lambda url=url: http.get(session, url)), "binance")  # type: ignore[misc]
-            since = _day(bars[0][0], 1000) if isinstance(bars, list) and bars else None
+            bars = _document(_once(source, "binance", partial(http.get, session, url)), "binance")
+            first = bars[0] if isinstance(bars, list) and bars else None
+            since = _day(first[0], 1000) if isinstance(first, list) and first else None
             answers.listings[symbol] = [_market("binance", row, "spot", since)]
         return answers
 
@@ -169,7 +187,7 @@ def _binance_futures(symbols: Sequence[str]) -> _Answers:
             http.Source("binance"), "binance futures", lambda: http.get(session, f"{host}/fapi/v1/exchangeInfo")
         )
     answers, known = _markets(
-        symbols, response, "binance futures", "binance_futures", MULTIPLES,
+        symbols, response, "binance futures", "binance_futures", ("", *MULTIPLES),
         lambda row: row["status"] == "TRADING" and row.get("contractType") == "PERPETUAL",
     )  # fmt: skip
     for symbol, row in known.items():
@@ -192,7 +210,7 @@ def _markets(
     document = _document(response, what)
     try:
         rows = [row for row in document["symbols"] if is_open(row) and row["quoteAsset"] in QUOTES]
-        by_pair = {(row["baseAsset"], row["quoteAsset"]): row for row in rows}
+        by_pair = {(row["baseAsset"], row["quoteAsset"]): row for row in rows if isinstance(row["symbol"], str)}
     except (KeyError, TypeError):
         reason = document.get("msg") if isinstance(document, dict) else None
         raise Unasked(f"{what} refuses: {redact(str(reason or f'HTTP {response.status_code}'))[:200]}") from None
@@ -240,7 +258,7 @@ def _yahoo(symbols: Sequence[str]) -> _Answers:
                 meta = chart["chart"]["result"][0]["meta"]
             except (KeyError, IndexError, TypeError):
                 continue
-            if kind != "crypto" and meta.get("exchangeTimezoneName") != NEW_YORK:
+            if kind != "crypto" and meta.get("exchangeTimezoneName") != NEW_YORK.key:
                 # No calendar of ours has its sessions.
                 log.warning(
                     "%s: yahoo's %s trades in %s, which no calendar has", symbol, name, meta.get("exchangeTimezoneName")
@@ -289,7 +307,7 @@ def _polygon(symbols: Sequence[str]) -> _Answers:
                 kind = "crypto" if row.get("market") == "crypto" else "etf" if row.get("type") in FUNDS else "stock"
                 described = ", ".join(str(row[one]) for one in ("name", "primary_exchange") if row.get(one))
                 listing = row.get("list_date") if kind != "crypto" else None
-                since = date.fromisoformat(listing) if isinstance(listing, str) else None
+                since = _iso_day(listing)
                 answers.listings.setdefault(symbol, []).append(Listing("polygon", name, kind, described, since))
             if symbol not in answers.listings:
                 _, document = ask(

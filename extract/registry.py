@@ -26,7 +26,7 @@ _NAME = re.compile(r"(?!.*\.\.)[\w^][\w.:^=+&$-]*")
 NAMES = ("polygon", "binance", "binance_futures", "yahoo", "coinmetrics")
 LONGEST_SYMBOL, LONGEST_NAME = 20, 50
 # A contract on so many coins begins with the number: 1000PEPEUSDT, 1MBABYDOGEUSDT. How dbt reads it: macros/samples.sql.
-_MULTIPLES = ("1000", "10000", "100000", "1000000", "10000000", "1M")
+MULTIPLES = ("1000", "10000", "100000", "1000000", "10000000", "1M")
 # Any other number before the coin.
 _COUNTED = re.compile(r"[0-9]+[KMB]?")
 _QUOTED = re.compile(r"(.+?)(FDUSD|USDT|USDC|BUSD|TUSD|USD|EUR|BTC|ETH|BNB)")
@@ -154,7 +154,7 @@ def _coin(name: str) -> str:
 
 def _is_multiple(many: str, one: str) -> bool:
     """Whether a market of `many` is one of so and so many coins of `one`."""
-    return any(many == prefix + one for prefix in _MULTIPLES)
+    return any(many == prefix + one for prefix in MULTIPLES)
 
 
 def _unclear_units(cells: dict[str, str]) -> str | None:
@@ -166,8 +166,8 @@ def _unclear_units(cells: dict[str, str]) -> str | None:
         if spot == contract or _is_multiple(contract, spot) or _is_multiple(spot, contract):
             return None
         if (
-            contract.startswith(_MULTIPLES)
-            or spot.startswith(_MULTIPLES)
+            contract.startswith(MULTIPLES)
+            or spot.startswith(MULTIPLES)
             or _COUNTED.fullmatch(contract.removesuffix(spot))
         ):
             return (
@@ -175,7 +175,7 @@ def _unclear_units(cells: dict[str, str]) -> str | None:
                 " many coins, and not of one coin: name the spot market of the contract's coin, or none"
             )
         return None
-    if not contract.startswith(_MULTIPLES):
+    if not contract.startswith(MULTIPLES):
         return None
     sources = cells["source_priority"].split() or ["polygon", "yahoo"]
     others = {

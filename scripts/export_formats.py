@@ -92,8 +92,9 @@ class Csv(_ByYear):
 
 
 class _BySeries(Writer):
+    @abstractmethod
     def path(self, one: Series) -> str:
-        raise NotImplementedError
+        """The file of a series."""
 
     def parts(self, marks: Marks) -> Iterator[Part]:
         for one, years in marks.items():
@@ -134,7 +135,8 @@ class Lean(_BySeries):
     def write(self, part: Part, tables: Sequence[pyarrow.Table], made: Path) -> None:
         one = part.series[0]
         is_share = one.asset_class != "crypto"
-        frame = tables[0].to_pandas()
+        # A bar without a price is flagged in the mart and cannot be written here: whole numbers know no "unknown".
+        frame = tables[0].to_pandas().dropna(subset=["open", "high", "low", "close"])
         stamps = frame["timestamp"].dt.tz_convert(NEW_YORK if is_share else "UTC").dt.strftime("%Y%m%d %H:%M")
         prices = frame[["open", "high", "low", "close"]].astype("float64")
         if is_share:

@@ -58,7 +58,12 @@ def _without_samples(task: Task, rows: list[list[str]]) -> list[Window]:
 
 def _without_settlements(task: Task, rows: list[list[str]]) -> list[Window]:
     """Windows longer than the intervals that the rows around them state."""
-    settled = sorted((at, _hours(row)) for row in rows if row and (at := _instant(row[0])))
+    # A stamp of another month is no neighbour: REST would be asked up to it.
+    settled = sorted(
+        (at, _hours(row))
+        for row in rows
+        if row and (at := _instant(row[0])) and task.start - JITTER <= at <= task.end + JITTER
+    )
     if not settled:
         return []
     first, last = settled[0], settled[-1]
@@ -72,9 +77,10 @@ def _without_settlements(task: Task, rows: list[list[str]]) -> list[Window]:
 
 def _instant(text: str) -> datetime | None:
     """Milliseconds, since 2025 microseconds."""
-    if not text.strip().isdigit() or len(text.strip()) > 16:
+    digits = text.strip()
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > 16:
         return None
-    number = int(text)
+    number = int(digits)
     return EPOCH + timedelta(microseconds=number if number >= 10**14 else number * 1000)
 
 
@@ -82,9 +88,9 @@ def _label(text: str) -> datetime | None:
     """The stamp of a sample, of its label, which trembles."""
     try:
         at = datetime.strptime(text.strip(), "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
-    except ValueError:
+        return at - (at + SAMPLE - JITTER - EPOCH) % SAMPLE + SAMPLE - JITTER
+    except (ValueError, OverflowError):
         return None
-    return at - (at + SAMPLE - JITTER - EPOCH) % SAMPLE + SAMPLE - JITTER
 
 
 def _is_above_zero(text: str) -> bool:
@@ -97,4 +103,5 @@ def _is_above_zero(text: str) -> bool:
 def _hours(row: list[str]) -> timedelta:
     """The interval that a settlement's row states; 8 hours, the longest, where it states none."""
     named = row[1].strip() if len(row) > 1 else ""
-    return timedelta(hours=int(named) if named.isascii() and named.isdigit() and 1 <= int(named[:3]) <= 24 else 8)
+    is_number = named.isascii() and named.isdigit() and len(named) <= 2
+    return timedelta(hours=int(named) if is_number and 1 <= int(named) <= 24 else 8)

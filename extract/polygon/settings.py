@@ -21,7 +21,7 @@ REFERENCE_PAGE_LIMIT = 1_000
 MOST_PAGES = 300
 # Minutes in which a day can have base bars: extended hours 04:00-20:00 for stocks.
 STOCK_MINUTES_A_DAY = 960
-# Requests a minute below which one is slower than the bars it brings twice.
+# Requests a minute below which one costs more than the bars that it brings twice.
 SCARCE_BELOW = 60
 # An unknown ticker answers 200 without results: in a window of this length somebody must have traded a known one.
 NEVER_EMPTY = timedelta(days=7)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import orjson
@@ -10,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extract import calendars, planner, registry
+from extract.binance.holes import holes
 from extract.looks import AGAIN_AFTER, Look, resting, seen
+from extract.responses import Parsed, Task
 from extract.run import PROVIDERS, prepare_warehouse
 from extract.state import Known
 from extract.windows import Window, merged, missing
@@ -171,6 +174,21 @@ def test_a_hole_in_a_file_of_samples_or_settlements_is_asked_of_the_api(
         f" and {last.timestamp() * 1000 - 1:.0f}"
     )
     assert {row["endpoint"] for row in found} == questions
+
+
+@pytest.mark.parametrize("stamp", ["4102444800000", "1", "²³", "99999999999999999999", "9999-12-31 23:59:59", ""])
+def test_a_stamp_of_another_time_makes_no_hole_beyond_the_file(stamp: str) -> None:
+    first, last = at("2013-01-01"), at("2013-02-01")
+    task = Task("binance", "funding", first, last, "BTC", "crypto", "BTCUSDT", origin="archive")
+    count = (last - first) // timedelta(hours=8)
+    hours = [first + n * timedelta(hours=8) for n in range(count)]
+    rows = [[f"{hour.timestamp() * 1000:.0f}", "8", "0.0001"] for hour in hours]
+    whole = Parsed(count + 1, "", orjson.dumps({"rows": [*rows, [stamp, "8", "0.0001"]]}).decode())
+    assert holes(task, whole) == []
+    torn = Parsed(count - 2, "", orjson.dumps({"rows": [*rows[:9], *rows[12:], [stamp, "8", "0.0001"]]}).decode())
+    assert [(start.date(), end) for start, end in holes(task, torn)] == [(hours[8].date(), hours[12])]
+    samples = replace(task, endpoint="metrics", end=first + timedelta(days=1))
+    assert all(first <= start and end <= last for start, end in holes(samples, whole))
 
 
 # ---------------------------------------------------------------- asked again because the user says so

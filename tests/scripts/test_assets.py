@@ -9,7 +9,7 @@ import pty
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from extract import registry, registry_checks, registry_file
 from extract.settings import ASSETS
 from scripts import assets
 from tests.conftest import ROOT
+from tests.extract.conftest import forget
 from tests.scripts.test_reports import market
 from tests.simulator import Simulator, running
 from tests.warehouse import Database, Warehouse
@@ -113,6 +114,47 @@ def test_a_source_that_cannot_be_asked_is_said_and_the_rest_is_written(
     told = add(database, project, simulator, "SOL", expect=1, **nowhere)
     assert "SOL: no source could be asked" in told
     assert len(rows(project)) == 1
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body"),
+    [
+        (
+            "exchange_info",
+            '{"symbols": [{"status": "TRADING", "baseAsset": "SOL", "quoteAsset": "USDT", "symbol": 7}]}',
+        ),
+        ("exchange_info", '{"symbols": [null]}'),
+        ("bars", "[{}]"),
+        ("bars", "[[]]"),
+        ("bars", '[["x"]]'),
+    ],
+)
+def test_an_odd_answer_is_its_source_s_trouble(
+    database: Database, project: Path, simulator: Simulator, endpoint: str, body: str
+) -> None:
+    simulator.add_fault(kind="body", status=200, body=body, provider="binance-spot", endpoint=endpoint)
+    try:
+        add(database, project, simulator, "SOL")
+    finally:
+        simulator.clear_faults()
+    assert (rows(project)[0]["yahoo"], rows(project)[0]["polygon"]) == ("SOL-USD", "X:SOLUSD")
+
+
+def test_an_answer_that_nobody_foresaw_leaves_the_other_sources(
+    database: Database, project: Path, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from extract import lookup
+
+    def breaks(symbols: Sequence[str]) -> Any:
+        raise KeyError("baseAsset")
+
+    monkeypatch.setattr(lookup, "_binance", breaks)
+    for name, value in {**database.environment, **simulator.environment()}.items():
+        monkeypatch.setenv(name, value)
+    forget()
+    found = lookup.find(["SOL"])
+    assert found.unasked["binance"].startswith("binance answers what is not understood (KeyError")
+    assert {one.column for one in found.listings["SOL"]} >= {"polygon", "yahoo"}
 
 
 def test_a_geo_block_of_binance_is_answered_by_its_mirror(

@@ -21,8 +21,9 @@ from pyarrow import csv, feather, parquet
 
 from extract.settings import ConfigurationError
 from market_warehouse import BadQuestion, UnknownSymbol, bars
+from market_warehouse.questions import Series
 from scripts.export import Report, Selection, export, with_columns
-from scripts.export_formats import Parquet
+from scripts.export_formats import Parquet, Part, writer
 from scripts.postgres import Server
 from tests.scripts.conftest import BEFORE_THE_AMENDMENT, EX_DATE, HOSTILE, HOURS, SESSIONS
 from tests.scripts.test_reports import market
@@ -229,6 +230,19 @@ def test_lean_reads_its_layout(built: Warehouse, tmp_path: Path) -> None:
     (tmp_path / "equity/usa/daily/aapl.zip").unlink()
     exported(built, tmp_path, "AAPL", "BTC", format="lean")
     assert (tmp_path / "equity/usa/daily/aapl.zip").read_bytes() == before
+
+
+def test_lean_leaves_out_bars_without_a_price(tmp_path: Path) -> None:
+    """They are flagged in the mart; as whole numbers they would be zeros, or stop the export."""
+    one = Series("AAPL", "stock", "1d")
+    days = [datetime(2025, 1, day, 5, tzinfo=UTC) for day in (2, 3)]
+    prices = {
+        name: [Decimal(100), None if name == "close" else Decimal(101)] for name in ("open", "high", "low", "close")
+    }
+    table = pyarrow.table({"symbol": ["AAPL"] * 2, "timestamp": days, **prices, "volume": [Decimal(5), None]})
+    part = Part("aapl.zip", (one,), None, "")
+    writer("lean", tmp_path).write(part, [table], tmp_path / "aapl.zip")
+    assert lines_of(tmp_path / "aapl.zip") == ("aapl.csv", [["20250102 00:00", *["1000000"] * 4, "5"]])
 
 
 def test_qlib_reads_its_layout(built: Warehouse, tmp_path: Path) -> None:
