@@ -23,7 +23,7 @@
 
 {# SQL: the sessions (series_id, session_date) in which, since a load, something changed that the rule speaks of: a bar,
    an answer, a refused row; or the session was the first one of its series until older bars came. #}
-{% macro sessions_with_news(since) -%}
+{% macro changed_sessions(since) -%}
     (
         select
             series_id,
@@ -74,10 +74,10 @@
 {%- endmacro %}
 
 {# Pre-hook of int_ranges_without_trades, in its transaction: deletes the rows of sessions that are classified again. #}
-{% macro delete_judged_sessions() %}
+{% macro delete_changed_sessions() %}
     {%- if is_incremental() %}
     delete from {{ this }} as ranges
-    using {{ sessions_with_news(watermark(this.identifier)) }} as changed_rows
+    using {{ changed_sessions(watermark(this.identifier)) }} as changed_rows
     where changed_rows.series_id = ranges.series_id and changed_rows.session_date = ranges.session_date
     ;
     {{ delete_series_of_other_rules() }}

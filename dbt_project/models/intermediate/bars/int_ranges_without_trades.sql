@@ -4,7 +4,7 @@
         materialized='incremental',
         incremental_strategy='append',
         indexes=[{'columns': ['series_id', 'session_date']}],
-        pre_hook=['{{ delete_judged_sessions() }}', '{{ disable_nestloop() }}'],
+        pre_hook=['{{ delete_changed_sessions() }}', '{{ disable_nestloop() }}'],
         post_hook=[
             "{{ advance_watermark(['int_bars_selected', 'int_answered_sessions', 'int_bars_rejected']) }}",
             '{{ analyze() }}',
@@ -24,7 +24,7 @@ changed_rows as (
     select
         series_id,
         session_date
-    from {{ sessions_with_news(since) }} as sessions
+    from {{ changed_sessions(since) }} as sessions
 
     union
 
@@ -265,7 +265,7 @@ changes as (
 as_of_times as (
     select
         *,
-        coalesce(lead(batch) over (partition by series_id, session_date order by batch), {{ in_force() }}) as next_load
+        coalesce(lead(batch) over (partition by series_id, session_date order by batch), {{ in_force() }}) as next_batch
     from changes
 ),
 
@@ -274,7 +274,7 @@ states as (
         as_of_times.series_id,
         as_of_times.session_date,
         as_of_times.batch,
-        as_of_times.next_load,
+        as_of_times.next_batch,
         doubtful.expected_bar,
         max(doubtful.is_there) as is_there,
         max(doubtful.is_rejected) as is_rejected
@@ -285,7 +285,7 @@ states as (
             and doubtful.session_date = as_of_times.session_date
             and doubtful.from_batch <= as_of_times.batch
             and doubtful.to_batch > as_of_times.batch
-    group by as_of_times.series_id, as_of_times.session_date, as_of_times.batch, as_of_times.next_load, doubtful.expected_bar
+    group by as_of_times.series_id, as_of_times.session_date, as_of_times.batch, as_of_times.next_batch, doubtful.expected_bar
     having max(doubtful.is_there) = 1 or max(doubtful.is_covered) = 1
 ),
 
@@ -339,7 +339,7 @@ classified as (
         session_date,
         expected_bar,
         batch,
-        next_load,
+        next_batch,
         is_rejected,
         {{ is_without_trades() }} as is_without_trades,
         run_ends < first_there as is_leading
@@ -377,8 +377,8 @@ quiet as (
         classified.expected_bar,
         classified.batch as from_batch,
         case
-            when classified.is_without_trades then classified.next_load
-            else least(classified.next_load, first_sessions.to_batch)
+            when classified.is_without_trades then classified.next_batch
+            else least(classified.next_batch, first_sessions.to_batch)
         end as to_batch
     from classified
     left join first_sessions

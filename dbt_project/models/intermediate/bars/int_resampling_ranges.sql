@@ -71,7 +71,7 @@ touched_sessions as (
     group by series_id, session_date
     {%- else -%}
     select series_id, session_date
-    from {{ sessions_with_news(watermark(readers)) }} as sessions
+    from {{ changed_sessions(watermark(readers)) }} as sessions
 
     union
 
