@@ -105,7 +105,7 @@ splits_between as (
     group by as_of_times.symbol, as_of_times.asset_class, as_of_times.earlier_valid_from, as_of_times.dbt_valid_from
 ),
 
-causes as (
+reasoned as (
     select
         versions.*,
         rebuilds.features as rebuilt_features,
@@ -119,14 +119,18 @@ causes as (
             when splits.changes > 0 then 'source_updated'
             else 'late_data'
         end as split_reason,
-        rebuilds.written_at is not null and versions.revision = versions.earlier_revision as is_rebuilt,
-        -- Of a resampled bar: none of its base bars was amended between the two, they came late.
-        coalesce(parts.parts_amended = earlier_parts.parts_amended, false) as is_completed,
         -- No other answer: Yahoo's is read in another basis, for what is known of splits now.
-        versions.source = versions.earlier_source
-        and versions.source not like '%manual%'
-        and versions.fetched_at = versions.earlier_fetched_at
-        and versions.revision <> versions.earlier_revision as is_read_again
+        versions.source = versions.earlier_source and versions.fetched_at = versions.earlier_fetched_at as is_same_answer,
+        case
+            when quarantines.changed_by is not null then 'manual_correction'
+            when versions.source like '%manual%' or versions.earlier_source like '%manual%' then 'manual_correction'
+            -- The source reported no change: the bar is made by other rules.
+            when rebuilds.written_at is not null and versions.revision = versions.earlier_revision then 'bug_fix'
+            when versions.source <> versions.earlier_source then 'source_changed'
+            -- Of a resampled bar: none of its base bars was amended between the two, they came late.
+            when parts.parts_amended = earlier_parts.parts_amended then 'late_data'
+            else 'source_updated'
+        end as reason
     from versions
     left join ops.rebuilds as rebuilds on rebuilds.written_at = versions.dbt_valid_from
     left join {{ ref('int_series') }} as series
@@ -166,23 +170,6 @@ causes as (
     where versions.earlier_id is not null
 ),
 
-reasoned as (
-    select
-        *,
-        case
-            when quarantined_by is not null then 'manual_correction'
-            when source like '%manual%' or earlier_source like '%manual%' then 'manual_correction'
-            -- The source reported no change: the bar is made by other rules.
-            when is_rebuilt then 'bug_fix'
-            when source <> earlier_source then 'source_changed'
-            when is_completed then 'late_data'
-            when is_read_again then split_reason
-            else 'source_updated'
-        end as reason,
-        coalesce(quarantined_by, case when is_read_again and not is_completed then split_set_by end) as changed_by
-    from causes
-),
-
 fields as (
     {% for field in prices + samples -%}
     select
@@ -200,14 +187,18 @@ fields as (
         split_reason as reason,
         {%- else -%}
         -- What was not known before came late, if nobody else says it.
-        case when reason = 'source_updated' and earlier_{{ field }} is null then 'late_data' else reason end as reason,
+        case
+            when reason = 'source_updated' and earlier_{{ field }} is null then 'late_data'
+            when reason = 'source_updated' and is_same_answer then split_reason
+            else reason
+        end as reason,
         {%- endif %}
         {% if field in samples -%}
         quarantined_by as corrected_by
         {%- elif field == 'split_factor' -%}
         coalesce(quarantined_by, split_set_by) as corrected_by
         {%- else -%}
-        changed_by as corrected_by
+        coalesce(quarantined_by, case when reason = 'source_updated' and is_same_answer then split_set_by end) as corrected_by
         {%- endif %}
     from reasoned
     where {{ field }} is distinct from earlier_{{ field }}{% if field in samples %} and earlier_{{ field }} is not null{% endif %}
@@ -223,7 +214,7 @@ fields as (
         case when earlier_is_validated then 1.0 else 0.0 end,
         case when is_validated then 1.0 else 0.0 end,
         reason,
-        changed_by
+        quarantined_by
     from reasoned
     where
         is_validated <> earlier_is_validated
@@ -247,7 +238,7 @@ fields as (
         null,
         null,
         reason,
-        changed_by
+        quarantined_by
     from reasoned
     where
         source <> earlier_source
