@@ -414,5 +414,5 @@ def test_an_archive_that_wants_to_be_left_alone_leaves_the_api_alone(market: Mar
     assert blocked == [{"budget": "binance_archive"}]
     assert "binance_archive: may be asked again" in market.run("unblock", "binance")
     market.simulator.clear_faults()
-    assert "nothing kept it" in market.run("unblock", "binance")
+    assert "nothing was blocking it" in market.run("unblock", "binance")
     assert ask(Binance, DAY)[0].parsed is not None
