@@ -11,7 +11,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
 
-from extract.timeframes import STEPS
+from extract.calendar.timeframes import STEPS
 from market_warehouse import questions
 from market_warehouse.errors import BadQuestion, WarehouseUnavailable
 from market_warehouse.questions import Adjustment, Question

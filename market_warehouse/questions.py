@@ -14,7 +14,7 @@ from typing import Any, Literal, LiteralString
 
 from psycopg import Connection, sql
 
-from extract.timeframes import STEPS
+from extract.calendar.timeframes import STEPS
 from market_warehouse.errors import BadQuestion, UnknownSymbol
 from scripts import reading
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
-    from extract.outcomes import Report
+    from extract.load.outcomes import Report
 
 # Of a library of dlt's, about a faster part that it no longer uses: two lines above what doctor, extract and run say.
 warnings.filterwarnings("ignore", message=r"sqlglot\[rs\]")
@@ -78,15 +78,15 @@ def extract(
 ) -> None:
     """Ask the providers for what is new and load it into the raw schemas."""
     with _reporting():
-        from extract import run
+        from extract.commands import extraction
 
         options = _options(symbols, timeframes, source, start, end) | {"again": again}
         if dry_run:
-            from extract.dry_run import show_extract
+            from extract.commands.dry_run import show_extract
 
             show_extract(**options)
             return
-        raise typer.Exit(_finish(run.extract(**options)))
+        raise typer.Exit(_finish(extraction.extract(**options)))
 
 
 @app.command("run")
@@ -100,7 +100,7 @@ def run_all(
     with _reporting():
         import signal
 
-        from scripts import run
+        from scripts.pipeline import run
 
         # As Ctrl-C: the run gets to write down that it was stopped.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -111,7 +111,7 @@ def run_all(
 def migrate() -> None:
     """Bring the warehouse's own tables (schemas ops and raw_*) to this version; extract and run do it by themselves."""
     with _reporting():
-        from extract import database
+        from extract.core import database
 
         applied = database.migrate()
         for migration in applied:
@@ -126,7 +126,7 @@ def schedule(
 ) -> None:
     """Stay, and run daily at ENRICHMENT_SCHEDULE_HOUR:MINUTE UTC, until SIGTERM or Ctrl-C."""
     with _reporting():
-        from scripts import schedule
+        from scripts.pipeline import schedule
 
         raise typer.Exit(schedule.serve(schedule.interval(every) if every else None))
 
@@ -138,7 +138,7 @@ def prune(
 ) -> None:
     """Drop raw payloads that reported nothing new; no revision and no result changes, also in a full refresh."""
     with _reporting():
-        from scripts import retention
+        from scripts.postgres import retention
 
         pruned = retention.prune(timedelta(days=older_than), dry_run)
         for one in pruned:
@@ -160,7 +160,8 @@ def alerts(
 ) -> None:
     """Show what is wrong at the moment, and where it is written what to do."""
     with _reporting():
-        from scripts import alerts, reports
+        from scripts.monitoring import alerts
+        from scripts.reading import reports
 
         if silence:
             until = alerts.silence(silence, subject, hours)
@@ -183,11 +184,11 @@ def backfill(
 ) -> None:
     """Load history; killed or paused, the same command goes on where the data end."""
     with _reporting():
-        from extract import backfill as job
+        from extract.commands import backfill as job
 
         options = _options(symbols, timeframes, source, start, end)
         if dry_run:
-            from extract.dry_run import show_backfill
+            from extract.commands.dry_run import show_backfill
 
             show_backfill(**options)
             return
@@ -198,7 +199,7 @@ def backfill(
 def backfill_resume() -> None:
     """Continue every unfinished backfill."""
     with _reporting():
-        from extract import backfill as job
+        from extract.commands import backfill as job
 
         raise typer.Exit(_finish(job.resume()))
 
@@ -207,7 +208,7 @@ def backfill_resume() -> None:
 def backfill_pause() -> None:
     """Stop running backfills after the package they are loading."""
     with _reporting():
-        from extract import backfill_jobs
+        from extract.plan import backfill_jobs
 
         paused = backfill_jobs.pause()
         typer.echo(f"paused: {paused} (continue with: market backfill-resume)" if paused else "no backfill is running")
@@ -217,7 +218,7 @@ def backfill_pause() -> None:
 def backfill_status(json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Show how far each backfill is, per series."""
     with _reporting():
-        from extract import backfill_jobs
+        from extract.plan import backfill_jobs
 
         backfill_jobs.show(as_json=json)
 
@@ -226,7 +227,7 @@ def backfill_status(json: Annotated[bool, typer.Option("--json")] = False) -> No
 def collect_liquidations(symbols: Symbols = None) -> None:
     """Watch Binance's stream of forced orders until SIGTERM or Ctrl-C; runs in parallel to an extract."""
     with _reporting():
-        from extract.binance.liquidations import collect
+        from extract.commands.liquidations import collect
 
         raise typer.Exit(0 if collect(_words(symbols)) else 1)
 
@@ -249,8 +250,8 @@ def add(
     with _reporting():
         import sys
 
-        from extract.settings import ConfigurationError
-        from scripts import assets
+        from extract.core.settings import ConfigurationError
+        from scripts.symbols import assets
 
         if not _words(symbols):
             raise ConfigurationError("name a symbol: market add AAPL SPY BTC")
@@ -293,12 +294,12 @@ def _chosen_asset(options: list[Any]) -> Any:
 
 def _loaded(symbols: list[str], start: datetime | None) -> int:
     """The exit code of loading these symbols from `start` on, or as far back as a first extract goes, and of a build."""
-    from extract import backfill as job
-    from scripts import run
+    from extract.commands import backfill as job
+    from scripts.pipeline import run
 
     code = 0
     if start is not None:
-        from extract import clock
+        from extract.core import clock
 
         code = _finish(job.backfill(symbols=symbols, timeframes=[], source=None, start=start, end=clock.now()))
     return run.run(None, "command") or code
@@ -313,7 +314,7 @@ def remove(
 ) -> None:
     """Ask for these symbols no more; what is loaded stays."""
     with _reporting():
-        from scripts import assets
+        from scripts.symbols import assets
 
         typer.echo("\n".join(assets.remove(_words(symbols), delete)))
 
@@ -322,7 +323,7 @@ def remove(
 def list_assets(json: AsJson = False) -> None:
     """Show the registry: names at each source, timeframes, and from when to when there are bars."""
     with _reporting():
-        from scripts import assets
+        from scripts.symbols import assets
 
         assets.show(as_json=json)
 
@@ -331,7 +332,7 @@ def list_assets(json: AsJson = False) -> None:
 def status(symbol: OneSymbol = None, json: AsJson = False) -> None:
     """Show how fresh, complete and good each series is."""
     with _reporting():
-        from scripts import reports
+        from scripts.reading import reports
 
         reports.show(reports.STATUS, symbol, as_json=json)
 
@@ -344,7 +345,7 @@ def gaps(
 ) -> None:
     """Show which bars are missing, why, and what is done about it."""
     with _reporting():
-        from scripts import reports
+        from scripts.reading import reports
 
         reports.show(reports.GAPS, symbol, everything=everything, as_json=json)
 
@@ -353,7 +354,7 @@ def gaps(
 def sources(json: AsJson = False) -> None:
     """Show each provider's circuit breaker, errors, response times and quota."""
     with _reporting():
-        from scripts import reports
+        from scripts.reading import reports
 
         reports.show(reports.SOURCES, as_json=json)
 
@@ -364,8 +365,8 @@ def unblock(
 ) -> None:
     """Ask a source again in the next run: lift its block (a long Retry-After) and close its circuit breaker."""
     with _reporting():
-        from extract import database
-        from extract.unblock import unblock
+        from extract.commands.unblock import unblock
+        from extract.core import database
 
         database.migrate()
         typer.echo("\n".join(unblock(source)) or f"{source}: nothing was blocking it")
@@ -379,7 +380,7 @@ def revisions(
 ) -> None:
     """Show every correction of a symbol's bars: from what to what, why, and when it was known."""
     with _reporting():
-        from scripts import reports
+        from scripts.reading import reports
 
         reports.show(reports.REVISIONS, symbol, timeframe, as_json=json)
 
@@ -412,11 +413,10 @@ def export(
     with _reporting():
         from json import dumps
 
-        from extract.settings import ConfigurationError
+        from extract.core.settings import ConfigurationError
         from market_warehouse import questions
         from market_warehouse.errors import BadQuestion, WarehouseUnavailable
-        from scripts import export
-        from scripts.reading import Unreadable
+        from scripts.reading import Unreadable, export
 
         options = _options(symbols, timeframes, None, start, end)
         try:
@@ -461,7 +461,7 @@ def serve(
 ) -> None:
     """Serve the HTTP API, the dashboard and /metrics until SIGTERM or Ctrl-C."""
     with _reporting():
-        from extract import logs
+        from extract.core import logs
         from scripts.api.server import CannotListen, serve
 
         try:
@@ -477,7 +477,7 @@ def metrics(
 ) -> None:
     """Print the metrics of sources, series, quality and runs as OpenMetrics."""
     with _reporting():
-        from scripts import metrics
+        from scripts.monitoring import metrics
 
         if file:
             metrics.write(file)
@@ -489,7 +489,7 @@ def metrics(
 def roles() -> None:
     """Create the least-privilege roles for extract, dbt and readers in the database; safe to repeat."""
     with _reporting():
-        from scripts import roles
+        from scripts.postgres import roles
 
         roles.create()
         typer.echo(roles.NEXT_STEPS)
@@ -514,8 +514,8 @@ def correct(
     """Correct a bar, split or dividend by hand: it outranks all sources until it is withdrawn. Takes effect with the next
     build."""
     with _reporting():
-        from extract.settings import ConfigurationError
-        from scripts import manual_actions, manual_corrections
+        from extract.core.settings import ConfigurationError
+        from scripts.corrections import manual_actions, manual_corrections
 
         if timeframe in manual_actions.KINDS:
             if strike and withdraw:
@@ -549,8 +549,8 @@ def record(
 ) -> None:
     """Write what the raw tables hold of some answers as a case folder, without keys, for a report or a test."""
     with _reporting():
-        from extract.settings import ConfigurationError
-        from scripts import record
+        from extract.core.settings import ConfigurationError
+        from scripts.reading import record
 
         options = _options(names[:-1], timeframes, source, start, end)
         if not options["symbols"]:
@@ -567,8 +567,8 @@ def quarantine(
 ) -> None:
     """Take a load whose answers are wrong out of force, or put it back. Takes effect with the next build."""
     with _reporting():
-        from extract.settings import ConfigurationError
-        from scripts import quarantine
+        from extract.core.settings import ConfigurationError
+        from scripts.corrections import quarantine
 
         if load is None:
             if lift:
@@ -585,7 +585,7 @@ def backup(
 ) -> None:
     """Dump what cannot be made again (raw answers, the pipeline's own records, history) into a file."""
     with _reporting():
-        from scripts import backup
+        from scripts.postgres import backup
 
         made = backup.backup(file)
         typer.echo(f"{made}: {made.stat().st_size:,} bytes (back: market restore {made})")
@@ -600,7 +600,7 @@ def restore(
 ) -> None:
     """Fill an empty database from such a file; the next build makes the rest."""
     with _reporting():
-        from scripts import backup
+        from scripts.postgres import backup
 
         typer.echo(backup.restore(file, database))
 
@@ -609,7 +609,7 @@ def restore(
 def leakage_check(json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Count feature values that were written over with nothing to explain it: 0, or a feature looked ahead."""
     with _reporting():
-        from scripts import leakage
+        from scripts.reading import leakage
 
         found = leakage.check()
         typer.echo(found.as_json() if json else found.as_text())
@@ -629,7 +629,7 @@ def demo() -> None:
 def site() -> None:
     """Write the dashboard and the symbol pages into site/."""
     with _reporting():
-        from extract import logs
+        from extract.core import logs
         from scripts import site
 
         try:
@@ -645,7 +645,7 @@ def docs(
 ) -> None:
     """Write dbt docs, column lineage and the feature dictionary, checked on the stored bars, into site/."""
     with _reporting():
-        from extract import logs
+        from extract.core import logs
         from scripts import site
 
         try:
@@ -670,8 +670,8 @@ def doctor(
 ) -> None:
     """Check settings, keys, database, clock, symbol map, pending loads, lock and disk; name the remedies."""
     with _reporting():
-        from extract.doctor import examine, show_probe
-        from extract.redaction import redact
+        from extract.commands.doctor import examine, show_probe
+        from extract.core.redaction import redact
 
         if probe:
             raise typer.Exit(show_probe(as_json=json))
@@ -691,8 +691,8 @@ def _options(
     start_option: str = "--start",
 ) -> dict[str, Any]:
     """The options as the extract side takes them, checked."""
-    from extract.settings import ConfigurationError, load
-    from extract.timeframes import STEPS
+    from extract.calendar.timeframes import STEPS
+    from extract.core.settings import ConfigurationError, load
 
     chosen = _words(timeframes)
     problems = []
@@ -738,12 +738,12 @@ def _finish(report: Report) -> int:
 @contextmanager
 def _reporting() -> Iterator[None]:
     """Set up the log, and turn the errors that have an exit code of their own into one line and that code."""
-    from extract import logs
-    from extract.database import LockHeld, Unreachable, meaning_of
-    from extract.locks import LockLost
-    from extract.settings import ConfigurationError
-    from scripts.backup import BackupFailed
+    from extract.core import logs
+    from extract.core.database import LockHeld, Unreachable, meaning_of
+    from extract.core.locks import LockLost
+    from extract.core.settings import ConfigurationError
     from scripts.postgres import PostgresError
+    from scripts.postgres.backup import BackupFailed
     from scripts.reading import Unreadable
 
     logs.configure()

@@ -22,10 +22,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from extract import database, provenance, settings
-from extract.settings import ConfigurationError
-from scripts.features import registered
+from extract.core import database, provenance, settings
+from extract.core.settings import ConfigurationError
 from scripts.postgres import ROOT
+from scripts.reading.features import registered
 
 # The world as it stood after the New York session of 2013-02-28, and a day later.
 FIRST_DAY, SECOND_DAY = "2013-03-01T02:00:00Z", "2013-03-02T02:00:00Z"
@@ -77,7 +77,7 @@ def main() -> int:
         raise ConfigurationError(
             f"the demo needs {', '.join(missing)}: `make demo` installs that, or pip install 'market-warehouse[demo]'"
         )
-    from tests.simulator import running
+    from scripts.simulator import running
 
     started = time.monotonic()
     LOG.parent.mkdir(exist_ok=True)
@@ -145,7 +145,7 @@ def _prepare() -> None:
         connection.cursor().executemany(
             "insert into ops.demo values (%s, %s, %s)",
             [(symbol, False, "real daily prices as traded, 2000-2013, from bokeh-sampledata") for symbol in STOCKS]
-            + [(symbol, True, "made by tests/simulator, the same on every machine") for symbol in COINS],
+            + [(symbol, True, "made by scripts/simulator, the same on every machine") for symbol in COINS],
         )
 
 

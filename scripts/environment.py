@@ -13,7 +13,7 @@ import sysconfig
 import warnings
 from pathlib import Path
 
-from extract import session
+from extract.core import session
 
 # Run at the start of every Python of this .venv: it costs the others a microsecond, and imports nothing for them.
 HOOK = (
@@ -43,7 +43,7 @@ def configure_environment() -> None:
 
 def make_registry() -> None:
     """The registry is a seed that dbt needs, and a fresh clone has only its example."""
-    from extract import registry_file
+    from extract.symbols import registry_file
 
     registry_file.ensure()
 
@@ -80,7 +80,7 @@ def keep_the_clock_of_the_demo() -> None:
         return
     import psycopg
 
-    from extract import provenance
+    from extract.core import provenance
 
     try:
         # The address is in the PG* variables; dbt's name for the database where there is none.

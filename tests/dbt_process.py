@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from scripts.build import without_collector
+from scripts.pipeline.build import without_collector
 
 # Results are values here. A level of its own, not --quiet: that still words every message (a tenth of a build's CPU).
 QUIET = ("--log-level", "none", "--log-level-file", "none", "--no-write-json")

@@ -9,8 +9,8 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from scripts.site.reference_formulas import STEP
 from tests.oracle.bars import Bar
-from tests.oracle.features import STEP
 
 Payload = dict[str, Any] | list[Any]
 

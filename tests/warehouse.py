@@ -23,11 +23,13 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from extract import migrations, registry_file, settings
+from extract import migrations
+from extract.core import settings
+from extract.symbols import registry_file
 from scripts.postgres import Server
+from scripts.site.reference_formulas import STEP
 from tests import dbt_process, payloads
 from tests.oracle.bars import Bar
-from tests.oracle.features import STEP
 
 ROOT = Path(__file__).parents[1]
 PROJECT_FILES = ("dbt_project.yml", "profiles.yml", "selectors.yml")

@@ -2,7 +2,7 @@
 
 Each `NNNN_name.sql` next to this module is applied once per database, in order, and recorded in
 `ops.schema_migrations`. `market extract` and every other command that writes applies what is pending; dbt checks the
-number (macros/schema_version.sql) and names the command where it is behind.
+number (macros/operations/schema_version.sql) and names the command where it is behind.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 from psycopg.errors import DuplicateSchema, DuplicateTable, InsufficientPrivilege, UniqueViolation
 
-from extract.settings import ConfigurationError
+from extract.core.settings import ConfigurationError
 
 FOLDER = Path(__file__).parent
 _TABLE = """

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 
-from extract import calendars
-from extract.calendars import Calendar
-from extract.timeframes import STEPS
+from extract.calendar import calendars
+from extract.calendar.calendars import Calendar
+from extract.calendar.timeframes import STEPS
 
 DAY = timedelta(days=1)
 

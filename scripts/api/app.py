@@ -20,8 +20,8 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BeforeValidator
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from extract import clock
-from extract.redaction import redact
+from extract.core import clock
+from extract.core.redaction import redact
 from market_warehouse import questions
 from market_warehouse.questions import Adjustment
 from scripts import reading
@@ -201,7 +201,7 @@ def create_app(command: tuple[str, ...] | None = None) -> FastAPI:
     @app.get("/metrics", summary="The same for Prometheus, as OpenMetrics", responses={503: _PROBLEM},
              response_class=Response)  # fmt: skip
     def openmetrics() -> Response:
-        from scripts import metrics
+        from scripts.monitoring import metrics
 
         try:
             return Response(metrics.render(), media_type=None, headers={"Content-Type": metrics.CONTENT_TYPE})

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 from starlette.routing import Match
 
-from extract import settings
+from extract.core import settings
 
 # The style sheet of the site.
 DRESS = Path(__file__).resolve().parent.parent / "site" / "assets" / "site.css"

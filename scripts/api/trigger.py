@@ -10,8 +10,8 @@ import uuid
 
 from fastapi import HTTPException
 
-from extract import locks, settings
-from extract.locks import Lock
+from extract.core import locks, settings
+from extract.core.locks import Lock
 from scripts.api.warehouse import Warehouse
 
 RETRY_AFTER = {"Retry-After": "60"}

@@ -18,8 +18,8 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from extract import settings
-from scripts.features import Feature, registered
+from extract.core import settings
+from scripts.reading.features import Feature, registered
 from scripts.site.pages import environment, markdown, write
 from scripts.site.queries import of_features, read
 
@@ -101,7 +101,7 @@ def directory() -> Path:
 
 def connect(url: str | None = None) -> psycopg.Connection[Any]:
     """A read-only connection, on which all selects see the same state."""
-    from extract import database
+    from extract.core import database
 
     connection = psycopg.connect(url or database.url())
     connection.read_only = True

@@ -1,9 +1,9 @@
 """The executable feature dictionary: every definition with what it says of the user's own bars.
 
 Data flow: comments of marts.market_data_v2 (the doc blocks that dbt put there) -> definitions
-           the newest bars of every series -> tests/oracle, the independent formulas -> compared with the stored values
+           the newest bars of every series -> reference_formulas.py, independent of the SQL -> compared with the stored values
 
-The formulas in tests/oracle share nothing with the SQL. A stored value that they do not give turns its feature red, and
+The reference formulas share nothing with the SQL. A stored value that they do not give turns its feature red, and
 `make docs` fails.
 """
 
@@ -20,7 +20,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from scripts.features import Feature, registered
+from scripts.reading.features import Feature, registered
 from scripts.site.queries import of_features, read
 
 if TYPE_CHECKING:
@@ -77,14 +77,16 @@ def compile_dictionary(connection: psycopg.Connection[Any], bars_to_check: int =
 
     LookupError: one has no definition in the warehouse, or no reference formula.
     """
-    from tests.oracle.features import FEATURE_TYPES
+    from scripts.site.reference_formulas import FEATURE_TYPES
 
     features = registered(connection)
     definitions = read_definitions(connection)
     if missing := [feature.name for feature in features if feature.name not in definitions]:
         raise LookupError(f"marts.market_data_v2 has no definition of {', '.join(missing)}: run `make build`")
     if unknown := [feature.name for feature in features if feature.name not in FEATURE_TYPES]:
-        raise LookupError(f"no reference formula for {', '.join(unknown)}: add it to tests/oracle/features.py")
+        raise LookupError(
+            f"no reference formula for {', '.join(unknown)}: add it to scripts/site/reference_formulas.py"
+        )
     evidence = gather_evidence(connection, features, bars_to_check)
     return [Entry(feature, definitions[feature.name], evidence[feature.name]) for feature in features]
 
@@ -117,7 +119,7 @@ def parse(name: str, data_type: str, block: str) -> Definition:
 def gather_evidence(
     connection: psycopg.Connection[Any], features: Sequence[Feature], bars_to_check: int
 ) -> dict[str, Evidence]:
-    from tests.oracle.features import FEATURE_TYPES, compare
+    from scripts.site.reference_formulas import FEATURE_TYPES, compare
 
     types = {feature.name: FEATURE_TYPES[feature.name] for feature in features}
     out = {name: Evidence() for name in types}
@@ -174,7 +176,7 @@ def _recompute(
     connection: psycopg.Connection[Any], series: dict[str, Any], count: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The newest `count` bars of a series as stored, and their features as the reference has them."""
-    from tests.oracle.features import features
+    from scripts.site.reference_formulas import features
 
     bars = _frame(connection, "bars_to_check", {**series, "count": count + BARS_BEFORE})
     frames: dict[str, pd.DataFrame] = {}

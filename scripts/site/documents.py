@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from extract import settings
+from extract.core import settings
 from scripts.site.dashboard import DAY, connect, copy_assets, directory
 from scripts.site.dictionary import BARS_TO_CHECK, Entry, compile_dictionary
 from scripts.site.pages import environment, write

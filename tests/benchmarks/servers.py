@@ -26,7 +26,7 @@ from typing import Any
 
 import psycopg
 
-from extract import session
+from extract.core import session
 from scripts.postgres import Server, temporary_postgres
 from tests.benchmarks.results import BENCH, record
 from tests.dbt_process import QUIET, process_environment

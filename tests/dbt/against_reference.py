@@ -16,8 +16,8 @@ from typing import Any
 
 import pandas as pd
 
+from scripts.site.reference_formulas import FEATURE_TYPES, RAW_TYPES, STEP, compare, features, taken_at
 from tests.oracle.bars import Bar, sessions
-from tests.oracle.features import FEATURE_TYPES, RAW_TYPES, STEP, compare, features, taken_at
 from tests.oracle.real_data import NEW_YORK, lean_daily, lean_splits
 from tests.warehouse import Warehouse
 

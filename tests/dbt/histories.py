@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from scripts.site.reference_formulas import STEP
 from tests import payloads
 from tests.oracle.bars import Bar, sessions, slots, time_zone
-from tests.oracle.features import STEP
 from tests.warehouse import Answer, Warehouse, bar_answer, crypto, stock
 
 CENT = Decimal("0.01")

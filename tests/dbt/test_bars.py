@@ -16,9 +16,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from scripts.site.reference_formulas import STEP
 from tests import payloads
 from tests.oracle.bars import Bar, resample, sessions, slots
-from tests.oracle.features import STEP
 from tests.warehouse import Answer, MakeWarehouse, Warehouse, bar_answer, crypto, stock
 
 NEW_YORK = ZoneInfo("America/New_York")

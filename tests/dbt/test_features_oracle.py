@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from scripts.site.reference_formulas import STEP
 from tests import payloads
 from tests.dbt.against_reference import (
     Derivatives,
@@ -30,7 +31,6 @@ from tests.dbt.against_reference import (
     summary,
 )
 from tests.oracle.bars import Bar, resample
-from tests.oracle.features import STEP
 from tests.oracle.real_data import binance_hourly, binance_minutes
 from tests.warehouse import Answer, MakeWarehouse, Warehouse, bar_answer, crypto, stock
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from scripts.site.reference_formulas import STEP
 from tests.dbt.test_bars import run_of, stock_bars
 from tests.dbt.test_quality_operations import MARCH, without
 from tests.oracle.bars import Bar
-from tests.oracle.features import STEP
 from tests.warehouse import Answer, MakeWarehouse, Warehouse, bar_answer, crypto, stock
 
 NOW = MARCH + timedelta(days=40)

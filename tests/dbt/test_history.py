@@ -18,14 +18,15 @@ from typing import Any
 import psycopg
 import pytest
 
-from extract import clock, database
-from extract.settings import ConfigurationError
-from scripts import leakage, manual_corrections
+from extract.core import clock, database
+from extract.core.settings import ConfigurationError
+from scripts.corrections import manual_corrections
+from scripts.reading import leakage
+from scripts.site.reference_formulas import STEP
 from tests.conftest import ROOT
 from tests.dbt.histories import History
 from tests.dbt.test_bars import run_of
 from tests.dbt.test_incremental_equals_full import row_versions
-from tests.oracle.features import STEP
 from tests.warehouse import BuildFailed, MakeWarehouse, Warehouse, crypto
 
 BUILT = "+data_corrections feature_rewrites"
@@ -419,8 +420,8 @@ def test_a_correction_needs_a_reason_and_a_withdrawal_something_to_withdraw(told
 
 
 def test_the_command_knows_the_checks_of_the_pipeline() -> None:
-    macro = (ROOT / "dbt_project/macros/bar_checks.sql").read_text()
-    source = (ROOT / "scripts/manual_corrections.py").read_text()
+    macro = (ROOT / "dbt_project/macros/bars/bar_checks.sql").read_text()
+    source = (ROOT / "scripts/corrections/manual_corrections.py").read_text()
     names = re.findall(r"^\s+'([^']+)': '", macro, re.M)
     assert len(names) == 8
     assert [name for name in names if f'"{name}"' not in source] == []

@@ -25,10 +25,10 @@ from typing import Any
 
 import pytest
 
+from scripts.site.reference_formulas import STEP
 from tests import payloads
 from tests.conftest import SHARED_DATA
 from tests.oracle.bars import Bar
-from tests.oracle.features import STEP
 from tests.warehouse import Answer, MakeWarehouse, Warehouse, bar_answer, crypto, stock
 
 D = Decimal

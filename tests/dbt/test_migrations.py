@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from extract import migrations
-from extract.settings import ConfigurationError
+from extract.core.settings import ConfigurationError
 from scripts.postgres import Server
 from tests.conftest import ROOT
 from tests.warehouse import BuildFailed, Database, MakeWarehouse, Warehouse

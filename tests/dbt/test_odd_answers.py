@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
+from scripts.site.reference_formulas import STEP
 from tests import payloads
 from tests.dbt.test_bars import MARCH, NEW_YORK, Play, bar, bars_of, run_of, stock_bars
 from tests.oracle.bars import Bar
-from tests.oracle.features import STEP
 from tests.warehouse import Answer, MakeWarehouse, Warehouse, crypto, stock
 
 SELECTED = "+int_bars +rejected_bars +rejected_rows +int_splits +int_dividends +int_futures_samples +int_funding_rates"

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from extract import settings
-from scripts import retention
+from extract.core import settings
+from scripts.postgres import retention
 from tests import payloads
 from tests.conftest import SHARED_DATA
 from tests.dbt.against_reference import lean_bars

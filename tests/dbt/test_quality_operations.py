@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from scripts.site.reference_formulas import STEP
 from tests.dbt.test_bars import run_of, stock_bars
 from tests.oracle.bars import Bar, resample
-from tests.oracle.features import STEP
 from tests.warehouse import Answer, BuildFailed, MakeWarehouse, Warehouse, bar_answer, crypto, stock
 
 MARCH = datetime(2025, 3, 3, tzinfo=UTC)

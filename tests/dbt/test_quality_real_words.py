@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from scripts.site.reference_formulas import STEP
 from tests import payloads
 from tests.dbt.against_reference import ex_dates, lean_bars
 from tests.oracle.bars import Bar, resample, sessions
-from tests.oracle.features import STEP
 from tests.oracle.real_data import NEW_YORK
 from tests.warehouse import Answer, MakeWarehouse, Warehouse, bar_answer, stock
 

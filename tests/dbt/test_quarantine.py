@@ -14,9 +14,10 @@ from decimal import Decimal
 
 import pytest
 
-from extract import clock, database
-from extract.settings import ConfigurationError
-from scripts import leakage, quarantine
+from extract.core import clock, database
+from extract.core.settings import ConfigurationError
+from scripts.corrections import quarantine
+from scripts.reading import leakage
 from tests import payloads
 from tests.dbt.test_bars import run_of, stock_bars
 from tests.dbt.test_incremental_equals_full import COMPARED, Rows, _difference, rows_of

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from scripts.site.reference_formulas import STEP
 from tests import payloads
 from tests.dbt.test_bars import TRADED, bar, run_of, stock_bars
-from tests.oracle.features import STEP
 from tests.warehouse import Answer, MakeWarehouse, Warehouse, crypto, stock
 
 BUILT = "+data_corrections +series_conditions +alerts"

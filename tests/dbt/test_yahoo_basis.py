@@ -16,9 +16,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
+from scripts.site.reference_formulas import STEP
 from tests import payloads
 from tests.oracle.bars import Bar, sessions, slots
-from tests.oracle.features import STEP
 from tests.warehouse import Answer, MakeWarehouse, Warehouse, bar_answer, stock
 
 NEW_YORK = ZoneInfo("America/New_York")

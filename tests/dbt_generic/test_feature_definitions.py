@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from scripts.site.reference_formulas import FEATURE_TYPES, RAW_TYPES
 from tests.conftest import ROOT
-from tests.oracle.features import FEATURE_TYPES, RAW_TYPES
 
 MARKET_DATA = ROOT / "dbt_project" / "models" / "marts" / "market_data"
 PARTS = ("Formula", "Unit", "Window", "Warm-up", "NULL", "Basis", "Known at", "Definition")

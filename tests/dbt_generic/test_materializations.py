@@ -47,8 +47,8 @@ class Built:
         self.directory, self.database = directory, database
         (directory / "macros").mkdir()
         macros = ROOT / "dbt_project" / "macros"
-        shutil.copy(macros / "materializations.sql", directory / "macros")
-        text = (macros / "upgrade.sql").read_text()
+        shutil.copy(macros / "dbt_overrides" / "materializations.sql", directory / "macros")
+        text = (macros / "incremental" / "upgrade.sql").read_text()
         set_aside = text[text.index("{% macro set_aside") :].partition("{% endmacro %}")
         (directory / "macros" / "upgrade.sql").write_text("".join(set_aside[:2]))
         shutil.copy(ROOT / "profiles.yml", directory)

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from extract.retry_policy import RETRY_POLICY
-from extract.timeframes import FIRST_REACH
+from extract.calendar.timeframes import FIRST_REACH
+from extract.transport.retry_policy import RETRY_POLICY
 from scripts.cli import app
+from scripts.simulator import environment
 from tests.end_to_end.venue import File, Row, Twist, Venue, close, instant, ms, serving
 from tests.extract.conftest import forget
-from tests.simulator import environment
 from tests.warehouse import MakeWarehouse, crypto
 
 NOW, HOUR, DAY = instant("2026-11-20 00:10"), timedelta(hours=1), timedelta(days=1)

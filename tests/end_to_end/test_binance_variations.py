@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from extract.retry_policy import RETRY_POLICY
+from extract.transport.retry_policy import RETRY_POLICY
 from scripts.cli import app
+from scripts.simulator import environment
+from scripts.site.reference_formulas import STEP
 from tests.end_to_end import venue as binance
 from tests.end_to_end.venue import (
     File,
@@ -34,8 +36,6 @@ from tests.end_to_end.venue import (
     zipped,
 )
 from tests.extract.conftest import forget
-from tests.oracle.features import STEP
-from tests.simulator import environment
 from tests.warehouse import MakeWarehouse, Warehouse, crypto
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -245,7 +245,7 @@ def played(make_warehouse: MakeWarehouse) -> Iterator[Warehouse]:
             patch.setenv(name, value)
         patch.setattr(RETRY_POLICY, "backoff", ())
         # A file of samples a symbol.
-        patch.setattr("extract.binance.derivatives.FIRST_STATISTICS_REACH", NOW - FIRST)
+        patch.setattr("extract.providers.binance.derivatives.FIRST_STATISTICS_REACH", NOW - FIRST)
         for now in (NOW, LATER):
             venue.now = warehouse.now = now
             patch.setenv("WAREHOUSE_NOW", now.isoformat())

@@ -19,9 +19,9 @@ import pytest
 from typer.testing import CliRunner
 
 from scripts.cli import app
+from scripts.simulator import environment
 from tests.conftest import ROOT
 from tests.extract.conftest import forget
-from tests.simulator import environment
 from tests.warehouse import MakeWarehouse, Warehouse, crypto, stock
 
 CASES = ROOT.parent / "shared" / "cases"

@@ -11,14 +11,15 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from extract import database, settings
-from extract.settings import ConfigurationError
+from extract.core import database, settings
+from extract.core.settings import ConfigurationError
 from scripts import environment, reading
 from scripts import postgres as embedded
 from scripts.cli import app
 from scripts.postgres import Server
+from scripts.postgres import __main__ as command
+from scripts.simulator import running
 from tests.extract.conftest import CLOCK, Market, forget
-from tests.simulator import running
 from tests.warehouse import Database, MakeProject, Warehouse, crypto
 
 # A blank, an umlaut, what a URL gives a meaning to, a placeholder of drivers, and what escapes in other languages.
@@ -68,10 +69,10 @@ def test_psql_opens_the_database_that_is_asked_for(
     started: list[dict[str, str]] = []
     monkeypatch.setattr(os, "execvpe", lambda program, arguments, variables: started.append(variables))
     monkeypatch.setenv("PGDATABASE", "crypto4")
-    embedded.main(["psql"])
+    command.main(["psql"])
     assert started[0]["PGDATABASE"] == "crypto4" and "crypto4" in names(postgres)
     monkeypatch.setenv("PGDATABASE", "")
-    embedded.main(["psql"])
+    command.main(["psql"])
     assert started[1]["PGDATABASE"] == "market"
 
 

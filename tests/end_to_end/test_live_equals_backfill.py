@@ -18,13 +18,13 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from extract import settings
-from extract.retry_policy import RETRY_POLICY
-from extract.timeframes import FIRST_REACH
+from extract.calendar.timeframes import FIRST_REACH
+from extract.core import settings
+from extract.transport.retry_policy import RETRY_POLICY
 from scripts.cli import app
+from scripts.simulator import Simulator, running
+from scripts.simulator.datasets import Dataset, demo
 from tests.extract.conftest import forget
-from tests.simulator import Simulator, running
-from tests.simulator.datasets import Dataset, demo
 from tests.warehouse import MakeWarehouse, Warehouse, crypto
 
 TURN = timedelta(minutes=5)
@@ -103,8 +103,8 @@ def stage(make_warehouse: MakeWarehouse) -> Iterator[Stage]:
             patch.setenv(name, value)
         patch.setattr(RETRY_POLICY, "backoff", (0.0, 0.0, 0.0))
         patch.setitem(FIRST_REACH, "5m", REACH)
-        patch.setattr("extract.binance.derivatives.FIRST_STATISTICS_REACH", REACH)
-        patch.setattr("extract.binance.derivatives.FIRST_FUNDING_REACH", timedelta(days=40))
+        patch.setattr("extract.providers.binance.derivatives.FIRST_STATISTICS_REACH", REACH)
+        patch.setattr("extract.providers.binance.derivatives.FIRST_FUNDING_REACH", timedelta(days=40))
         yield Stage(warehouse, simulator, patch)
         forget()
 

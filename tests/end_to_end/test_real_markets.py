@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from extract import settings
+from extract.core import settings
 from scripts.cli import app
+from scripts.simulator import Simulator, running
 from tests.dbt.against_reference import lean_bars, lean_hours, reports, stored, summary
 from tests.dbt.test_incremental_equals_full import row_versions
 from tests.extract.conftest import forget
-from tests.simulator import Simulator, running
 from tests.warehouse import MakeWarehouse, Warehouse, crypto, stock
 
 CLOCK = "2026-08-02T00:10:00Z"

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from extract import settings
+from extract.core import settings
 from scripts.postgres import Server
+from scripts.simulator import Simulator, running
 from tests.dbt.test_incremental_equals_full import rows_of
 from tests.extract.conftest import Market, forget
-from tests.simulator import Simulator, running
 from tests.warehouse import Database, MakeProject, Warehouse, crypto, stock
 
 FIRST, SECOND = "2013-03-01T02:00:00Z", "2013-03-02T02:00:00Z"
@@ -71,7 +71,7 @@ def test_a_recorded_warehouse_is_made_again(postgres: Server, projects: MakeProj
             "record", "BTC", str(tmp_path / "none"), "--end", "2001-01-01", "--source", "yahoo", expect=78
         )
         told = market.run("record", "BTC", "AAPL", "IBM", "MSFT", str(folder))
-        assert "replay: python -m tests.simulator --replay" in told
+        assert "replay: python -m scripts.simulator --replay" in told
         assert "is not empty" in market.run("record", "BTC", str(folder), expect=78)
         assert "DOGE: not in" in market.run("record", "DOGE", str(tmp_path / "other"), expect=78)
         ours.now = settings.load().warehouse_now or ours.now

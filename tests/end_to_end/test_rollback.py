@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from extract.settings import ConfigurationError
-from scripts import backup, quarantine
+from extract.core.settings import ConfigurationError
+from scripts.corrections import quarantine
+from scripts.postgres import backup
 from tests.dbt.test_bars import run_of
 from tests.dbt.test_incremental_equals_full import rows_of
 from tests.dbt.test_quarantine import command

@@ -8,11 +8,12 @@ from __future__ import annotations
 import psycopg
 from psycopg import sql
 
-from extract import migrations, session, settings
+from extract import migrations
+from extract.core import session, settings
 from scripts.postgres import Server
+from scripts.simulator import running
 from tests.dbt.test_incremental_equals_full import rows_of
 from tests.end_to_end.test_record_and_replay import ASSETS, shell
-from tests.simulator import running
 from tests.warehouse import Database, MakeProject, Warehouse
 
 NAME = "warehouse"

@@ -20,14 +20,14 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from extract import settings
-from extract.retry_policy import RETRY_POLICY
-from extract.timeframes import FIRST_REACH
-from scripts import build
+from extract.calendar.timeframes import FIRST_REACH
+from extract.core import settings
+from extract.transport.retry_policy import RETRY_POLICY
 from scripts.cli import app
+from scripts.pipeline import build
+from scripts.simulator import Simulator, running
 from tests.extract.conftest import environment, forget
 from tests.receiver import Receiver, receiving
-from tests.simulator import Simulator, running
 from tests.warehouse import MakeWarehouse, Warehouse, crypto, stock
 
 MONDAY = datetime.fromisoformat("2013-02-18T02:00:00Z")
@@ -135,8 +135,8 @@ def week(make_warehouse: MakeWarehouse) -> Iterator[Week]:
         patch.setattr(RETRY_POLICY, "backoff", (0.0, 0.0, 0.0))
         for timeframe, days in {"30m": 12, "1h": 12, "1d": 120}.items():
             patch.setitem(FIRST_REACH, timeframe, timedelta(days=days))
-        patch.setattr("extract.binance.derivatives.FIRST_STATISTICS_REACH", timedelta(days=5))
-        patch.setattr("extract.binance.derivatives.FIRST_FUNDING_REACH", timedelta(days=20))
+        patch.setattr("extract.providers.binance.derivatives.FIRST_STATISTICS_REACH", timedelta(days=5))
+        patch.setattr("extract.providers.binance.derivatives.FIRST_FUNDING_REACH", timedelta(days=20))
         # The data tests of dbt are another test's business, and two thirds of a build's time.
         complete = build.build
         patch.setattr(build, "build", lambda without_tests: complete(without_tests=True))

@@ -31,7 +31,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests.oracle.features import STEP
+from scripts.site.reference_formulas import STEP
 
 Twist = dict[str, Any]
 Row = list[Any]
@@ -249,7 +249,7 @@ def every_eight_hours(start: datetime, end: datetime) -> list[datetime]:
 
 @contextmanager
 def serving(venue: Venue) -> Iterator[Venue]:
-    """The venue on the loopback interface; its `url` is that of tests.simulator.environment()."""
+    """The venue on the loopback interface; its `url` is that of scripts.simulator.environment()."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

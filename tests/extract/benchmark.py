@@ -29,11 +29,12 @@ import orjson
 import psycopg
 import requests
 
-from extract import backfill, run, settings
-from extract.registry import COLUMNS
+from extract.commands import backfill, extraction
+from extract.core import settings
+from extract.symbols.registry import COLUMNS
 from scripts.postgres import temporary_postgres
+from scripts.simulator import Simulator, running
 from tests.benchmarks.results import BENCH, record
-from tests.simulator import Simulator, running
 
 CLOCK = "2026-01-02T00:00:00Z"
 END = datetime(2026, 1, 1, tzinfo=UTC)
@@ -113,7 +114,7 @@ def memory(symbols: int, bars: int) -> dict[str, float]:
     with market(symbols) as (dsn, _):
         start = (END - bars * BAR).isoformat()
         command = [sys.executable, "-m", "scripts.cli", "backfill", "--start", start, "--end", END.isoformat()]
-        environment = {**os.environ, "PYTHONPATH": str(Path(run.__file__).parent.parent)}
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
         began = time.perf_counter()
         child = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
         _, status, used = os.wait4(child.pid, 0)
@@ -133,11 +134,11 @@ def memory(symbols: int, bars: int) -> dict[str, float]:
 def no_change(symbols: int) -> dict[str, float]:
     """The third run at one instant: nothing can be new."""
     with market(symbols, "1h") as (_, simulator):
-        run.extract()
-        run.extract()
+        extraction.extract()
+        extraction.extract()
         simulator.clear_requests()
         began = time.perf_counter()
-        run.extract()
+        extraction.extract()
         ended = time.time()
         seconds = time.perf_counter() - began
         asked = simulator.requests

@@ -16,15 +16,15 @@ import pytest
 from psycopg.rows import dict_row
 from typer.testing import CliRunner
 
-from extract import database as warehouse
-from extract import settings
-from extract.registry import COLUMNS
-from extract.retry_policy import RETRY_POLICY
-from extract.run import prepare_warehouse
-from extract.timeframes import FIRST_REACH
+from extract.calendar.timeframes import FIRST_REACH
+from extract.commands.extraction import prepare_warehouse
+from extract.core import database as warehouse
+from extract.core import settings
+from extract.symbols.registry import COLUMNS
+from extract.transport.retry_policy import RETRY_POLICY
 from scripts.cli import app
 from scripts.postgres import Server
-from tests.simulator import Simulator, running
+from scripts.simulator import Simulator, running
 from tests.warehouse import Database
 
 CLOCK = "2013-03-02T02:00:00Z"
@@ -149,8 +149,8 @@ def market(
     # Shorter first reaches: a year of files and requests proves no more than weeks do.
     monkeypatch.setitem(FIRST_REACH, "5m", timedelta(days=10))
     monkeypatch.setitem(FIRST_REACH, "1h", timedelta(days=20))
-    monkeypatch.setattr("extract.binance.derivatives.FIRST_STATISTICS_REACH", timedelta(days=10))
-    monkeypatch.setattr("extract.binance.derivatives.FIRST_FUNDING_REACH", timedelta(days=40))
+    monkeypatch.setattr("extract.providers.binance.derivatives.FIRST_STATISTICS_REACH", timedelta(days=10))
+    monkeypatch.setattr("extract.providers.binance.derivatives.FIRST_FUNDING_REACH", timedelta(days=40))
     forget()
     made = Market(tmp_path, database, simulator, monkeypatch)
     made.assets(BTC)

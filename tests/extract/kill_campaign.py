@@ -19,10 +19,12 @@ from tempfile import TemporaryDirectory
 
 import psycopg
 
-from extract import backfill, pipeline, settings
-from extract.registry import COLUMNS
+from extract.commands import backfill
+from extract.core import settings
+from extract.load import pipeline
+from extract.symbols.registry import COLUMNS
 from scripts.postgres import temporary_postgres
-from tests.simulator import running
+from scripts.simulator import running
 
 CLOCK = "2013-03-02T02:00:00Z"
 SYMBOLS = ("BTC", "ETH")

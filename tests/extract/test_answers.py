@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from extract.binance import Binance
-from extract.polygon import Polygon
-from extract.provider import Fetched, Provider
-from extract.responses import Task
-from extract.retry_policy import RETRY_POLICY
-from extract.yahoo import Yahoo
+from extract.load.responses import Task
+from extract.providers.base import Fetched, Provider
+from extract.providers.binance import Binance
+from extract.providers.polygon import Polygon
+from extract.providers.yahoo import Yahoo
+from extract.transport.retry_policy import RETRY_POLICY
 from tests.extract.conftest import AAPL, BTC, Market
 
 FROM, TO = datetime(2013, 2, 10, tzinfo=UTC), datetime(2013, 2, 26, tzinfo=UTC)
@@ -47,7 +47,7 @@ def at_once(market: Market, monkeypatch: pytest.MonkeyPatch) -> Market:
 
 @pytest.fixture
 def four_days_a_page(market: Market, monkeypatch: pytest.MonkeyPatch) -> Market:
-    monkeypatch.setattr("extract.polygon.PAGE_LIMIT", 4 * 1440)
+    monkeypatch.setattr("extract.providers.polygon.PAGE_LIMIT", 4 * 1440)
     return market
 
 
@@ -70,9 +70,9 @@ def test_a_body_that_drips_has_a_deadline(
 def test_a_body_that_is_too_large_is_quarantined(
     at_once: Market, monkeypatch: pytest.MonkeyPatch, make: type[Provider], task: Task, is_packed: bool
 ) -> None:
-    for module in ("extract.bodies", "extract.yahoo.session"):
+    for module in ("extract.transport.bodies", "extract.providers.yahoo.session"):
         monkeypatch.setattr(f"{module}.LARGEST_BODY", 2_000_000)
-    monkeypatch.setattr("extract.bodies.PIECE", 65_536)
+    monkeypatch.setattr("extract.transport.bodies.PIECE", 65_536)
     at_once.simulator.add_fault(kind="large", size=5_000_000, is_packed=is_packed, provider=PROVIDER[make])
     (fetched,) = ask(make, task)
     assert fetched.parsed is None and "larger than" in str(fetched.error)
@@ -287,7 +287,7 @@ def test_what_jsonb_refuses_costs_its_own_task_only(market: Market) -> None:
 def test_what_the_database_refuses_all_the_same_costs_its_own_task_only(
     market: Market, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("extract.storable.check", lambda body: None)
+    monkeypatch.setattr("extract.load.storable.check", lambda body: None)
     market.assets({**AAPL, "yahoo": ""}, {**AAPL, "symbol": "MSFT", "polygon": "MSFT", "yahoo": ""})
     market.simulator.add_fault(**edit("polygon", '"v":[0-9.]+', '"v":1e-20000'), symbol="AAPL", endpoint="bars")
     for _ in range(2):

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from extract.coinmetrics import helpers
-from extract.responses import BadPayload, NoAnswer, Task
+from extract.load.responses import BadPayload, NoAnswer, Task
+from extract.providers.coinmetrics import helpers
 from tests.extract.conftest import AAPL, BTC, Market
 
 COIN = {**BTC, "timeframes": "1d", "binance": "", "polygon": "", "source_priority": "yahoo", "coinmetrics": "btc"}
@@ -91,7 +91,7 @@ def test_a_backfill_asks_for_its_window(inflows: Market) -> None:
 
 
 def test_pages_are_rows_of_their_own(inflows: Market) -> None:
-    inflows.patch.setattr("extract.coinmetrics.PAGE_SIZE", 20)
+    inflows.patch.setattr("extract.providers.coinmetrics.PAGE_SIZE", 20)
     inflows.run("extract", "--start", "2012-01-01", "--end", "2012-02-19")
     rows = inflows.rows("coinmetrics")
     assert [len(days_of(row)) for row in rows] == [20, 20, 10]

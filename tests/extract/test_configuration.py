@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from extract import clock, registry, registry_file, settings
-from extract.redaction import RedactingFormatter, redact
-from extract.settings import ConfigurationError
+from extract.core import clock, settings
+from extract.core.redaction import RedactingFormatter, redact
+from extract.core.settings import ConfigurationError
+from extract.symbols import registry, registry_file
 from tests.extract.conftest import AAPL, BTC, Market, environment
 
 HEADER = ",".join(registry.COLUMNS)
@@ -211,7 +212,7 @@ def test_importing_the_command_line_imports_nothing_heavy() -> None:
 
 
 def test_extract_never_imports_dbt_and_reads_the_environment_in_one_module() -> None:
-    folder = Path(settings.__file__).parent
+    folder = Path(settings.__file__).parents[1]
     for path in folder.rglob("*.py"):
         text = path.read_text()
         assert "import dbt" not in text and "from dbt" not in text, path

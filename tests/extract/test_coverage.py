@@ -10,13 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extract import calendars, planner, registry
-from extract.binance.holes import holes
-from extract.looks import AGAIN_AFTER, Look, resting, seen
-from extract.responses import Parsed, Task
-from extract.run import PROVIDERS, prepare_warehouse
-from extract.state import Known
-from extract.windows import Window, merged, missing
+from extract.calendar import calendars
+from extract.calendar.windows import Window, merged, missing
+from extract.commands.extraction import PROVIDERS, prepare_warehouse
+from extract.coverage.looks import AGAIN_AFTER, Look, resting, seen
+from extract.coverage.state import Known
+from extract.load.responses import Parsed, Task
+from extract.plan import planner
+from extract.providers.binance.holes import holes
+from extract.symbols import registry
 from tests.extract.conftest import AAPL, BTC, Market
 
 ALONE = {**BTC, "source_priority": "binance"}

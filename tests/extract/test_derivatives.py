@@ -7,13 +7,13 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from extract.binance import derivatives
-from extract.binance.settings import STATISTICS, STATISTICS_REACH
-from extract.registry import Asset
-from extract.responses import Task
-from extract.state import Known, Loaded
-from extract.timeframes import day_start
-from extract.windows import Window
+from extract.calendar.timeframes import day_start
+from extract.calendar.windows import Window
+from extract.coverage.state import Known, Loaded
+from extract.load.responses import Task
+from extract.providers.binance import derivatives
+from extract.providers.binance.settings import STATISTICS, STATISTICS_REACH
+from extract.symbols.registry import Asset
 from tests.extract.conftest import BTC, Market
 
 STEP, DAY = timedelta(minutes=5), timedelta(days=1)
@@ -60,7 +60,7 @@ def plan(now: datetime, loaded: Loaded | None = None, window: Window | None = No
 @pytest.fixture(autouse=True)
 def no_files_due(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which files are due is read from the database; test_extract.py has it."""
-    monkeypatch.setattr("extract.state.files_due", lambda *about: [])
+    monkeypatch.setattr("extract.coverage.state.files_due", lambda *about: [])
 
 
 @pytest.mark.parametrize("now", ["2024-02-10 12:05", "2024-05-05 00:00", "2024-05-20 00:00:02", "2026-06-26 08:03"])

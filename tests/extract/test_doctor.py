@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from extract import database
+from extract.core import database
+from scripts.simulator import running
 from tests.extract.conftest import AAPL, BTC, Market
-from tests.simulator import running
 
 
 def test_all_is_well(market: Market) -> None:

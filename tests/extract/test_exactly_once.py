@@ -8,9 +8,10 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 
-from extract import database, settings, state
+from extract.core import database, settings
+from extract.coverage import state
+from scripts.simulator import running
 from tests.extract.conftest import AAPL, BTC, CLOCK, Market, environment
-from tests.simulator import running
 
 
 def at(text: str) -> datetime:

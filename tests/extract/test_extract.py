@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import orjson
 import pytest
 
-from extract.pipeline import DLT_SETTINGS
+from extract.load.pipeline import DLT_SETTINGS
+from scripts.simulator import API_KEY
 from tests.extract.conftest import AAPL, BTC, Market
-from tests.simulator import API_KEY
 
 
 def at(text: str) -> datetime:
@@ -150,7 +150,7 @@ def test_a_loaded_file_is_looked_at_again_the_seldomer_the_older_it_is(market: M
 def test_so_many_files_a_run_and_a_failure_is_none_of_the_series(
     market: Market, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("extract.binance.derivatives.FILES_A_RUN", 2)
+    monkeypatch.setattr("extract.providers.binance.derivatives.FILES_A_RUN", 2)
     market.assets({**BTC, "timeframes": "5m"})
     market.run("extract")
     market.at("2013-03-05T02:00:00Z")
@@ -209,7 +209,7 @@ def test_yahoo_answers_are_kept_as_chart_json_with_their_events(market: Market) 
 
 
 def test_pages_of_one_window_become_rows_of_their_own_windows(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("extract.polygon.PAGE_LIMIT", 5000)
+    monkeypatch.setattr("extract.providers.polygon.PAGE_LIMIT", 5000)
     market.run("extract", "--source", "polygon", "--start", "2013-02-01", "--end", "2013-02-20")
     rows = market.rows("polygon", "endpoint = 'bars'")
     assert len(rows) > 2 and all(

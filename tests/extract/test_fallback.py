@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from extract.budget import RequestsPerMinute, Spent, WeightPerMinute
-from extract.polygon import Polygon
+from extract.providers.polygon import Polygon
+from extract.transport.budget import RequestsPerMinute, Spent, WeightPerMinute
 from tests.extract.conftest import AAPL, BTC, Market
 
 MSFT = {**AAPL, "symbol": "MSFT", "polygon": "MSFT", "yahoo": "MSFT"}
@@ -61,7 +61,7 @@ def test_binances_weight_may_be_spent_too(market: Market, monkeypatch: pytest.Mo
     """Nine tenths of what Binance allows a minute are ours."""
     budget = WeightPerMinute("binance_spot", 6000)
     with monkeypatch.context() as patch:
-        patch.setattr("extract.budget.time", SimpleNamespace(time=lambda: 1_700_000_000.0))
+        patch.setattr("extract.transport.budget.time", SimpleNamespace(time=lambda: 1_700_000_000.0))
         budget.wait(2, may_wait=False)
         budget.observe(5399)
         with pytest.raises(Spent, match="the weight of 6000 a minute for binance_spot is spent"):

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from extract import gaps
-from extract.gaps import FAILED_AGAIN_AFTER, NEVER, Gap, turn
-from extract.looks import AGAIN_AFTER, Seen
+from extract.coverage.looks import AGAIN_AFTER, Seen
+from extract.plan import gaps
+from extract.plan.gaps import FAILED_AGAIN_AFTER, NEVER, Gap, turn
 from tests.conftest import ROOT
 from tests.extract.conftest import BTC, Market
 
@@ -119,6 +119,6 @@ def test_a_hole_that_nobody_fills_costs_a_bounded_number_of_requests() -> None:
 
 
 def test_dbt_and_extract_have_one_schedule() -> None:
-    macro = (ROOT / "dbt_project" / "macros" / "coverage.sql").read_text()
+    macro = (ROOT / "dbt_project" / "macros" / "quality" / "coverage.sql").read_text()
     (hours,) = re.findall(r"return\(\[([\d, ]+)\]\)", macro)
     assert [timedelta(hours=int(one)) for one in hours.split(", ")] == list(AGAIN_AFTER)

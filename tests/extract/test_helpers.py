@@ -12,12 +12,13 @@ from typing import Any
 import orjson
 import pytest
 
-from extract import headers, storable
-from extract.binance import archive
-from extract.binance import helpers as binance
-from extract.polygon import helpers as polygon
-from extract.responses import BadPayload, NoAnswer, Parsed, Task, sha256
-from extract.yahoo import helpers as yahoo
+from extract.load import storable
+from extract.load.responses import BadPayload, NoAnswer, Parsed, Task, sha256
+from extract.providers.binance import archive
+from extract.providers.binance import helpers as binance
+from extract.providers.polygon import helpers as polygon
+from extract.providers.yahoo import helpers as yahoo
+from extract.transport import headers
 
 BAR = {"v": 1, "vw": 1, "o": 1, "c": 1, "h": 1, "l": 1, "t": 1672531200000, "n": 1}
 KLINE: list[Any] = [1672531200000, "1", "1", "1", "1", "1", 1672534799999, "1", 1, "1", "1", "0"]

@@ -22,17 +22,19 @@ from websockets.datastructures import Headers
 from websockets.exceptions import InvalidStatus
 from websockets.http11 import Response
 
-from extract import database, pipeline, registry
-from extract.binance import liquidations
-from extract.binance.liquidations import Collector
-from extract.locks import Lock
-from extract.retry_policy import RETRY_POLICY
-from extract.run import Run, extra_tasks, extract_plan, load_series, open_providers
-from extract.settings import ConfigurationError
-from extract.windows import merged
+from extract.calendar.windows import merged
+from extract.commands import liquidations
+from extract.commands.extraction import Run, extra_tasks, extract_plan, load_series, open_providers
+from extract.commands.liquidations import Collector
+from extract.core import database
+from extract.core.locks import Lock
+from extract.core.settings import ConfigurationError
+from extract.load import pipeline
+from extract.symbols import registry
+from extract.transport.retry_policy import RETRY_POLICY
+from scripts.simulator.derivatives import force_order
 from tests.extract.conftest import BTC, Market, environment
 from tests.oracle.bars import Bar
-from tests.simulator.derivatives import force_order
 from tests.warehouse import MakeProject, Warehouse, crypto
 
 COIN = {**BTC, "binance_futures": "BTCUSDT"}

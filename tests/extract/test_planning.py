@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extract import planner
-from extract.binance import archive
-from extract.planner import Series, in_order
-from extract.responses import Task
-from extract.run import PROVIDERS, prepare_warehouse
-from extract.state import Known
-from extract.timeframes import FIRST_REACH, STEPS, closed_until, day_start, floor, may_trade_between
-from extract.windows import chunks, merged, missing
+from extract.calendar.timeframes import FIRST_REACH, STEPS, closed_until, day_start, floor, may_trade_between
+from extract.calendar.windows import chunks, merged, missing
+from extract.commands.extraction import PROVIDERS, prepare_warehouse
+from extract.coverage.state import Known
+from extract.load.responses import Task
+from extract.plan import planner
+from extract.plan.planner import Series, in_order
+from extract.providers.binance import archive
 from tests.extract.conftest import AAPL, BTC, Market
 
 
@@ -139,7 +139,7 @@ def test_archive_months_and_days() -> None:
 
 
 def series(market: Market, row: dict[str, str], timeframe: str) -> tuple[Series, dict[str, object]]:
-    from extract import registry
+    from extract.symbols import registry
 
     market.assets(row)
     prepare_warehouse()

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from extract import session
-from scripts import leakage
+from extract.core import session
 from scripts.postgres import Server
+from scripts.reading import leakage
 from tests.dbt.histories import crypto_history
 from tests.dbt.test_incremental_equals_full import SEED, row_versions, run
 from tests.extract.conftest import CLOCK, Market

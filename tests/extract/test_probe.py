@@ -7,8 +7,8 @@ from datetime import datetime
 
 import pytest
 
-from extract.probe import Probe, Probed
-from extract.shapes import SHAPES, Difference, Shape, compare
+from extract.commands.probe import Probe, Probed
+from extract.commands.shapes import SHAPES, Difference, Shape, compare
 from tests.extract.conftest import AAPL, BTC, Market
 
 # A moment inside a five-minute period: whether a label is its start or its end can be told.

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from extract.http import Source, retry_after
-from extract.retry_policy import RETRY_POLICY
-from extract.run import prepare_warehouse
+from extract.commands.extraction import prepare_warehouse
+from extract.transport.http import Source, retry_after
+from extract.transport.retry_policy import RETRY_POLICY
 from tests.extract.conftest import AAPL, BTC, Market
 
 
@@ -337,7 +337,7 @@ def test_a_revision_of_a_past_range_is_seen_by_the_same_process(market: Market) 
 
 def test_polygons_budget_is_shared_by_runs(market: Market) -> None:
     """The second run's requests wait for the first one's minute: none goes out early."""
-    from extract.budget import RequestsPerMinute
+    from extract.transport.budget import RequestsPerMinute
 
     prepare_warehouse()
     first = RequestsPerMinute("polygon", 3)
@@ -350,7 +350,7 @@ def test_polygons_budget_is_shared_by_runs(market: Market) -> None:
 
 
 def test_binances_weight_is_taken_from_its_header_and_survives_the_process(market: Market) -> None:
-    from extract.budget import WeightPerMinute
+    from extract.transport.budget import WeightPerMinute
 
     prepare_warehouse()
     budget = WeightPerMinute("binance_spot", 6000)

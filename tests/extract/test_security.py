@@ -17,11 +17,11 @@ import psycopg
 import pytest
 from psycopg.errors import InsufficientPrivilege
 
-from extract import registry
-from extract.bodies import Received
-from extract.http import Source
-from extract.redaction import redact
-from extract.responses import Answer, Parsed, Task, make_row
+from extract.core.redaction import redact
+from extract.load.responses import Answer, Parsed, Task, make_row
+from extract.symbols import registry
+from extract.transport.bodies import Received
+from extract.transport.http import Source
 from scripts.postgres import Server
 from tests.extract.conftest import AAPL, BTC, Market, environment, forget
 

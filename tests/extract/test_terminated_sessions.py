@@ -12,8 +12,8 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from extract.responses import Task
-from extract.run import Run
+from extract.commands.extraction import Run
+from extract.load.responses import Task
 from scripts.cli import app
 from tests.extract.conftest import AAPL, BTC, Market
 

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 
 import exchange_calendars
 
-from .features import DAY, STEP
+from scripts.site.reference_formulas import DAY, STEP
 
 
 @dataclass(frozen=True)

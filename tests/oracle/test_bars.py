@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.site.reference_formulas import STEP
 from tests.oracle.bars import Bar, Observation, bucket, choose, resample, revisions, sessions, slots
-from tests.oracle.features import STEP
 from tests.oracle.real_data import binance_daily_2020, binance_minutes
 
 FIVE = STEP["5m"]

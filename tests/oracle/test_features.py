@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.oracle.features import CRYPTO_TYPES, EXACT, FEATURE_TYPES, RAW_TYPES, STEP, compare, features, taken_at
+from scripts.site.reference_formulas import (
+    CRYPTO_TYPES,
+    EXACT,
+    FEATURE_TYPES,
+    RAW_TYPES,
+    STEP,
+    compare,
+    features,
+    taken_at,
+)
 
 START = pd.Timestamp("2024-03-04T00:00Z")
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import talib
 
-from tests.oracle.features import compare, features
+from scripts.site.reference_formulas import compare, features
 from tests.oracle.real_data import binance_hourly, lean_daily, lean_splits
 
 

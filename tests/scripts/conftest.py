@@ -18,9 +18,8 @@ import pytest
 import requests
 from psycopg import sql
 
-from extract import settings
-from scripts import roles
-from scripts.postgres import Server
+from extract.core import settings
+from scripts.postgres import Server, roles
 from tests import payloads
 from tests.dbt.test_bars import run_of, stock_bars
 from tests.extract.conftest import forget

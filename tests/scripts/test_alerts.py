@@ -16,9 +16,9 @@ import pytest
 from psycopg.rows import dict_row
 from typer.testing import CliRunner
 
-from extract import settings
-from scripts import alerts
+from extract.core import settings
 from scripts.cli import app
+from scripts.monitoring import alerts
 from tests.extract.conftest import forget
 from tests.receiver import Receiver, receiving
 from tests.warehouse import Database

@@ -26,9 +26,9 @@ import pytest
 import requests
 import uvicorn
 
-from extract import database as extract_database
-from extract import locks, settings
-from extract.locks import Lock
+from extract.core import database as extract_database
+from extract.core import locks, settings
+from extract.core.locks import Lock
 from scripts import reading
 from scripts.api import ages
 from scripts.api.app import create_app

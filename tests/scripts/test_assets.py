@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-from extract import registry, registry_checks, registry_file
-from extract.settings import ASSETS
-from scripts import assets
+from extract.core.settings import ASSETS
+from extract.symbols import registry, registry_checks, registry_file
+from scripts.simulator import Simulator, running
+from scripts.symbols import assets
 from tests.conftest import ROOT
 from tests.extract.conftest import forget
 from tests.scripts.test_reports import market
-from tests.simulator import Simulator, running
 from tests.warehouse import Database, Warehouse
 
 HEADER = ",".join(registry.COLUMNS)
@@ -143,7 +143,7 @@ def test_an_odd_answer_is_its_source_s_trouble(
 def test_an_answer_that_nobody_foresaw_leaves_the_other_sources(
     database: Database, project: Path, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from extract import lookup
+    from extract.commands import lookup
 
     def breaks(symbols: Sequence[str]) -> Any:
         raise KeyError("baseAsset")
@@ -169,7 +169,7 @@ def test_a_geo_block_of_binance_is_answered_by_its_mirror(
 
 
 def listing(column: str, name: str, asset_class: str) -> Any:
-    from extract.lookup import Listing
+    from extract.commands.lookup import Listing
 
     return Listing(column, name, asset_class, f"{name} there", date(2020, 1, 1))
 
@@ -178,8 +178,8 @@ def test_what_is_several_assets_is_asked_or_an_error_that_lists_them(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """BTC is a coin, and the ticker of a fund."""
-    from extract import lookup
-    from extract.settings import ConfigurationError
+    from extract.commands import lookup
+    from extract.core.settings import ConfigurationError
 
     found = lookup.Found(
         {"BTC": [listing("binance", "BTCUSDT", "crypto"), listing("yahoo", "BTC-USD", "crypto"),
@@ -259,7 +259,7 @@ def test_a_clone_makes_its_registry_at_first_use_and_git_does_not_see_it(tmp_pat
 
 
 def test_a_change_is_whole_or_not_at_all(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from extract.settings import ConfigurationError
+    from extract.core.settings import ConfigurationError
 
     monkeypatch.chdir(project)
     good = dict(

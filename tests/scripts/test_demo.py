@@ -11,11 +11,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from extract import provenance
-from extract.settings import ConfigurationError
+from extract.core import provenance
+from extract.core.settings import ConfigurationError
 from scripts import demo
 from scripts.postgres import Server
-from tests.oracle.features import FEATURE_TYPES
+from scripts.site.reference_formulas import FEATURE_TYPES
 from tests.warehouse import Database
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,7 +103,7 @@ def test_a_database_with_real_answers_is_refused_and_left_alone(database: Databa
 
 
 def test_a_second_demo_begins_anew(database: Database, monkeypatch: pytest.MonkeyPatch, postgres: Server) -> None:
-    from extract import database as warehouse
+    from extract.core import database as warehouse
 
     monkeypatch.setattr(warehouse, "url", lambda: postgres.dsn(database.name))
     demo._prepare()

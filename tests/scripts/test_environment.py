@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from extract import provenance, session
+from extract.core import provenance, session
 from scripts import environment
 from scripts import postgres as embedded
 from scripts.postgres import Server

@@ -19,12 +19,12 @@ import pytest
 from psycopg import sql
 from pyarrow import csv, feather, parquet
 
-from extract.settings import ConfigurationError
+from extract.core.settings import ConfigurationError
 from market_warehouse import BadQuestion, UnknownSymbol, bars
 from market_warehouse.questions import Series
-from scripts.export import Report, Selection, export, with_columns
-from scripts.export_formats import Parquet, Part, writer
 from scripts.postgres import Server
+from scripts.reading.export import Report, Selection, export, with_columns
+from scripts.reading.export_formats import Parquet, Part, writer
 from tests.scripts.conftest import BEFORE_THE_AMENDMENT, EX_DATE, HOSTILE, HOURS, SESSIONS
 from tests.scripts.test_reports import market
 from tests.warehouse import Database, Warehouse

@@ -20,10 +20,13 @@ import pytest
 from psycopg.errors import CheckViolation, InsufficientPrivilege
 from typer.testing import CliRunner
 
-from extract import database, locks, migrations, session
-from extract.locks import Lock, LockHeld, LockLost
-from scripts import alerts, build, roles, run
+from extract import migrations
+from extract.core import database, locks, session
+from extract.core.locks import Lock, LockHeld, LockLost
 from scripts.cli import app
+from scripts.monitoring import alerts
+from scripts.pipeline import build, run
+from scripts.postgres import roles
 from tests.conftest import ROOT
 from tests.dbt.test_bars import run_of
 from tests.extract.conftest import forget

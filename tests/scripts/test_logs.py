@@ -15,8 +15,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from extract import logs, settings
-from scripts import build
+from extract.core import logs, settings
+from scripts.pipeline import build
 from tests.conftest import ROOT
 
 KEY = "canary-key-4711"
@@ -28,7 +28,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
     settings.load.cache_clear()
     root = logging.getLogger()
     before = root.handlers[:], root.level
-    yield logging.getLogger("extract.run")
+    yield logging.getLogger("extract.commands.extraction")
     root.handlers[:], _ = before
     root.setLevel(before[1])
     settings.load.cache_clear()
@@ -49,7 +49,7 @@ def test_json_has_one_object_a_line(
     first, second = (json.loads(line) for line in capsys.readouterr().err.splitlines())
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", first.pop("time"))
     assert first == {
-        "level": "WARNING", "logger": "extract.run", "message": "BTC 1h: asked with ***\nin two lines",
+        "level": "WARNING", "logger": "extract.commands.extraction", "message": "BTC 1h: asked with ***\nin two lines",
         "run_id": "0123456789abcdef", "source": "polygon", "symbol": "BTC",
     }  # fmt: skip
     assert second["run_id"] is None and "ValueError: wrong: ***" in second["traceback"]

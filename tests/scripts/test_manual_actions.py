@@ -11,10 +11,10 @@ import pytest
 from psycopg.rows import dict_row
 from typer.testing import CliRunner
 
-from extract import database as warehouse
-from extract import settings
-from extract.registry import COLUMNS
-from extract.run import prepare_warehouse
+from extract.commands.extraction import prepare_warehouse
+from extract.core import database as warehouse
+from extract.core import settings
+from extract.symbols.registry import COLUMNS
 from scripts.cli import app
 from tests.warehouse import Database
 

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.core import Metric
 from prometheus_client.openmetrics import parser
 
-from scripts import metrics
+from scripts.monitoring import metrics
 from tests.scripts.conftest import HOSTILE, HOURS, ROOT, Served
 from tests.scripts.test_reports import market
 from tests.warehouse import Warehouse

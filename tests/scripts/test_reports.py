@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import reports
+from scripts.reading import reports
 from tests.scripts.conftest import HOSTILE, ROOT
 from tests.warehouse import Database, Warehouse
 

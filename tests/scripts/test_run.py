@@ -14,12 +14,12 @@ from dbt.cli.main import dbtRunner, dbtRunnerResult
 from psycopg.rows import dict_row
 from typer.testing import CliRunner
 
-from extract import database as warehouse
-from extract import provenance
-from extract.locks import LockLost
-from extract.settings import ConfigurationError
-from scripts import build, run
+from extract.core import database as warehouse
+from extract.core import provenance
+from extract.core.locks import LockLost
+from extract.core.settings import ConfigurationError
 from scripts.cli import app
+from scripts.pipeline import build, run
 from tests.extract.conftest import forget
 from tests.warehouse import Database
 

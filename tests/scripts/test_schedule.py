@@ -14,12 +14,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from extract import database as warehouse
-from extract import locks, migrations, settings
-from extract.locks import Lock
-from extract.registry import Asset
-from extract.settings import ConfigurationError
-from scripts import run, schedule
+from extract import migrations
+from extract.core import database as warehouse
+from extract.core import locks, settings
+from extract.core.locks import Lock
+from extract.core.settings import ConfigurationError
+from extract.symbols.registry import Asset
+from scripts.pipeline import run, schedule
 from tests.conftest import ROOT
 from tests.extract.conftest import forget
 from tests.warehouse import Database

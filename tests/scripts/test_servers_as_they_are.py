@@ -12,10 +12,11 @@ import pytest
 from psycopg import sql
 from typer.testing import CliRunner
 
-from extract import database as warehouse
-from extract.settings import ConfigurationError
-from scripts import alerts, run, schedule
+from extract.core import database as warehouse
+from extract.core.settings import ConfigurationError
 from scripts.cli import app
+from scripts.monitoring import alerts
+from scripts.pipeline import run, schedule
 from tests.extract.conftest import forget
 from tests.receiver import receiving
 from tests.warehouse import Database

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from extract.settings import Settings
+from extract.core.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 LINES = dict(re.findall(r"^#([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.simulator import Simulator, running
+from scripts.simulator import Simulator, running
 
 
 class Web:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.simulator import datasets, encode
-from tests.simulator.bars import (
+from scripts.simulator import datasets, encode
+from scripts.simulator.bars import (
     DAY,
     HOUR,
     MINUTE,
@@ -27,8 +27,8 @@ from tests.simulator.bars import (
     to_local,
     window_starts,
 )
-from tests.simulator.instruments import Grid
-from tests.simulator.synthetic import SyntheticMarket
+from scripts.simulator.instruments import Grid
+from scripts.simulator.synthetic import SyntheticMarket
 
 COIN = SyntheticMarket("TEST", 100.0, 5000.0)
 MARCH = 1_362_096_000_000  # 2013-03-01

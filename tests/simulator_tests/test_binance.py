@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.simulator import running
+from scripts.simulator import running
 from tests.simulator_tests.conftest import Web
 
 HOUR = 3_600_000

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.simulator import Simulator
+from scripts.simulator import Simulator
 from tests.simulator_tests.conftest import Web
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside python-binance and yfinance

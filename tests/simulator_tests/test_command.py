@@ -1,4 +1,4 @@
-"""``python -m tests.simulator`` as a person runs it."""
+"""``python -m scripts.simulator`` as a person runs it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.simulator import running
+from scripts.simulator import running
 from tests.simulator_tests.conftest import Web
 
 ROOT = Path(__file__).parents[2]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tests.simulator", *arguments]
+    command = [sys.executable, "-m", "scripts.simulator", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
 

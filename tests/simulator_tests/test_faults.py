@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.simulator import running
+from scripts.simulator import running
 from tests.simulator_tests.conftest import Web
 
 NOW = 1_362_189_600_000

@@ -7,7 +7,7 @@ import datetime as dt
 
 import pytest
 
-from tests.simulator import running
+from scripts.simulator import running
 from tests.simulator_tests.conftest import Web
 
 APPLE = "/polygon/v2/aggs/ticker/AAPL/range/1/day"

@@ -11,7 +11,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from tests.simulator.derivatives import force_order
+from scripts.simulator.derivatives import force_order
 from tests.simulator_tests.conftest import Web
 
 LATER = "2013-03-02T06:00:00Z"

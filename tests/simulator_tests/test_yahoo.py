@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.simulator import running
+from scripts.simulator import running
 from tests.simulator_tests.conftest import Web
 
 CHART = "/yahoo/v8/finance/chart"

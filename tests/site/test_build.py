@@ -36,7 +36,7 @@ def relations(queries: list[Path]) -> set[str]:
 def test_tiles_read_marts_only_and_the_exposure_lists_them() -> None:
     from dbt.clients.yaml_helper import load_yaml_text
 
-    # scripts.features.registered() reads the list of features.
+    # scripts.reading.features.registered() reads the list of features.
     own = {"marts.feature_registry"}
     read = own | relations([query for query in QUERIES.glob("*.sql") if not is_audit(query)]) - {"ops.demo"}
     exposures = load_yaml_text((ROOT / "dbt_project" / "models" / "exposures.yml").read_text())["exposures"]  # type: ignore[index]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from scripts import site
-from tests.oracle.features import FEATURE_TYPES
+from scripts.site.reference_formulas import FEATURE_TYPES
 from tests.site.conftest import NOW, SCREENSHOTS
 from tests.warehouse import Warehouse
 

@@ -22,7 +22,8 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
-from scripts import leakage, site
+from scripts import site
+from scripts.reading import leakage
 from scripts.site.dashboard import connect
 from scripts.site.dictionary import compile_dictionary
 from tests.oracle.bars import Bar
@@ -32,7 +33,7 @@ from tests.warehouse import ROOT, MakeWarehouse, Warehouse, crypto
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 DATA = "/api/v1/data/BTC"
 MODELS = "dbt_project/models"
-ORACLE = "tests/oracle/features.py"
+ORACLE = "scripts/site/reference_formulas.py"
 
 DEFINITION = """\
 {% docs rsi_14 %}
@@ -200,12 +201,12 @@ def grown(make_warehouse: MakeWarehouse, tmp_path_factory: pytest.TempPathFactor
             file.write_text(edit(file.read_text()))
         warehouse.now += timedelta(hours=1)
         warehouse.build()
-        described = importlib.util.spec_from_file_location("tests.oracle.features", directory / ORACLE)
+        described = importlib.util.spec_from_file_location("scripts.site.reference_formulas", directory / ORACLE)
         assert described and described.loader
         reference = importlib.util.module_from_spec(described)
         with pytest.MonkeyPatch.context() as patch:
             # Dataclasses look for the module of their annotations.
-            patch.setitem(sys.modules, "tests.oracle.features", reference)
+            patch.setitem(sys.modules, "scripts.site.reference_formulas", reference)
             described.loader.exec_module(reference)
             yield Grown(warehouse, before, answer_before, api, reference)
 

@@ -20,9 +20,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from extract import database, migrations
-from scripts import leakage
+from extract import migrations
+from extract.core import database
 from scripts.postgres import Server, binaries
+from scripts.reading import leakage
 from tests.oracle.bars import Bar
 from tests.warehouse import BuildFailed, Database, MakeProject, Warehouse
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from psycopg import sql
 
-from scripts.features import Feature
+from scripts.reading.features import Feature
 
 
 @lru_cache

@@ -1,6 +1,6 @@
 {{ config(materialized='view') }}
 -- One row per series of every backfill: how far it is. What was asked for is in schema ops; how far it has come is read off
--- what came (int_answers), as `market backfill-status` does (extract/backfill_jobs.py), so that the state cannot lie about
+-- what came (int_answers), as `market backfill-status` does (extract/plan/backfill_jobs.py), so that the state cannot lie about
 -- the data.
 with
 

@@ -1,5 +1,5 @@
 -- Rows of answers that could not become a settlement, a sample or a forced order, with the reason and the row as it was received
--- (macros/rows_of_answers.sql); marts.rejected_rows is made of them.
+-- (macros/answers/rows_of_answers.sql); marts.rejected_rows is made of them.
 {%- set kinds = {
     'funding': (funding_rows(), 'settled_at', 'null'),
     'open_interest': (open_interest_rows(), 'sampled_at', 'period'),

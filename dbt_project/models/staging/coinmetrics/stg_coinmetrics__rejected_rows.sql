@@ -1,5 +1,5 @@
 -- Rows of answers that could not become an inflow of a day, with the reason and the row as it was received
--- (macros/rows_of_answers.sql); marts.rejected_rows is made of them.
+-- (macros/answers/rows_of_answers.sql); marts.rejected_rows is made of them.
 select
     'coinmetrics' as source,
     'exchange_inflow' as kind,

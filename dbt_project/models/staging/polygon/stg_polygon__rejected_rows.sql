@@ -1,5 +1,5 @@
 -- Rows of answers that could not become a split or a dividend, with the reason and the row as it was received
--- (macros/rows_of_answers.sql); marts.rejected_rows is made of them.
+-- (macros/answers/rows_of_answers.sql); marts.rejected_rows is made of them.
 with
 
 rejected as (

@@ -1,0 +1,1 @@
+"""Time: bar lengths, exchange calendars, and arithmetic on windows. Knows no provider and no database."""

@@ -1,0 +1,222 @@
+"""`market doctor`: is everything in place for a run? One line a check, with the remedy."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+
+from extract.commands import probe
+from extract.commands.extraction import open_providers
+from extract.core import clock, database, settings
+from extract.core.redaction import redact
+from extract.core.settings import ConfigurationError
+from extract.load import pipeline
+from extract.providers.base import Provider
+from extract.symbols import registry, registry_checks
+from extract.symbols.registry import Asset
+
+OLDEST_POSTGRES = 15
+SMALLEST_DISK = 2_000_000_000
+LARGEST_SKEW = timedelta(seconds=5)
+# Long enough to hold a session whatever the holidays.
+PROBE = timedelta(days=10)
+
+
+DELISTED = """
+select symbol, provider_symbol, delisted_at
+from (
+    select distinct on (symbol, provider_symbol)
+        symbol, provider_symbol, payload #>> '{results,0,delisted_utc}' as delisted_at
+    from raw_polygon.responses
+    where
+        endpoint = 'tickers' and status = 'ok'
+        and _dlt_load_id in (select load_id from raw_polygon._dlt_loads where status = 0)
+    order by symbol, provider_symbol, _dlt_load_id desc
+) as newest
+where delisted_at is not null
+"""
+
+
+@dataclass(frozen=True)
+class Check:
+    """The result of one check; `remedy` is what to do where it is not good. What a run can do without (`is_needed` false)
+    is a warning."""
+
+    name: str
+    is_good: bool
+    found: str
+    remedy: str = ""
+    is_needed: bool = True
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether something has to be mended."""
+        return self.is_needed and not self.is_good
+
+    def __str__(self) -> str:
+        word = "ok  " if self.is_good else "FAIL" if self.is_needed else "WARN"
+        line = f"{word}  {self.name}: {self.found}"
+        return line if self.is_good else f"{line}\n      -> {self.remedy}"
+
+
+def examine(symbols: bool = True) -> Iterator[Check]:
+    """All checks; the symbol map takes one request per symbol and source, so that it can be left out."""
+    try:
+        chosen = settings.load()
+    except ConfigurationError as problem:
+        yield Check("settings", False, str(problem), "correct them in .env or in the environment")
+        return
+    yield Check("settings", True, "all valid")
+    yield from _keys(chosen)
+    assets: list[Asset] = []
+    try:
+        assets = registry.select(registry.load())
+        yield Check("asset registry", True, f"{len(assets)} enabled rows")
+    except ConfigurationError as problem:
+        yield Check("asset registry", False, str(problem), "correct dbt_project/seeds/assets.csv")
+    remedy = "correct dbt_project/seeds/assets.csv"
+    yield _registry(
+        "calendars", registry_checks.calendars_of(assets, clock.now().date()), f"{remedy}, or calendars.csv"
+    )
+    yield _registry("upper and lower case", registry_checks.cases(assets), remedy)
+    yield _registry("lists of sources", registry_checks.lists(assets), f"{remedy}; `market add SYMBOL` fills names in")
+    try:
+        with psycopg.connect(database.url(), connect_timeout=10) as connection:
+            yield from _database(connection)
+    except psycopg.OperationalError as problem:
+        yield Check("database", False, str(problem).strip(), "check PGHOST, PGPORT, PGUSER, PGPASSWORD; or: make up")
+        return
+    yield _listings(assets)
+    yield _pending_loads()
+    yield _disk()
+    if symbols and assets:
+        database.migrate()
+        try:
+            yield from _sources(assets)
+        except ConfigurationError as problem:
+            yield Check("symbols", False, str(problem), "until then no source is asked; --quick leaves this check out")
+
+
+def _registry(name: str, problems: list[str], remedy: str) -> Check:
+    return Check(f"registry: {name}", not problems, "; ".join(problems) or "in order", remedy)
+
+
+def show_probe(as_json: bool = False) -> int:
+    """Print how each endpoint in use answers, compared with its documents; the exit code: 0 only if nothing differs."""
+    database.migrate()
+    found = []
+    for probed in probe.probe():
+        found.append(probed)
+        if not as_json:
+            print(redact(str(probed)), flush=True)
+    if as_json:
+        print(redact(json.dumps([probed.as_dict() for probed in found], indent=1)))
+    return 0 if all(probed.is_good for probed in found) else 1
+
+
+def _keys(chosen: settings.Settings) -> Iterator[Check]:
+    remedy = "put POLYGON_API_KEY into .env; without it Polygon is left out"
+    # With POLYGON_REQUIRED its absence is a bad setting, and never comes this far.
+    is_set = chosen.polygon_api_key is not None
+    yield Check("POLYGON_API_KEY", is_set, _is_set(chosen.polygon_api_key), remedy, is_needed=False)
+    both = (chosen.binance_api_key is None) == (chosen.binance_api_secret is None)
+    found = f"{_is_set(chosen.binance_api_key)} (not needed for market data)"
+    yield Check("BINANCE_API_KEY", both, found, "set BINANCE_API_KEY and BINANCE_API_SECRET, or neither")
+
+
+def _is_set(value: object) -> str:
+    return "not set" if value is None else "set"
+
+
+# Into the schemas that are there, or else into those that it may make.
+_MAY_LOAD = """
+select has_database_privilege(current_database(), 'create') or count(*) filter (where has_schema_privilege(oid, 'create')) = 5
+from pg_namespace
+where nspname in ('raw_polygon', 'raw_binance', 'raw_yahoo', 'raw_coinmetrics', 'ops')
+"""
+
+
+def _database(connection: psycopg.Connection) -> Iterator[Check]:
+    version = connection.info.server_version // 10_000
+    where = f"PostgreSQL {version} at {connection.info.host}:{connection.info.port}, database {connection.info.dbname}"
+    yield Check("database", version >= OLDEST_POSTGRES, where, f"use PostgreSQL {OLDEST_POSTGRES} or newer (MERGE)")
+    row = connection.execute(_MAY_LOAD).fetchone()
+    may_load = bool(row and row[0])
+    remedy = "`market roles` makes a role for extract (market_extract): be in it"
+    yield Check("privileges", may_load, f"may write raw_* and ops: {may_load}", remedy)
+    row = connection.execute("select clock_timestamp()").fetchone()
+    skew = abs(datetime.now(UTC) - row[0]) if row else timedelta()
+    found = f"{skew.total_seconds():.1f} s from the server's"
+    if settings.load().warehouse_now:
+        found += f"; WAREHOUSE_NOW replaces it by {clock.now():%Y-%m-%d %H:%M:%S} UTC"
+    yield Check(
+        "clock", skew < LARGEST_SKEW, found, "synchronise the clocks (NTP): a fast one takes open bars for closed"
+    )
+    holder = database.lock_holder(connection)
+    yield Check("run lock", holder is None, holder or "free", "wait for that run, or end its process")
+
+
+def _listings(assets: list[Asset]) -> Check:
+    """What Polygon has last reported of its tickers: a delisted name brings no more bars."""
+    delisted = []
+    with database.pool().connection() as connection:
+        if connection.execute("select to_regclass('raw_polygon.responses')").fetchone() == (None,):
+            return Check("listings", True, "nothing is loaded yet")
+        found = connection.execute(DELISTED).fetchall()
+    for symbol, name, since in found:
+        known = [asset for asset in assets if (asset.symbol, asset.polygon) == (symbol, name)]
+        delisted += [f"{symbol} ({name}) is delisted since {since[:10]}" for asset in known if asset.active_to is None]
+    remedy = "set its active_to in assets.csv; where it was renamed, add a row with the new name from the next day on"
+    return Check("listings", not delisted, "; ".join(delisted) or "no enabled symbol is delisted", remedy)
+
+
+def _pending_loads() -> Check:
+    pending = pipeline.pending_packages()
+    found = f"{len(pending)} interrupted" if pending else "none"
+    return Check("pending loads", not pending, found, "nothing to do: the next run throws them away and asks again")
+
+
+def _disk() -> Check:
+    free = shutil.disk_usage(settings.project_directory()).free
+    return Check("disk", free > SMALLEST_DISK, f"{free / 1e9:.1f} GB free", "make room: 10 M bars take about 4 GB")
+
+
+def _sources(assets: list[Asset]) -> Iterator[Check]:
+    """Each source answers, and knows each of its symbols."""
+    with ExitStack() as stack:
+        for name, provider in open_providers(stack).items():
+            known, problems = 0, []
+            for asset in assets:
+                for one in _probes(asset, name):
+                    if provider.symbol_of(one) is None:
+                        continue
+                    problem = _probe(provider, one)
+                    known += problem is None
+                    if problem:
+                        problems.append(problem)
+            remedy = "correct the symbol in assets.csv, or its active_from and active_to; or the source is down"
+            yield Check(f"symbols of {name}", not problems, "; ".join(problems) or f"all {known} known", remedy)
+
+
+def _probes(asset: Asset, source: str) -> list[Asset]:
+    """The asset, and again for its futures symbol, which bars alone would not try."""
+    if source == "binance" and asset.binance and asset.binance_futures:
+        return [asset, replace(asset, binance=None)]
+    return [asset]
+
+
+def _probe(provider: Provider, asset: Asset) -> str | None:
+    """Ask for the newest days of a symbol; what is wrong with the answer, if anything."""
+    now = clock.now()
+    end = min(now, asset.active_window()[1])
+    task = provider.bar_tasks(asset, "1d", end - PROBE, end, now)[-1]
+    fetched = next(provider.fetch(task, lambda task: None))
+    if fetched.parsed:
+        return None if fetched.parsed.row_count else f"{task.name}: no bars"
+    return fetched.error

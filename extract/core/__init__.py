@@ -1,0 +1,1 @@
+"""What every part of extract stands on: settings, the clock, the database and its locks, the log."""

@@ -1,0 +1,74 @@
+"""The mark on a database that `make demo` filled: part of its data are synthetic and must never mix with real ones."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import psycopg
+from pydantic import AnyUrl
+
+from extract.core import database, settings
+from extract.core.settings import ConfigurationError
+
+CREATE = """
+create schema if not exists ops;
+create table if not exists ops.demo (symbol text primary key, is_synthetic boolean not null, origin text not null);
+comment on table ops.demo is 'Present only in the database of `make demo`: which of its data are synthetic';
+create table if not exists ops.demo_clock (stands_at timestamptz not null);
+comment on table ops.demo_clock is 'The present of the database of `make demo`: without it all would look stale';
+"""
+
+
+def set_clock(connection: psycopg.Connection, at: str) -> None:
+    """Let the demo's present be that instant (ISO-8601)."""
+    connection.execute("delete from ops.demo_clock")
+    connection.execute("insert into ops.demo_clock values (%s)", (at,))
+
+
+def clock(connection: psycopg.Connection) -> str | None:
+    """The present of the demo that filled this database (ISO-8601, UTC); None where none did."""
+    if connection.execute("select to_regclass('ops.demo_clock') is null").fetchone() == (True,):
+        return None
+    row = connection.execute("select stands_at at time zone 'UTC' from ops.demo_clock").fetchone()
+    return f"{row[0].isoformat()}Z" if row else None
+
+
+def is_marked(connection: psycopg.Connection) -> bool:
+    """Whether the demo filled this database."""
+    return connection.execute("select to_regclass('ops.demo') is not null").fetchone() == (True,)
+
+
+def holds_answers(connection: psycopg.Connection) -> bool:
+    """Whether any provider's answer was ever loaded here."""
+    for source in settings.SOURCES:
+        table = f"raw_{source}.responses"
+        if connection.execute("select to_regclass(%s) is not null", (table,)).fetchone() != (True,):
+            continue
+        if connection.execute(f"select exists (select from {table})").fetchone() == (True,):
+            return True
+    return False
+
+
+def refuse_mixing() -> None:
+    """Raise ConfigurationError if the demo filled this database and a provider other than a local simulator is set."""
+    with database.pool().connection() as connection:
+        if not is_marked(connection):
+            return
+    chosen = settings.load()
+    urls = [
+        chosen.polygon_base_url, chosen.binance_spot_base_url, chosen.binance_data_api_base_url,
+        chosen.binance_futures_base_url, chosen.binance_archive_base_url, chosen.yahoo_base_url,
+        chosen.coinmetrics_base_url, chosen.binance_stream_url,
+    ]  # fmt: skip
+    if not all(url is not None and _is_local(url) for url in urls):
+        raise ConfigurationError(
+            "this database holds the data of `make demo`, part of them synthetic (see ops.demo), with which real ones"
+            " must not mix: remove the embedded database with `make clean`, or set PGDATABASE to another one"
+        )
+
+
+def _is_local(url: AnyUrl) -> bool:
+    try:
+        return ip_address((url.host or "").strip("[]")).is_loopback
+    except ValueError:
+        return url.host == "localhost"

@@ -1,0 +1,1 @@
+"""Which requests to make: for what is new, for gaps, for a backfill."""

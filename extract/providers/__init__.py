@@ -1,0 +1,1 @@
+"""One package per provider, and in base.py what the others know of any of them."""

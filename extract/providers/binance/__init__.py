@@ -1,0 +1,120 @@
+"""Binance: spot klines, USD-M futures statistics, and its file archive.
+
+Data flow: tasks -> api.binance.com, fapi.binance.com, data.binance.vision -> raw_binance.responses.
+
+What is older than two days comes from archive files where a file is worth its two requests, the rest over REST. A
+geo-block (451) sends spot requests to the keyless market-data mirror and futures requests to the archive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from extract.calendar.timeframes import STEPS, day_start
+from extract.calendar.windows import Window, chunks, merged, missing
+from extract.coverage.state import Loaded
+from extract.load.responses import Task
+from extract.providers.base import Fetched, Provider, QuotaCost
+from extract.providers.binance import archive, derivatives
+from extract.providers.binance.asking import Asking, KnownSha
+from extract.providers.binance.derivatives import from_archive
+from extract.providers.binance.settings import (
+    ARCHIVE_AGE,
+    ARCHIVE_FILE_ROWS,
+    FUNDING_REQUESTS_PER_MINUTE,
+    FUTURES_KLINES,
+    FUTURES_WEIGHT_PER_MINUTE,
+    SPOT_KLINES,
+    SPOT_WEIGHT_PER_MINUTE,
+    STATISTICS,
+    STATISTICS_REQUESTS_PER_MINUTE,
+)
+from extract.symbols.registry import Asset
+from extract.transport.budget import WEIGHT_SHARE
+
+
+class Binance(Provider):
+    NAME = "binance"
+    TIMEFRAMES = frozenset(STEPS)
+    requests_are_scarce = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asking = Asking(self.source)
+
+    def close(self) -> None:
+        self._asking.close()
+
+    def needs(self, tasks: Sequence[Task]) -> list[QuotaCost]:
+        files = [task for task in tasks if task.origin == "archive"]
+        asked = [task for task in tasks if task.origin != "archive"]
+        spot = [task for task in asked if task.endpoint == "bars" and task.via == "spot"]
+        futures = [task for task in asked if task.endpoint == "bars" and task.via != "spot"]
+        funding = [task for task in asked if task.endpoint == "funding"]
+        statistics = [task for task in asked if task.endpoint in STATISTICS]
+        now = [task for task in asked if task.endpoint == "open_interest_now"]
+        return [
+            QuotaCost("weight of spot", SPOT_KLINES[2] * len(spot), int(SPOT_WEIGHT_PER_MINUTE * WEIGHT_SHARE)),
+            QuotaCost(
+                "weight of futures",
+                FUTURES_KLINES[2] * len(futures) + len(now),
+                int(FUTURES_WEIGHT_PER_MINUTE * WEIGHT_SHARE),
+            ),
+            QuotaCost("requests of funding", len(funding), FUNDING_REQUESTS_PER_MINUTE),
+            QuotaCost("requests of statistics", len(statistics), STATISTICS_REQUESTS_PER_MINUTE),
+            QuotaCost("requests of files", sum(task.requests for task in files), None),
+        ]
+
+    def symbol_of(self, asset: Asset) -> str | None:
+        return asset.binance or asset.binance_futures
+
+    def reach(self, timeframe: str) -> timedelta | None:
+        return None
+
+    def bar_tasks(self, asset: Asset, timeframe: str, start: datetime, end: datetime, now: datetime) -> list[Task]:
+        return self._bar_tasks(asset, timeframe, start, end, self._file_windows(start, end, timeframe, now))
+
+    def repair_tasks(self, asset: Asset, timeframe: str, start: datetime, end: datetime, now: datetime) -> list[Task]:
+        """Over REST only: files lack hours and whole days that REST has."""
+        return self._bar_tasks(asset, timeframe, start, end, [])
+
+    def _bar_tasks(
+        self, asset: Asset, timeframe: str, start: datetime, end: datetime, files: list[Window]
+    ) -> list[Task]:
+        via = "spot" if asset.binance else "futures"
+        task = Task(
+            self.NAME, "bars", start, end, asset.symbol, asset.asset_class, self.symbol_of(asset), timeframe, via=via
+        )
+        _, rows, _ = SPOT_KLINES if via == "spot" else FUTURES_KLINES
+        return [from_archive(task, window) for window in files] + [
+            task.part(*window)
+            for gap in missing(start, end, merged(files))
+            for window in chunks(*gap, rows * STEPS[timeframe])
+        ]
+
+    def extra_tasks(
+        self, assets: Sequence[Asset], loaded: Loaded, now: datetime, window: Window | None = None
+    ) -> list[Task]:
+        return derivatives.tasks(self.NAME, assets, loaded, now, window)
+
+    def may_answer(self, task: Task) -> bool:
+        # The archive is another host, and REST replaces each of its files.
+        return task.origin == "archive" or super().may_answer(task)
+
+    def fetch(self, task: Task, known_sha: KnownSha) -> Iterator[Fetched]:
+        return self._asking.fetch(task, known_sha)
+
+    # --- planning ---
+
+    @staticmethod
+    def _file_windows(start: datetime, end: datetime, timeframe: str, now: datetime) -> list[Window]:
+        """The months and days of [start, end) that are there as files and worth it."""
+        horizon = min(end, day_start(now - ARCHIVE_AGE, "crypto"))
+        per_day = timedelta(days=1) / STEPS[timeframe]
+        files: list[Window] = []
+        if per_day * 28 >= ARCHIVE_FILE_ROWS:
+            files = [month for month in archive.months(start, horizon) if archive.month_is_published(month[0], now)]
+        if per_day >= ARCHIVE_FILE_ROWS:
+            files += [day for gap in missing(start, horizon, files) for day in archive.days(*gap)]
+        return files

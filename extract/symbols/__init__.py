@@ -1,0 +1,1 @@
+"""What is to be loaded: the registry of assets, `dbt_project/seeds/assets.csv`."""

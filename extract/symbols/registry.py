@@ -1,0 +1,220 @@
+"""The asset registry, `dbt_project/seeds/assets.csv`: the one symbol map, read by extract and dbt. `market add` writes it.
+
+A symbol a source does not have is an empty cell; a name is never guessed.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from extract.calendar.timeframes import STEPS, day_start
+from extract.core.settings import SOURCES, ConfigurationError
+from extract.symbols import registry_file
+
+COLUMNS = [
+    "symbol", "asset_class", "timeframes", "polygon", "binance", "binance_futures", "yahoo", "coinmetrics",
+    "calendar", "active_from", "active_to", "source_priority", "enabled",
+]  # fmt: skip
+ASSET_CLASSES = ("stock", "crypto", "etf")
+# Names become parts of addresses, labels and files: no quote, blank, slash or control character, no step upwards.
+_NAME = re.compile(r"(?!.*\.\.)[\w^][\w.:^=+&$-]*")
+NAMES = ("polygon", "binance", "binance_futures", "yahoo", "coinmetrics")
+LONGEST_SYMBOL, LONGEST_NAME = 20, 50
+# A contract on so many coins begins with the number: 1000PEPEUSDT, 1MBABYDOGEUSDT. How dbt reads it: macros/features/samples.sql.
+MULTIPLES = ("1000", "10000", "100000", "1000000", "10000000", "1M")
+# Any other number before the coin.
+_COUNTED = re.compile(r"[0-9]+[KMB]?")
+_QUOTED = re.compile(r"(.+?)(FDUSD|USDT|USDC|BUSD|TUSD|USD|EUR|BTC|ETH|BNB)")
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One row: a symbol under the provider names it had from `active_from` to `active_to`, both days included."""
+
+    symbol: str
+    asset_class: str
+    timeframes: tuple[str, ...]
+    polygon: str | None
+    binance: str | None
+    binance_futures: str | None
+    yahoo: str | None
+    coinmetrics: str | None
+    calendar: str | None
+    active_from: date | None
+    active_to: date | None
+    source_priority: tuple[str, ...]
+    enabled: bool
+
+    def is_active(self, on: date) -> bool:
+        return (self.active_from or date.min) <= on <= (self.active_to or date.max)
+
+    def active_window(self) -> tuple[datetime, datetime]:
+        """The instants [start, end) between which bars are expected."""
+        far_past, far_future = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+        noon = timedelta(hours=12)
+        midnight = datetime.min.time()
+        start = far_past
+        if self.active_from:
+            start = day_start(datetime.combine(self.active_from, midnight, UTC) + noon, self.asset_class)
+        end = far_future
+        if self.active_to:
+            end = day_start(datetime.combine(self.active_to, midnight, UTC) + noon, self.asset_class, 1)
+        return start, end
+
+
+def load(path: Path | None = None) -> list[Asset]:
+    """Read and check the registry.
+
+    Raises ConfigurationError that lists every faulty line at once.
+    """
+    path = path or registry_file.ensure()
+    if not path.exists():
+        raise ConfigurationError(f"the asset registry {path} is missing")
+    problems: list[str] = []
+    assets: list[Asset] = []
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if reader.fieldnames != COLUMNS:
+            raise ConfigurationError(f"{path}: the header must be exactly {','.join(COLUMNS)}")
+        for row in reader:
+            try:
+                assets.append(_parse(row))
+            except ValueError as error:
+                symbol = row.get("symbol") or "no symbol"
+                shown = symbol if symbol.isprintable() else repr(symbol)
+                problems.append(f"line {reader.line_num} ({shown}): {error}")
+    problems += _overlaps(assets)
+    if problems:
+        raise ConfigurationError(f"{path}:\n  " + "\n  ".join(problems))
+    return assets
+
+
+def select(assets: Iterable[Asset], symbols: Iterable[str] = ()) -> list[Asset]:
+    """The enabled assets, or just the rows of the named symbols (which must be known and enabled)."""
+    enabled = [asset for asset in assets if asset.enabled]
+    wanted = list(dict.fromkeys(symbols))
+    unknown = [symbol for symbol in wanted if symbol not in {asset.symbol for asset in enabled}]
+    if unknown:
+        raise ConfigurationError(
+            f"not in the asset registry, or not enabled there: {', '.join(unknown)} (`market list` shows it, `market add"
+            f" {' '.join(unknown)}` adds or enables)"
+        )
+    return [asset for asset in enabled if not wanted or asset.symbol in wanted]
+
+
+def _parse(row: dict[str, str]) -> Asset:
+    if None in row or None in row.values():
+        raise ValueError(f"expected {len(COLUMNS)} cells")
+    cells = {name: row[name].strip() for name in COLUMNS}
+    if not cells["symbol"]:
+        raise ValueError("symbol is empty")
+    for name, longest in (("symbol", LONGEST_SYMBOL), *((source, LONGEST_NAME) for source in NAMES)):
+        if cells[name] and (len(cells[name]) > longest or not _NAME.fullmatch(cells[name])):
+            raise ValueError(
+                f"{name} {cells[name]!r} is no name: letters, digits and . _ - : ^ = + & $, at most {longest}"
+            )
+    asset_class = cells["asset_class"]
+    if asset_class not in ASSET_CLASSES:
+        raise ValueError(f"asset_class {asset_class!r} is none of {', '.join(ASSET_CLASSES)}")
+    enabled = cells["enabled"].lower()
+    if enabled not in ("true", "false"):
+        raise ValueError(f"enabled {cells['enabled']!r} is neither true nor false")
+    active_from, active_to = (_date(cells[name], name) for name in ("active_from", "active_to"))
+    if active_from and active_to and active_to < active_from:
+        raise ValueError("active_to lies before active_from")
+    if problem := _unclear_units(cells):
+        raise ValueError(problem)
+    return Asset(
+        symbol=cells["symbol"],
+        asset_class=asset_class,
+        timeframes=_choice(cells["timeframes"], "timeframes", STEPS, required=True),
+        polygon=cells["polygon"] or None,
+        binance=cells["binance"] or None,
+        binance_futures=cells["binance_futures"] or None,
+        yahoo=cells["yahoo"] or None,
+        coinmetrics=cells["coinmetrics"] or None,
+        calendar=cells["calendar"] or None,
+        active_from=active_from,
+        active_to=active_to,
+        source_priority=_choice(cells["source_priority"], "source_priority", SOURCES),
+        enabled=enabled == "true",
+    )
+
+
+def _coin(name: str) -> str:
+    """The coin in Binance's name of a market: BTC in BTCUSDT."""
+    match = _QUOTED.fullmatch(name)
+    return match[1] if match else name
+
+
+def _is_multiple(many: str, one: str) -> bool:
+    """Whether a market of `many` is one of so and so many coins of `one`."""
+    return any(many == prefix + one for prefix in MULTIPLES)
+
+
+def _unclear_units(cells: dict[str, str]) -> str | None:
+    """Why it is unknown how many coins of the bars one futures contract is on; None where it can."""
+    contract, spot = _coin(cells["binance_futures"]), _coin(cells["binance"])
+    if cells["asset_class"] != "crypto" or not contract:
+        return None
+    if spot:
+        if spot == contract or _is_multiple(contract, spot) or _is_multiple(spot, contract):
+            return None
+        if (
+            contract.startswith(MULTIPLES)
+            or spot.startswith(MULTIPLES)
+            or _COUNTED.fullmatch(contract.removesuffix(spot))
+        ):
+            return (
+                f"binance_futures {cells['binance_futures']!r} and binance {cells['binance']!r} look like contracts on"
+                " many coins, and not of one coin: name the spot market of the contract's coin, or none"
+            )
+        return None
+    if not contract.startswith(MULTIPLES):
+        return None
+    sources = cells["source_priority"].split() or ["polygon", "yahoo"]
+    others = {
+        "polygon": _coin(cells["polygon"].removeprefix("X:")),
+        # Yahoo distinguishes coins of one name by a number: PEPE24478-USD.
+        "yahoo": cells["yahoo"].partition("-")[0].rstrip("0123456789"),
+    }
+    for source, coin in others.items():
+        if coin and source in sources and coin != contract.rstrip("0123456789"):
+            return (
+                f"bars of binance_futures {cells['binance_futures']!r} are of many coins each, those of {source}"
+                f" {cells[source]!r} of one: name the spot market in binance, or leave {source} empty"
+            )
+    return None
+
+
+def _date(text: str, name: str) -> date | None:
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise ValueError(f"{name} {text!r} is not a date like 2024-01-31") from None
+
+
+def _choice(text: str, name: str, allowed: Iterable[str], required: bool = False) -> tuple[str, ...]:
+    values = tuple(text.split())
+    unknown = [value for value in values if value not in allowed]
+    if unknown:
+        raise ValueError(f"{name}: {' '.join(unknown)} is none of {' '.join(allowed)}")
+    if len(set(values)) < len(values):
+        raise ValueError(f"{name} names a value twice")
+    if required and not values:
+        raise ValueError(f"{name} is empty")
+    return values
+
+
+def _overlaps(assets: list[Asset]) -> list[str]:
+    problems = []
+    ordered = sorted(assets, key=lambda asset: (asset.symbol, asset.active_from or date.min))
+    for earlier, later in zip(ordered, ordered[1:], strict=False):
+        if earlier.symbol == later.symbol and (earlier.active_to or date.max) >= (later.active_from or date.min):
+            problems.append(f"{later.symbol}: two rows overlap in time; bound them by active_from and active_to")
+    return problems

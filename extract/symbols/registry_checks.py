@@ -1,0 +1,65 @@
+"""What a registry that can be read may still have wrong: calendars, upper and lower case, lists. For `market doctor`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+from extract.calendar import calendars
+from extract.core.settings import ConfigurationError
+from extract.symbols.registry import Asset
+
+
+def calendars_of(assets: Sequence[Asset], today: date) -> list[str]:
+    """Rows whose calendar is unknown or not one of their class, and calendars whose holidays are not known a year on."""
+    problems = []
+    for asset in assets:
+        try:
+            calendar = calendars.of(asset.calendar, asset.asset_class)
+        except ConfigurationError as problem:
+            problems.append(f"{asset.symbol}: {problem}")
+            continue
+        is_always = len(calendar.weekdays) == 7 and not calendar.exceptions
+        if is_always != (asset.asset_class == "crypto"):
+            problems.append(f"{asset.symbol}: {calendar.name} is no calendar of a {asset.asset_class}")
+        if calendar.exceptions and max(calendar.exceptions).year < today.year:
+            problems.append(f"{calendar.name}: no holiday is known after {max(calendar.exceptions)}")
+    return list(dict.fromkeys(problems))
+
+
+def cases(assets: Sequence[Asset]) -> list[str]:
+    """Symbols that differ in case alone, and names in a case that their source does not use."""
+    problems = []
+    written: dict[str, str] = {}
+    for asset in assets:
+        other = written.setdefault(asset.symbol.casefold(), asset.symbol)
+        if other != asset.symbol:
+            problems.append(f"{other} and {asset.symbol} are two symbols")
+        for column in ("binance", "binance_futures", "yahoo"):
+            name = getattr(asset, column)
+            if name and name != name.upper():
+                problems.append(f"{asset.symbol}: {column} {name} is written {name.upper()}")
+        # Polygon's preferred shares have small letters inside: BRpA.
+        if asset.polygon and asset.polygon[0].islower():
+            problems.append(f"{asset.symbol}: polygon {asset.polygon} begins with a capital")
+        if asset.coinmetrics and asset.coinmetrics != asset.coinmetrics.lower():
+            problems.append(f"{asset.symbol}: coinmetrics {asset.coinmetrics} is written {asset.coinmetrics.lower()}")
+    return problems
+
+
+def lists(assets: Sequence[Asset]) -> list[str]:
+    """Sources in an order that have no name for the asset, sources with one that the order leaves out, rows nobody serves."""
+    problems = []
+    for asset in assets:
+        named = {"polygon": asset.polygon, "binance": asset.binance or asset.binance_futures, "yahoo": asset.yahoo}
+        there = {source for source, name in named.items() if name}
+        if not there:
+            problems.append(f"{asset.symbol}: no source has a name for it")
+        order = set(asset.source_priority)
+        if order and (left := sorted(there - order)):
+            problems.append(
+                f"{asset.symbol}: source_priority leaves out {', '.join(left)}, so no bar of theirs is used"
+            )
+        if order and not order & there and there:
+            problems.append(f"{asset.symbol}: source_priority names only sources that do not have it")
+    return problems

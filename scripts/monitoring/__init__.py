@@ -1,0 +1,1 @@
+"""What tells people and machines how the warehouse is: alerts and metrics."""

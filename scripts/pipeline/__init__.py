@@ -1,0 +1,1 @@
+"""`market run` and `market schedule`: extract, dbt build, alerts, metrics, site, as one run on record."""

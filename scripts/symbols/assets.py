@@ -1,0 +1,327 @@
+"""`market add`, `market remove`, `market list`: the registry without an editor."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any, LiteralString
+
+from extract.calendar import calendars
+from extract.calendar.timeframes import FIRST_REACH, STEPS
+from extract.core import clock
+from extract.core.settings import ConfigurationError
+from extract.symbols import registry, registry_file
+from extract.symbols.registry import ASSET_CLASSES, COLUMNS, NAMES
+from scripts import reading
+
+if TYPE_CHECKING:
+    from extract.commands.lookup import Found, Listing
+
+# What is fetched unless --timeframes says otherwise: finer bars cost requests, and coarser ones are resampled.
+TIMEFRAMES = {"stock": "1d", "etf": "1d", "crypto": "1h 1d"}
+PRIORITY = {"crypto": "binance polygon yahoo"}
+SOURCES_ASKED = ("polygon", "binance", "yahoo")
+
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One asset that a symbol may be."""
+
+    symbol: str
+    asset_class: str
+    listings: tuple[Listing, ...]
+
+    def __str__(self) -> str:
+        names = "; ".join(f"{one.column} {one.name} ({one.description})" for one in self.listings)
+        return f"{self.asset_class}:{self.symbol}  {names}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `add` would write: whole rows, new or changed, and why the others are left out."""
+
+    rows: tuple[Row, ...]
+    lines: tuple[str, ...]
+    problems: tuple[str, ...]
+    # Nobody answered at all.
+    is_failed: bool = False
+
+
+def choices(symbol: str, wanted: str | None, found: Found) -> list[Choice]:
+    """The assets that the sources know by the symbol, by class. A fund is an ETF if one source calls it so."""
+    listings = found.listings[symbol]
+    shares = [one for one in listings if one.asset_class != "crypto"]
+    if shares:
+        kind = "etf" if any(one.asset_class == "etf" for one in shares) else "stock"
+        shares_choice = [Choice(symbol, kind, tuple(shares))]
+    else:
+        shares_choice = []
+    coins = [one for one in listings if one.asset_class == "crypto"]
+    all_of_them = shares_choice + ([Choice(symbol, "crypto", tuple(coins))] if coins else [])
+    if wanted is None:
+        return all_of_them
+    return [one for one in all_of_them if (one.asset_class == "crypto") == (wanted == "crypto")]
+
+
+def parse(text: str) -> tuple[str | None, str]:
+    """`AAPL` or, where a symbol is several assets, `stock:AAPL`: class and symbol."""
+    head, colon, symbol = text.partition(":")
+    return (head, symbol.upper()) if colon and head in ASSET_CLASSES else (None, text.upper())
+
+
+def plan(
+    names: Sequence[str],
+    timeframes: Sequence[str],
+    since: date | None,
+    choose: Callable[[list[Choice]], Choice] | None = None,
+) -> Plan:
+    """What to write for the symbols; asks the sources. `choose` decides where a symbol is several assets; without it that
+    is a ConfigurationError which lists them."""
+    from extract.commands import lookup
+
+    wanted = {symbol: asset_class for asset_class, symbol in map(parse, names)}
+    found = lookup.find(list(wanted))
+    existing = registry_file.rows(registry_file.ensure())
+    rows: list[Row] = []
+    lines = [f"not asked: {reason}" for source, reason in found.unasked.items()]
+    problems = []
+    unclear: list[str] = []
+    for symbol, asset_class in wanted.items():
+        options = choices(symbol, asset_class, found)
+        if not options:
+            problems.append(_unknown(symbol, asset_class, found))
+            continue
+        if len(options) > 1 and choose is None:
+            unclear += [f"  {option}" for option in options]
+            continue
+        chosen = choose(options) if choose and len(options) > 1 else options[0]
+        before = _row_of(existing, symbol)
+        if before and (before["asset_class"] == "crypto") != (chosen.asset_class == "crypto"):
+            problems.append(
+                f"{symbol} is in the registry already, as {before['asset_class']}: name this one otherwise by hand"
+            )
+            continue
+        row = _row(chosen, timeframes, since, before)
+        if row == before:
+            lines.append(f"{symbol}: nothing to change ({row['timeframes']})")
+            continue
+        rows.append(row)
+        lines += _described(row, chosen, before, found)
+    if unclear:
+        raise ConfigurationError(
+            "these are several assets; say which, for example `market add "
+            + unclear[0].split()[0]
+            + "`:\n"
+            + "\n".join(unclear)
+        )
+    return Plan(tuple(rows), tuple(lines), tuple(problems), set(SOURCES_ASKED) <= set(found.unasked))
+
+
+def _row_of(rows: Sequence[Row], symbol: str) -> Row | None:
+    """The row of the newest name that a symbol has."""
+    mine = [row for row in rows if row["symbol"] == symbol]
+    return max(mine, key=lambda row: row["active_from"] or "0001", default=None)
+
+
+def _row(chosen: Choice, timeframes: Sequence[str], since: date | None, before: Row | None) -> Row:
+    row = dict(before) if before else dict.fromkeys(COLUMNS, "")
+    if before is None:
+        row |= {
+            "symbol": chosen.symbol,
+            "asset_class": chosen.asset_class,
+            "calendar": calendars.USUAL[chosen.asset_class],
+            "source_priority": PRIORITY.get(chosen.asset_class, ""),
+            "timeframes": " ".join(timeframes) or TIMEFRAMES[chosen.asset_class],
+        }
+        known = [one.since for one in chosen.listings if one.since]
+        # Coins have no listing day: each source begins when it likes.
+        first = min(known, default=None) if chosen.asset_class != "crypto" else None
+        if since and (first is None or since > first):
+            first = since
+        row["active_from"] = first.isoformat() if first else ""
+    else:
+        together = {*before["timeframes"].split(), *timeframes}
+        row["timeframes"] = " ".join(name for name in STEPS if name in together)
+    for one in chosen.listings:
+        row[one.column] = row[one.column] or one.name
+    return row | {"enabled": "true"}
+
+
+def _described(row: Row, chosen: Choice, before: Row | None, found: Found) -> list[str]:
+    head = f"{row['symbol']}: {row['asset_class']}, {row['timeframes']}, calendar {row['calendar']}"
+    head += f", from {row['active_from']}" if row["active_from"] else ""
+    lines = [f"{'changed' if before else 'new'}  {head}"]
+    for one in chosen.listings:
+        history = f"history from {one.since}" if one.since else "it does not say from when"
+        lines.append(f"       {one.column:16} {one.name:12} {one.description}; {history}")
+    absent = [name for name in NAMES if not row[name] and name != "coinmetrics" and name not in found.unasked]
+    if chosen.asset_class != "crypto":
+        absent = [name for name in absent if not name.startswith("binance")]
+    if absent:
+        lines.append(f"       not at: {', '.join(absent)}")
+    return lines
+
+
+def _unknown(symbol: str, asset_class: str | None, found: Found) -> str:
+    near = [f"{source}: {', '.join(names)}" for source, names in found.nearest[symbol].items()]
+    hint = f"; nearest there: {'; '.join(near)}" if near else ""
+    what = f"{asset_class} {symbol}" if asset_class else symbol
+    asked = [source for source in SOURCES_ASKED if source not in found.unasked]
+    if not asked:
+        return f"{what}: no source could be asked"
+    return f"{what}: unknown to {', '.join(asked)}{hint}"
+
+
+def write(rows: Sequence[Row]) -> None:
+    """Put the rows into the registry, all at once; what would make it invalid is refused and nothing is written."""
+    path = registry_file.ensure()
+    with registry_file.locked(path):
+        there = registry_file.rows(path)
+        for row in rows:
+            before = _row_of(there, row["symbol"])
+            if before is None:
+                there.append(row)
+            else:
+                there[there.index(before)] = row
+        _replace(there)
+
+
+def next_steps(rows: Sequence[Row], since: date | None, is_loading: bool) -> str:
+    """How the bars come in: a first extract reaches back some years, more is a backfill's."""
+    symbols = " ".join(row["symbol"] for row in rows)
+    if is_loading:
+        return "loading"
+    if since:
+        return f"load and build: market backfill --symbols '{symbols}' --start {since} --end {clock.now():%Y-%m-%d} && make build"
+    depth = ", ".join(
+        f"{name} {days(FIRST_REACH[name])}" for name in STEPS if any(name in row["timeframes"].split() for row in rows)
+    )
+    return (
+        f"load and build: make extract build (a first extract goes back: {depth}); all of it:"
+        f" market backfill --symbols '{symbols}' --start 1990-01-01 --end {clock.now():%Y-%m-%d}"
+    )
+
+
+def days(reach: timedelta) -> str:
+    """A length of time in the largest unit that fits."""
+    return f"{reach.days // 365} years" if reach.days >= 730 else f"{reach.days} days"
+
+
+def remove(symbols: Sequence[str], delete: bool = False) -> list[str]:
+    """Stop asking for the symbols; `delete` takes their rows out, and with the next build their bars from the marts.
+    Returns a line each. Raises ConfigurationError for one that is not there."""
+    path = registry_file.ensure()
+    with registry_file.locked(path):
+        there = registry_file.rows(path)
+        names = [symbol.upper() if symbol not in {row["symbol"] for row in there} else symbol for symbol in symbols]
+        known = sorted({row["symbol"] for row in there})
+        if unknown := [symbol for symbol in names if symbol not in known]:
+            raise ConfigurationError("; ".join(reading.unknown_symbol(symbol, known) for symbol in unknown))
+        if delete:
+            there = [row for row in there if row["symbol"] not in names]
+        for row in there:
+            if row["symbol"] in names:
+                row["enabled"] = "false"
+        _replace(there)
+    what = "is asked for no more; its bars stay"
+    if delete:
+        what = "is out of the registry; the next build takes its bars from the marts"
+    return [f"{symbol} {what}" for symbol in names]
+
+
+def _replace(rows: Sequence[Row]) -> None:
+    """Only a registry that can be read again takes the old one's place."""
+    path = registry_file.ensure()
+    # No name that dbt would take for a seed.
+    trial = path.with_name(".assets-trial.tmp")
+    try:
+        registry_file.replace(trial, COLUMNS, rows)
+        try:
+            registry.load(trial)
+        except ConfigurationError as problem:
+            raise ConfigurationError(
+                str(problem).replace(str(trial), f"nothing is written; {path.name} would be")
+            ) from None
+    finally:
+        trial.unlink(missing_ok=True)
+    registry_file.replace(path, COLUMNS, rows)
+
+
+LOADED: LiteralString = """
+select symbol, asset_class, timeframe, first_bar, newest_bar, bars
+from marts.enrichment_status
+where bars > 0
+"""
+
+
+def listed() -> list[dict[str, Any]]:
+    """The registry, a dict a row, with the range of bars that the warehouse has per timeframe (none before a build)."""
+    loaded: dict[tuple[str, str], dict[str, Any]] = {}
+    try:
+        with reading.connected("list") as connection:
+            for symbol, asset_class, timeframe, first, newest, bars in connection.execute(LOADED).fetchall():
+                stored = {"first_bar": first.isoformat(), "newest_bar": newest.isoformat(), "bars": bars}
+                loaded.setdefault((symbol, asset_class), {})[timeframe] = stored
+    except reading.Unreadable as problem:
+        print(f"bars: {problem}", file=sys.stderr)
+    found = []
+    for asset in registry.load():
+        there = loaded.get((asset.symbol, asset.asset_class), {})
+        found.append(
+            {
+                "symbol": asset.symbol, "asset_class": asset.asset_class, "timeframes": list(asset.timeframes),
+                **{name: getattr(asset, name) for name in NAMES}, "calendar": asset.calendar,
+                "active_from": asset.active_from and asset.active_from.isoformat(),
+                "active_to": asset.active_to and asset.active_to.isoformat(), "enabled": asset.enabled,
+                "bars": {name: there[name] for name in STEPS if name in there},
+            }
+        )  # fmt: skip
+    return found
+
+
+def show(as_json: bool = False) -> None:
+    """Print the registry: a table on a terminal, tabs in a pipe, or JSON."""
+    rows = listed()
+    if as_json:
+        print(json.dumps(rows))
+        return
+    flat = [
+        {
+            "symbol": row["symbol"], "class": row["asset_class"], "fetched": " ".join(row["timeframes"]),
+            **{name: row[name] or "" for name in NAMES},
+            "active": f"{row['active_from'] or ''}..{row['active_to'] or ''}" if row["active_from"] or row["active_to"] else "",
+            "enabled": "yes" if row["enabled"] else "no",
+            "bars": ", ".join(
+                f"{name} {stored['first_bar'][:10]}..{stored['newest_bar'][:10]} ({stored['bars']:,})"
+                for name, stored in row["bars"].items() if name in row["timeframes"]
+            ),
+        }
+        for row in rows
+    ]  # fmt: skip
+    if not flat:
+        print("the registry is empty: market add AAPL BTC")
+    elif sys.stdout.isatty():
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+        for name in flat[0]:
+            table.add_column(name.replace("_", " "))
+        for line in flat:
+            table.add_row(*map(Text, line.values()))
+        console = Console()
+        console.width = max(
+            console.width, console.measure(table, options=console.options.update(max_width=1000)).maximum
+        )
+        console.print(table)
+    else:
+        print("\t".join(flat[0]))
+        for line in flat:
+            print("\t".join(line.values()))
