@@ -2,25 +2,43 @@
 
 Left out are unit tests: they test the SQL, not the data, and the code does not change between two runs. What ended in
 an error, not in a failing test, is tried once more with `dbt retry`, which builds only that and what depends on it.
+
+A scheduled turn (`build_turn`) has the bars in the mart first, and all that reads them after that. dbt takes about 70 ms of
+CPU for a node, and of 127 nodes 76 are views and seeds, which are as they were unless the project has changed: a turn leaves
+them out while ops.project_state says that the last build of them was of this very project.
 """
 
 from __future__ import annotations
 
 import gc
+import hashlib
 import logging
 import os
+import re
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from typing import Any
 
-from extract.core import database, settings
+from extract.core import clock, database, settings
 
 # The longest that a build says nothing.
 SILENCE_SECONDS = 20
+
+MART_TABLE = "market_data_v2"
+# The mart with all that it is made from.
+MART = f"+{MART_TABLE}"
+VIEWS = ("config.materialized:view",)
+NO_TESTS = ("--exclude-resource-type", "unit_test", "test")
+NO_SEEDS = (*NO_TESTS, "seed")
+READ_BY_DBT = (".sql", ".yml", ".csv")
+ENV_VAR = re.compile(rb"env_var\('(\w+)'")
+# Differs between two commands on one project.
+OF_THE_PROCESS = {"MARKET_RUN"}
 
 log = logging.getLogger(__name__)
 
@@ -32,21 +50,91 @@ class Built:
     counts: dict[str, int]
     failures: tuple[str, ...]
     has_errors: bool = field(default=False, compare=False)
+    # When the mart had been written, by time.monotonic(); None: it was not.
+    mart_written: float | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return ", ".join(f"{number} {status}" for status, number in sorted(self.counts.items()))
 
 
-def build(without_tests: bool = False) -> Built:
-    """Build all models; a failed node is in the result, not an exception. Raises KeyboardInterrupt if it is stopped."""
-    excluded = ["unit_test", *(["test"] if without_tests else [])]
-    built = _invoke("build", "--exclude-resource-type", *excluded)
+def build() -> Built:
+    """Build and test everything; a failed node is in the result, not an exception. Raises KeyboardInterrupt if it is
+    stopped."""
+    state = _state_of_project()
+    built = _insistent("--exclude-resource-type", "unit_test")
+    if not built.has_errors:
+        _remember(state)
+    return built
+
+
+def build_turn() -> Built:
+    """Build what a turn brings, without tests: the models up to the mart, then those that read it. Errors of the first part
+    do not stop the second."""
+    state = _state_of_project()
+    parts = (["--select", MART], ["--exclude", MART])
+    built = [Built({}, ())] * len(parts)
+    is_known = _remembered() == state
+    for number, part in enumerate(parts):
+        if is_known:
+            built[number] = _invoke(
+                "build", *part, *([] if part[0] == "--exclude" else ["--exclude"]), *VIEWS, *NO_SEEDS
+            )
+        if not is_known or built[number].has_errors:
+            # A view that somebody has dropped is made again, too.
+            is_known = False
+            built[number] = _insistent(*part, *NO_TESTS)
+    whole = Built(
+        dict(sum((Counter(part.counts) for part in built), Counter())),
+        tuple(failure for part in built for failure in part.failures),
+        any(part.has_errors for part in built),
+        built[0].mart_written,
+    )
+    if not is_known and not whole.has_errors:
+        _remember(state)
+    return whole
+
+
+def _insistent(*arguments: str) -> Built:
+    """A build, and once more what of it ended in an error."""
+    built = _invoke("build", *arguments)
     if built.has_errors:
         for failure in built.failures:
             log.warning("build: %s", failure)
         log.warning("build: trying once more what failed (dbt retry)")
         built = _invoke("retry")
     return built
+
+
+def _state_of_project() -> str:
+    """A digest of all that views and seeds are made from: the project's files, the settings that it reads, dbt."""
+    directory = settings.project_directory()
+    digest = hashlib.sha256(version("dbt-core").encode())
+    names: set[str] = set()
+    for path in sorted([*directory.glob("*.yml"), *(directory / "dbt_project").rglob("*")]):
+        if path.suffix in READ_BY_DBT:
+            text = path.read_bytes()
+            digest.update(f"\0{path.relative_to(directory)}\0".encode() + text)
+            names.update(name.decode() for name in ENV_VAR.findall(text))
+    with _environment():
+        digest.update(repr([(name, os.environ.get(name)) for name in sorted(names - OF_THE_PROCESS)]).encode())
+    return digest.hexdigest()
+
+
+def _remembered() -> str | None:
+    with database.pool().connection() as connection:
+        row = connection.execute("select digest from ops.project_state").fetchone()
+    return row[0] if row else None
+
+
+def _remember(digest: str) -> None:
+    """Views and seeds are those of this state; a build of any of them forgets it when it begins (macro
+    forget_project_state)."""
+    with database.pool().connection() as connection:
+        connection.execute(
+            "insert into ops.project_state (digest, built_at) values (%s, %s)"
+            " on conflict (is_only) do update set digest = excluded.digest, built_at = excluded.built_at",
+            (digest, clock.now()),
+        )
 
 
 def _invoke(command: str, *arguments: str) -> Built:
@@ -67,7 +155,7 @@ def _invoke(command: str, *arguments: str) -> Built:
         raise KeyboardInterrupt
     if outcome.exception is not None and outcome.result is None:
         return Built({}, (_told(f"dbt {command}", outcome.exception),))
-    return _summary(getattr(outcome.result, "results", []))
+    return replace(_summary(getattr(outcome.result, "results", [])), mart_written=stages.mart_written)
 
 
 class Stages:
@@ -75,6 +163,7 @@ class Stages:
 
     def __init__(self) -> None:
         self._began = time.monotonic()
+        self.mart_written: float | None = None
         self._seen: set[str] = set()
         # Nodes at work, by name, each with when it began.
         self._at_work: dict[str, float] = {}
@@ -101,7 +190,10 @@ class Stages:
                 line = "build: %s, node %d of %d, after %.0f s"
                 log.info(line, stage, event.data.index, event.data.total, seconds, extra={"step": "build"})
         elif event.info.name == "NodeFinished":
-            self._at_work.pop(event.data.node_info.node_name, None)
+            node = event.data.node_info
+            self._at_work.pop(node.node_name, None)
+            if node.node_relation.alias == MART_TABLE and node.node_status == "success":
+                self.mart_written = time.monotonic()
 
     def _watch_over(self) -> None:
         while not self._ended.wait(SILENCE_SECONDS):

@@ -16,18 +16,24 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import psycopg
 
+from extract.calendar.timeframes import STEPS
 from extract.core import clock, database, logs, provenance, settings
 from extract.core.locks import Holder, LockLost
 from extract.core.redaction import redact
 from extract.core.settings import ConfigurationError
 
+if TYPE_CHECKING:
+    from scripts.pipeline.build import Built
+
 log = logging.getLogger(__name__)
 
 DONE, FAILED, PARTLY, INTERRUPTED = 0, 1, 3, 130
 WORDS = {DONE: "succeeded", PARTLY: "partly"}
+DAY = timedelta(days=1)
 DIED = "the process ended without a word: it was killed, or the machine went down"
 
 # What a step did, and the exit code that says how it went.
@@ -101,6 +107,25 @@ class Record:
             self.exit_code, self.failed_step, self.error, self.run_id,
         )  # fmt: skip
 
+    def note_latencies(self, mart_written: float) -> None:
+        """Write down the newest bar shorter than a day that this run brought of each class and source, and when it was in
+        the mart. mart_written: by time.monotonic()."""
+        written_at = self._started_at + timedelta(seconds=mart_written - self._started)
+        _execute(
+            """
+            insert into ops.run_latencies (run_id, asset_class, source, newest_bar_closed_at, in_mart_at)
+            select %(run)s, bars.asset_class, bars.source, max(bars.timestamp + steps.step), %(written)s
+            from marts.market_data_v2 as bars
+            inner join unnest(%(names)s::text[], %(steps)s::interval[]) as steps (timeframe, step)
+                on steps.timeframe = bars.timeframe
+            where bars.updated_at >= %(started)s and bars.timestamp + steps.step <= %(written)s
+            group by bars.asset_class, bars.source
+            """,
+            run=self.run_id, written=written_at, started=self._started_at,
+            names=[name for name, step in STEPS.items() if step < DAY],
+            steps=[step for step in STEPS.values() if step < DAY],
+        )  # fmt: skip
+
     def interrupt(self) -> None:
         self.exit_code, self.error = INTERRUPTED, self.error or "stopped between two steps; the next run goes on"
 
@@ -172,13 +197,14 @@ def _run(
             step("extract", lambda: _extract(lock, record.run_id, symbols, shorter_than))
             if is_stopped():
                 raise KeyboardInterrupt
-            step("build", lambda: _build(without_tests=bool(shorter_than)))
+            step("build", lambda: _build_turn(record) if shorter_than else _build(record))
             record.note()
             step("alerts", _alerts)
             step("metrics", _metrics)
             # The page shows this very run, as far as it is.
             record.note()
-            step("site", _site)
+            if not shorter_than or _site_is_old():
+                step("site", _site)
             if record.failed_step in ("metrics", "site"):
                 # The alerts had been looked at before.
                 record.note()
@@ -242,10 +268,21 @@ def _extract(lock: Holder, run_id: str, symbols: Sequence[str], shorter_than: ti
     return DONE, f"all {report.done} done"
 
 
-def _build(without_tests: bool) -> Outcome:
+def _build(record: Record) -> Outcome:
     from scripts.pipeline import build
 
-    built = build.build(without_tests)
+    return _outcome(build.build(), record)
+
+
+def _build_turn(record: Record) -> Outcome:
+    from scripts.pipeline import build
+
+    return _outcome(build.build_turn(), record)
+
+
+def _outcome(built: Built, record: Record) -> Outcome:
+    if built.mart_written is not None:
+        record.note_latencies(built.mart_written)
     if built.failures:
         raise StepFailed("; ".join(built.failures))
     return DONE, str(built)
@@ -268,6 +305,12 @@ def _metrics() -> Outcome:
     return DONE, f"written to {metrics.write()}"
 
 
+def _site_is_old() -> bool:
+    from scripts import site
+
+    return site.is_old()
+
+
 def _site() -> Outcome:
     from scripts import site
 
@@ -277,6 +320,6 @@ def _site() -> Outcome:
         raise StepFailed(str(problem)) from None
 
 
-def _execute(statement: str, *values: object) -> None:
+def _execute(statement: str, *values: object, **named: object) -> None:
     with database.pool().connection() as connection:
-        connection.execute(statement.encode(), values)
+        connection.execute(statement.encode(), named or values)

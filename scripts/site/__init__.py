@@ -8,7 +8,7 @@ The pages need no server and ask for nothing outside the folder, so they work fr
 a page that was opened from a file may not fetch().
 """
 
-from scripts.site.dashboard import CHARTS_SCRIPT, DAY, Built, build
+from scripts.site.dashboard import CHARTS_SCRIPT, DAY, Built, build, is_old
 from scripts.site.documents import DocumentsFailed, FeaturesWrong, build_documents, write_dictionary
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "FeaturesWrong",
     "build",
     "build_documents",
+    "is_old",
     "write_dictionary",
 ]

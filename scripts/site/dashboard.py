@@ -28,6 +28,8 @@ CHARTS = HERE / "node_modules" / "lightweight-charts"
 CHARTS_SCRIPT = CHARTS / "dist" / "lightweight-charts.standalone.production.js"
 GUIDES = Path("docs")
 DAY = 86_400
+# A scheduled turn makes the pages again when they are older: nobody looks at each turn's, and they took 3 of its 16 s.
+EVERY = 3600
 # Bars of a series that its page can draw; a longer past is a query away.
 BARS = 800
 # What is left out of a data file where it holds for every bar.
@@ -169,9 +171,16 @@ def _state(connection: psycopg.Connection[Any]) -> dict[str, Any]:
 
 
 def _interval(runs: list[dict[str, Any]]) -> int:
-    """The usual distance of two runs, seconds; a day before there were three, and at most a day."""
+    """How old the page may get, seconds: the usual distance of two runs, but at least that at which turns make it; a day
+    before there were three runs, and at most a day."""
     distances = [later["started_at"] - earlier["started_at"] for earlier, later in pairwise(runs[-11:])]
-    return max(300, min(DAY, int(median(distances)))) if len(distances) > 1 else DAY
+    return max(EVERY, min(DAY, int(median(distances)))) if len(distances) > 1 else DAY
+
+
+def is_old() -> bool:
+    """Whether a scheduled turn makes the site again."""
+    page = directory() / "index.html"
+    return not page.exists() or time.time() - page.stat().st_mtime > EVERY
 
 
 # ---------------------------------------------------------------- one data file per series

@@ -23,6 +23,20 @@
     {%- endif -%}
 {% endmacro %}
 
+{# On-run-start: what views and seeds were last built from is not known any more once a build makes one of them; the run
+   that built all of a project writes it down again (scripts/pipeline/build.py). #}
+{% macro forget_project_state() %}
+    {%- if execute and flags.WHICH in ['build', 'run', 'seed', 'retry'] -%}
+        {%- set made = [] -%}
+        {%- for id in selected_resources if id in graph.nodes and id.split('.')[0] in ['model', 'seed'] -%}
+            {%- if graph.nodes[id].config.materialized in ['view', 'seed'] -%}{%- do made.append(id) -%}{%- endif -%}
+        {%- endfor -%}
+        {%- if made %}
+    delete from ops.project_state
+        {%- endif -%}
+    {%- endif -%}
+{% endmacro %}
+
 {# A watermark that no model owns: its model was renamed, and would read everything again, or be taken for one that has read
    nothing; corrections were lost that way. #}
 {% macro refuse_marks_of_unknown_models() %}

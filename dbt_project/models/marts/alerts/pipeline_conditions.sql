@@ -45,6 +45,28 @@ done as (
     where outcome in ('succeeded', 'partly')
 ),
 
+-- Of the newest scheduled run that brought bars, by class and source: how much longer they took than may be. An old one
+-- says nothing on now.
+late as (
+    select
+        rules.rule,
+        rules.threshold,
+        latencies.asset_class,
+        latencies.source,
+        latencies.latency_seconds,
+        latencies.target_seconds,
+        latencies.latency_seconds - latencies.delay_seconds - latencies.critical_seconds as seconds_over,
+        row_number() over (
+            partition by latencies.asset_class, latencies.source order by latencies.in_mart_at desc
+        ) as place
+    from {{ ref('run_latencies') }} as latencies
+    inner join {{ ref('stg_ops__pipeline_runs') }} as runs on runs.run_id = latencies.run_id
+    inner join rules on rules.rule = 'run_late'
+    where
+        runs.started_by = 'schedule'
+        and latencies.in_mart_at >= {{ warehouse_now() }} - rules.window_hours * interval '1 hour'
+),
+
 final as (
     select
         rules.rule,
@@ -80,6 +102,17 @@ final as (
     from done
     inner join rules on rules.rule = 'no_run_since'
     where done.hours > rules.threshold
+    union all
+
+    select
+        late.rule,
+        late.asset_class || ' from ' || late.source,
+        cast(round(cast(late.seconds_over as numeric), 1) as numeric(20, 4)),
+        late.threshold,
+        'the newest bar was in the mart ' || cast(cast(late.latency_seconds as integer) as text)
+        || ' s after its close, promised are ' || cast(late.target_seconds as text) || ' s'
+    from late
+    where late.place = 1 and late.seconds_over > late.threshold
 )
 
 select * from final
