@@ -32,9 +32,7 @@ SILENCE_SECONDS = 20
 MART_TABLE = "market_data_v2"
 # The mart with all that it is made from.
 MART = f"+{MART_TABLE}"
-VIEWS = ("config.materialized:view",)
 NO_TESTS = ("--exclude-resource-type", "unit_test", "test")
-NO_SEEDS = (*NO_TESTS, "seed")
 READ_BY_DBT = (".sql", ".yml", ".csv")
 ENV_VAR = re.compile(rb"env_var\('(\w+)'")
 # Differs between two commands on one project.
@@ -61,7 +59,7 @@ def build() -> Built:
     """Build and test everything; a failed node is in the result, not an exception. Raises KeyboardInterrupt if it is
     stopped."""
     state = _state_of_project()
-    built = _insistent("--exclude-resource-type", "unit_test")
+    built = _tried_again(_invoke("build", "--exclude-resource-type", "unit_test"))
     if not built.has_errors:
         _remember(state)
     return built
@@ -71,18 +69,17 @@ def build_turn() -> Built:
     """Build what a turn brings, without tests: the models up to the mart, then those that read it. Errors of the first part
     do not stop the second."""
     state = _state_of_project()
-    parts = (["--select", MART], ["--exclude", MART])
-    built = [Built({}, ())] * len(parts)
     is_known = _remembered() == state
-    for number, part in enumerate(parts):
-        if is_known:
-            built[number] = _invoke(
-                "build", *part, *([] if part[0] == "--exclude" else ["--exclude"]), *VIEWS, *NO_SEEDS
-            )
-        if not is_known or built[number].has_errors:
-            # A view that somebody has dropped is made again, too.
+    built = []
+    for select, exclude in (([MART], []), ([], [MART])):
+        result = _invoke("build", *NO_TESTS, select=select, exclude=exclude, without_unchanged=is_known)
+        if is_known and (result.has_errors or not result.counts):
+            # Somebody has dropped a view.
             is_known = False
-            built[number] = _insistent(*part, *NO_TESTS)
+            log.warning("build: %s", "; ".join(result.failures))
+            log.warning("build: trying once more, with all views and seeds")
+            result = _invoke("build", *NO_TESTS, select=select, exclude=exclude)
+        built.append(_tried_again(result))
     whole = Built(
         dict(sum((Counter(part.counts) for part in built), Counter())),
         tuple(failure for part in built for failure in part.failures),
@@ -94,15 +91,15 @@ def build_turn() -> Built:
     return whole
 
 
-def _insistent(*arguments: str) -> Built:
-    """A build, and once more what of it ended in an error."""
-    built = _invoke("build", *arguments)
-    if built.has_errors:
-        for failure in built.failures:
-            log.warning("build: %s", failure)
-        log.warning("build: trying once more what failed (dbt retry)")
-        built = _invoke("retry")
-    return built
+def _tried_again(built: Built) -> Built:
+    """A build whose errors, if there are any, got a second try."""
+    if not built.has_errors:
+        return built
+    for failure in built.failures:
+        log.warning("build: %s", failure)
+    log.warning("build: trying once more what failed (dbt retry)")
+    again = _invoke("retry")
+    return replace(again, mart_written=again.mart_written or built.mart_written)
 
 
 def _state_of_project() -> str:
@@ -137,7 +134,14 @@ def _remember(digest: str) -> None:
         )
 
 
-def _invoke(command: str, *arguments: str) -> Built:
+def _invoke(
+    command: str,
+    *arguments: str,
+    select: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    without_unchanged: bool = False,
+) -> Built:
+    """Run a dbt command. without_unchanged: leave out the views and seeds that another build of the same project has made."""
     # A fresh runner each time: one that is used twice breaks on ephemeral models.
     from dbt.cli.main import dbtRunner
 
@@ -147,15 +151,43 @@ def _invoke(command: str, *arguments: str) -> Built:
     if settings.load().log_format == "json":
         # What failed is in the result, so our log reports it, with its run; dbt's objects have other fields.
         places += ["--log-level", "none"]
+    manifest: Any = None
     with _environment(), without_collector(), Stages() as stages:
-        runner = dbtRunner(callbacks=[stages.note])
-        outcome = runner.invoke([command, "--quiet", "--no-use-colors", *arguments, *places])
+        if without_unchanged:
+            parsed = dbtRunner().invoke(["parse", "--quiet", *places])
+            if parsed.exception is None:
+                manifest = parsed.result
+                exclude = [*exclude, *_unchanged(manifest)]
+        for option, names in (("--select", select), ("--exclude", exclude)):
+            arguments += (option, *names) if names else ()
+        outcome = dbtRunner(manifest, callbacks=[stages.note]).invoke(
+            [command, "--quiet", "--no-use-colors", *arguments, *places]
+        )
     if isinstance(outcome.exception, KeyboardInterrupt):
         # dbt hands it over as a value: the run would go on with its next step and call the build failed, for no reason.
         raise KeyboardInterrupt
     if outcome.exception is not None and outcome.result is None:
         return Built({}, (_told(f"dbt {command}", outcome.exception),))
     return replace(_summary(getattr(outcome.result, "results", [])), mart_written=stages.mart_written)
+
+
+def _unchanged(manifest: Any) -> list[str]:
+    """The seeds, and the views but for those that a rebuilt table takes with it: dbt drops the former table and, by
+    cascade, every view that reads it."""
+    kinds = {name: node.config.materialized for name, node in manifest.nodes.items()}
+
+    def goes_with_a_table(name: str) -> bool:
+        read = manifest.nodes[name].depends_on.nodes
+        return any(
+            kinds.get(other) == "table" or (kinds.get(other) == "view" and goes_with_a_table(other)) for other in read
+        )
+
+    return [
+        # Not by name, which the versions of a model share.
+        ".".join(manifest.nodes[name].fqn)
+        for name, kind in kinds.items()
+        if kind == "seed" or (kind == "view" and not goes_with_a_table(name))
+    ]
 
 
 class Stages:
