@@ -14,6 +14,7 @@ PARTS = {
     "transform": "tests.benchmarks.transform",
     "api": "tests.benchmarks.api",
     "site": "tests.benchmarks.site",
+    "turn": "tests.benchmarks.turn",
     "servers": "tests.benchmarks.servers",
 }
 

@@ -26,6 +26,7 @@ from unittest import mock
 
 import psycopg
 
+from extract.calendar.timeframes import FIRST_REACH
 from extract.core import clock, database
 from scripts.pipeline import run
 from scripts.postgres import Server, temporary_postgres
@@ -110,52 +111,36 @@ def name(number: int) -> str:
 
 @contextmanager
 def filled(server: Server, bars: int, now: datetime) -> Iterator[tuple[Warehouse, Callable[[datetime], None]]]:
+    """A warehouse that a first run has filled, and how to set the time of extract and of the providers."""
     present = [now]
+    reach = TURN * round(bars / COINS / BARS_PER_5M_BAR)
     with (
         tempfile.TemporaryDirectory() as directory,
         running("load", now.isoformat().replace("+00:00", "Z"), process=True) as simulator,
         mock.patch.dict(os.environ),
-        mock.patch.object(clock, "now", lambda: present[0]),
+        # Extract's clock alone: views have no time in them where WAREHOUSE_NOW is not set, as in production.
+        mock.patch.object(clock, "now", side_effect=lambda: present[0]),
+        mock.patch.dict(FIRST_REACH, {"5m": reach}),
     ):
         warehouse = Warehouse(Database(server, f"turn_{bars}"), Project.copy(ROOT, Path(directory) / "project"))
         warehouse.reset()
-        warehouse.assets(
-            [
-                crypto(
-                    name(n),
-                    "5m",
-                    polygon="",
-                    yahoo="",
-                    coinmetrics="",
-                    binance_futures="",
-                    binance=f"{name(n)}USDT",
-                    source_priority="binance",
-                )
-                for n in range(COINS)
-            ]
-        )
+        others = {"polygon": "", "yahoo": "", "coinmetrics": "", "binance_futures": "", "source_priority": "binance"}
+        warehouse.assets([crypto(name(n), "5m", **others, binance=f"{name(n)}USDT") for n in range(COINS)])
         os.environ.update(warehouse.database.environment | simulator.environment())
         os.environ.pop("WAREHOUSE_NOW", None)
         os.chdir(warehouse.project.directory)
 
         def set_clock(at: datetime) -> None:
-            warehouse.now = at
-            simulator.set_clock(at.isoformat().replace("+00:00", "Z"))
-            # Extract's clock alone: the views have no time in them where WAREHOUSE_NOW is not set, as in production.
             present[0] = at
+            simulator.set_clock(at.isoformat().replace("+00:00", "Z"))
 
         set_clock(now)
-        from extract.commands import extraction
-
-        first = now - TURN * round(bars / COINS / BARS_PER_5M_BAR)
-        report = extraction.extract([], start=first, end=now)
-        if report.failed:
-            raise RuntimeError(str(report.failed))
         code = run.run()
         if code:
             raise RuntimeError(f"the first run ended with {code}")
         warehouse.execute("vacuum analyze")
         yield warehouse, set_clock
+        os.chdir(ROOT)
         database.pool().close()
 
 
