@@ -73,12 +73,6 @@ def build_turn() -> Built:
     built = []
     for select, exclude in (([MART], []), ([], [MART])):
         result = _invoke("build", *NO_TESTS, select=select, exclude=exclude, without_unchanged=is_known)
-        if is_known and (result.has_errors or not result.counts):
-            # Somebody has dropped a view.
-            is_known = False
-            log.warning("build: %s", "; ".join(result.failures))
-            log.warning("build: trying once more, with all views and seeds")
-            result = _invoke("build", *NO_TESTS, select=select, exclude=exclude)
         built.append(_tried_again(result))
     whole = Built(
         dict(sum((Counter(part.counts) for part in built), Counter())),
@@ -172,21 +166,22 @@ def _invoke(
 
 
 def _unchanged(manifest: Any) -> list[str]:
-    """The seeds, and the views but for those that a rebuilt table takes with it: dbt drops the former table and, by
-    cascade, every view that reads it."""
-    kinds = {name: node.config.materialized for name, node in manifest.nodes.items()}
+    """The seeds, and the views that are there, but for those that a rebuilt table takes with it: dbt drops the former table
+    and, by cascade, every view that reads it."""
+    with database.pool().connection() as connection:
+        there = {(schema, name) for schema, name in connection.execute("select schemaname, viewname from pg_views")}
+    nodes = manifest.nodes
+    kinds = {name: node.config.materialized for name, node in nodes.items()}
 
-    def goes_with_a_table(name: str) -> bool:
-        read = manifest.nodes[name].depends_on.nodes
-        return any(
-            kinds.get(other) == "table" or (kinds.get(other) == "view" and goes_with_a_table(other)) for other in read
-        )
+    def stays(name: str) -> bool:
+        if (nodes[name].schema, nodes[name].alias) not in there:
+            return False
+        read = [(other, kinds.get(other)) for other in nodes[name].depends_on.nodes]
+        return not any(kind == "table" or (kind == "view" and not stays(other)) for other, kind in read)
 
+    # Not by name, which the versions of a model share.
     return [
-        # Not by name, which the versions of a model share.
-        ".".join(manifest.nodes[name].fqn)
-        for name, kind in kinds.items()
-        if kind == "seed" or (kind == "view" and not goes_with_a_table(name))
+        ".".join(nodes[name].fqn) for name, kind in kinds.items() if kind == "seed" or (kind == "view" and stays(name))
     ]
 
 
