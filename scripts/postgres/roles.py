@@ -25,7 +25,7 @@ ROLES = EXTRACT, TRANSFORM, READ = "market_extract", "market_transform", reading
 RAW = ("raw_polygon", "raw_binance", "raw_yahoo", "raw_coinmetrics", "ops")
 BUILT = ("seeds", "staging", "intermediate", "snapshots", "marts", "dbt_test__audit")
 # Tables in ops that dbt writes.
-TRANSFORM_TABLES = ("watermarks", "computations", "deleted_bars", "rebuilds", "processed_quarantines")
+TRANSFORM_TABLES = ("watermarks", "computations", "deleted_bars", "rebuilds", "processed_quarantines", "project_state")
 
 NEXT_STEPS = """\
 roles market_extract, market_transform and market_read are in place. Give each user of this database one of them:
