@@ -85,7 +85,10 @@ def test_lines_have_level_run_and_utc(log: logging.Logger, capsys: pytest.Captur
 
 
 def event(name: str, node: str = "", kind: str = "model", path: str = "", index: int = 1) -> SimpleNamespace:
-    about = SimpleNamespace(node_name=node, resource_type=kind, node_path=path)
+    relation = SimpleNamespace(alias=node)
+    about = SimpleNamespace(
+        node_name=node, resource_type=kind, node_path=path, node_relation=relation, node_status="success"
+    )
     return SimpleNamespace(info=SimpleNamespace(name=name), data=SimpleNamespace(node_info=about, index=index, total=9))
 
 
@@ -100,6 +103,9 @@ def test_a_build_says_each_stage_once_and_what_takes_long(
         stages.note(event("LogStartLine", "int_bars_selected", path="intermediate/bars/x.sql", index=3))
         stages.note(event("LogStartLine", "a_promise", "test", "promise.sql", index=4))
         stages.note(event("MainReportVersion"))
+        assert stages.mart_written is None
+        stages.note(event("NodeFinished", "market_data_v2"))
+        assert stages.mart_written is not None
         while "at work on" not in caplog.text:
             pass
     said = [re.sub(r", after.*", "", record.getMessage()) for record in caplog.records]
