@@ -22,6 +22,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from extract.calendar.timeframes import STEPS
 from extract.core import database, provenance, settings
 from extract.core.settings import ConfigurationError
 from scripts.postgres import ROOT
@@ -54,7 +55,6 @@ SCHEMAS = (
     "raw_polygon", "raw_binance", "raw_yahoo", "raw_coinmetrics", "ops",
     "seeds", "staging", "intermediate", "marts", "snapshots",
 )  # fmt: skip
-TIMEFRAMES = ("5m", "15m", "30m", "1h", "4h", "1d", "1w")
 EXAMPLE = """\
 make psql SQL="
   select timestamp, close, return_1d, atr, trend_direction, revision
@@ -216,7 +216,7 @@ def _symbols() -> Table:
         order by demo.is_synthetic, bars.symbol
         """
     ):
-        timeframes = sorted(row["timeframes"], key=TIMEFRAMES.index)
+        timeframes = sorted(row["timeframes"], key=list(STEPS).index)
         table.add_row(
             f"[bold]{row['symbol']}[/]",
             "[yellow]synthetic[/]" if row["is_synthetic"] else "[green]real[/]",

@@ -234,11 +234,12 @@
 {%- endmacro %}
 
 {# Until when a good answer (a row of stg_ops__answers) speaks for its window: the rule of extract, which is in the database
-   (extract/migrations/0030_coverage.sql). NULL = for none of it. #}
-{% macro covered_to(answers) %}{{ return(adapter.dispatch('covered_to', 'market_warehouse')(answers)) }}{% endmacro %}
-{% macro postgres__covered_to(answers) -%}
+   (extract/migrations/0170_lengths_and_zones_of_seeds.sql). NULL = for none of it. `time_zone`: the asset's. #}
+{% macro covered_to(answers, step_minutes, time_zone) %}{{ return(adapter.dispatch('covered_to', 'market_warehouse')(answers, step_minutes, time_zone)) }}{% endmacro %}
+{% macro postgres__covered_to(answers, step_minutes, time_zone) -%}
     ops.covered_to(
-        {%- for column in ['endpoint', 'status', 'asset_class', 'timeframe', 'window_start', 'window_end', 'requested_at', 'row_count', 'first_row_at', 'last_row_at'] %}
+        {{ answers }}.endpoint, {{ answers }}.status, {{ minutes(step_minutes) }}, {{ time_zone }},
+        {%- for column in ['window_start', 'window_end', 'requested_at', 'row_count', 'first_row_at', 'last_row_at'] %}
         {{ answers }}.{{ column }}{{ ',' if not loop.last }}
         {%- endfor %}
     )

@@ -1,93 +1,90 @@
-"""Bar lengths and the boundaries bars lie on. Every instant is an aware UTC datetime."""
+"""Bar lengths (the seed `timeframes.csv`) and the boundaries bars lie on. Every instant is an aware UTC datetime.
+
+A zone is that of the asset's calendar: its midnight starts a trading day (extract/calendar/calendars.py).
+"""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
-from zoneinfo import ZoneInfo
+from datetime import UTC, datetime, time, timedelta, tzinfo
+from functools import cache
+from pathlib import Path
 
-STEPS = {
-    "5m": timedelta(minutes=5),
-    "15m": timedelta(minutes=15),
-    "30m": timedelta(minutes=30),
-    "1h": timedelta(hours=1),
-    "4h": timedelta(hours=4),
-    "1d": timedelta(days=1),
-    "1w": timedelta(weeks=1),
+from extract import seeds
+from extract.core.settings import ConfigurationError
+
+A_DAY, A_WEEK = timedelta(days=1), timedelta(weeks=1)
+# How far back the first plain extract goes for bars of up to a length: finer ones cost more requests.
+_REACHES = {
+    timedelta(minutes=5): timedelta(days=30),
+    timedelta(minutes=59): timedelta(days=60),
+    timedelta(hours=23): timedelta(days=365),
+    A_WEEK: timedelta(days=730),
 }
+
+
+def _steps() -> dict[str, timedelta]:
+    """timeframe -> its length, the shortest first. Raises ConfigurationError where the seed has another kind of line."""
+    file = seeds.path("timeframes.csv")
+    steps: dict[str, timedelta] = {}
+    for row in seeds.rows(file):
+        name, minutes = row.get("timeframe") or "", row.get("step_minutes") or ""
+        step = timedelta(minutes=int(minutes)) if minutes.isascii() and minutes.isdigit() else timedelta()
+        if not name or name in steps or not step or (step not in (A_DAY, A_WEEK) and (step > A_DAY or A_DAY % step)):
+            raise ConfigurationError(
+                f"{file}: {name!r} of {minutes!r} minutes is no timeframe: each once, a part of the day, a day or a week"
+            )
+        steps[name] = step
+    if not {A_DAY, A_WEEK} <= set(steps.values()):
+        raise ConfigurationError(f"{file}: a timeframe of 1440 minutes and one of 10080 are needed")
+    return dict(sorted(steps.items(), key=lambda one: one[1]))
+
+
+STEPS = _steps()
+# The names of the day and the week, which end with a session and not after so many hours.
+DAY, WEEK = (next(name for name, step in STEPS.items() if step == length) for length in (A_DAY, A_WEEK))
 # How far back the first plain extract of a series goes.
 FIRST_REACH = {
-    "5m": timedelta(days=30),
-    "15m": timedelta(days=60),
-    "30m": timedelta(days=60),
-    "1h": timedelta(days=365),
-    "4h": timedelta(days=365),
-    "1d": timedelta(days=730),
-    "1w": timedelta(days=730),
+    name: next(reach for longest, reach in _REACHES.items() if step <= longest) for name, step in STEPS.items()
 }
-NEW_YORK = ZoneInfo("America/New_York")
-# The regular close; a day bar asked for earlier than this is still moving.
-STOCK_CLOSE = time(16, 0)
 
 
-def zone(asset_class: str) -> ZoneInfo:
-    """The zone whose midnight starts a trading day."""
-    return ZoneInfo("UTC") if asset_class == "crypto" else NEW_YORK
+def native(source: str) -> dict[str, str]:
+    """timeframe -> what a source calls it, of those it serves (the seed `source_timeframes.csv`), the shortest first.
+    All others are resampled. Raises ConfigurationError for a timeframe that is not in `timeframes.csv`."""
+    return _native(seeds.path("source_timeframes.csv"), source)
 
 
-def day_start(instant: datetime, asset_class: str, days: int = 0) -> datetime:
-    """Midnight, in the asset's zone, of the day that holds the instant, moved by whole local days."""
-    local = instant.astimezone(zone(asset_class))
-    midnight = datetime.combine(local.date() + timedelta(days=days), time(), local.tzinfo)
+@cache
+def _native(file: Path, source: str) -> dict[str, str]:
+    names = {row["timeframe"]: row["name"] for row in seeds.rows(file) if row["source"] == source}
+    if unknown := [name for name in names if name not in STEPS]:
+        raise ConfigurationError(f"{file}: {source} {unknown[0]}: timeframes.csv has no such timeframe")
+    return {name: names[name] for name in STEPS if name in names}
+
+
+def day_start(instant: datetime, zone: tzinfo, days: int = 0) -> datetime:
+    """Midnight in the zone of the day that holds the instant, moved by whole local days."""
+    local = instant.astimezone(zone)
+    midnight = datetime.combine(local.date() + timedelta(days=days), time(), zone)
     return midnight.astimezone(UTC)
 
 
-def week_start(instant: datetime, asset_class: str) -> datetime:
+def week_start(instant: datetime, zone: tzinfo) -> datetime:
     """Midnight of the Monday of the week that holds the instant."""
-    return day_start(instant, asset_class, -instant.astimezone(zone(asset_class)).weekday())
+    return day_start(instant, zone, -instant.astimezone(zone).weekday())
 
 
-def floor(instant: datetime, timeframe: str, asset_class: str) -> datetime:
+def floor(instant: datetime, timeframe: str, zone: tzinfo) -> datetime:
     """The start of the bar that holds the instant; bars of less than a day lie on the UTC clock."""
-    if timeframe == "1w":
-        return week_start(instant, asset_class)
-    if timeframe == "1d":
-        return day_start(instant, asset_class)
-    step = STEPS[timeframe]
-    return instant - (instant - datetime(1970, 1, 1, tzinfo=UTC)) % step
+    if timeframe == WEEK:
+        return week_start(instant, zone)
+    if timeframe == DAY:
+        return day_start(instant, zone)
+    return instant - (instant - datetime(1970, 1, 1, tzinfo=UTC)) % STEPS[timeframe]
 
 
-def following(opened: datetime, timeframe: str, asset_class: str) -> datetime:
+def following(opened: datetime, timeframe: str, zone: tzinfo) -> datetime:
     """When the bar after this one opens: a local day has 23 to 25 hours."""
-    if timeframe in ("1d", "1w"):
-        return day_start(opened, asset_class, 1 if timeframe == "1d" else 7)
+    if timeframe in (DAY, WEEK):
+        return day_start(opened, zone, STEPS[timeframe] // A_DAY)
     return opened + STEPS[timeframe]
-
-
-def closed_until(now: datetime, timeframe: str, asset_class: str) -> datetime:
-    """The end of the newest closed bar. A stock's day and week close with the session, hours before midnight."""
-    boundary = floor(now, timeframe, asset_class)
-    if asset_class == "crypto" or timeframe not in ("1d", "1w"):
-        return boundary
-    local = now.astimezone(NEW_YORK)
-    if local.time() < STOCK_CLOSE:
-        return boundary
-    if timeframe == "1d":
-        return day_start(now, asset_class, 1) if local.weekday() < 5 else boundary
-    return day_start(boundary, asset_class, 7) if local.weekday() >= 4 else boundary
-
-
-def may_trade_between(start: datetime, end: datetime, asset_class: str) -> bool:
-    """Whether a bar can begin in [start, end): stocks rest on weekends and from 20:00 to 04:00 New York time.
-
-    Holidays are not known here: asking on one costs a single empty answer.
-    """
-    if asset_class == "crypto":
-        return start < end
-    local = start.astimezone(NEW_YORK)
-    if local.time() >= time(20):
-        local = datetime.combine(local.date() + timedelta(days=1), time(4), NEW_YORK)
-    elif local.time() < time(4):
-        local = datetime.combine(local.date(), time(4), NEW_YORK)
-    while local.weekday() >= 5:
-        local = datetime.combine(local.date() + timedelta(days=1), time(4), NEW_YORK)
-    return local < end

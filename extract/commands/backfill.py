@@ -48,7 +48,7 @@ def backfill(
         series = {
             (asset.symbol, timeframe): asset.asset_class
             for asset in assets
-            for timeframe in timeframes or asset.timeframes
+            for timeframe in timeframes or asset.fetched
         }
         return _run(jobs.find_or_create(start, end, source, series), lock)
 

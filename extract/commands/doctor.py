@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 
+from extract.calendar.timeframes import DAY
 from extract.commands import probe
 from extract.commands.extraction import open_providers
 from extract.core import clock, database, settings
@@ -215,7 +216,7 @@ def _probe(provider: Provider, asset: Asset) -> str | None:
     """Ask for the newest days of a symbol; what is wrong with the answer, if anything."""
     now = clock.now()
     end = min(now, asset.active_window()[1])
-    task = provider.bar_tasks(asset, "1d", end - PROBE, end, now)[-1]
+    task = provider.bar_tasks(asset, DAY, end - PROBE, end, now)[-1]
     fetched = next(provider.fetch(task, lambda task: None))
     if fetched.parsed:
         return None if fetched.parsed.row_count else f"{task.name}: no bars"

@@ -20,7 +20,7 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
-from extract.calendar.timeframes import NEW_YORK
+from extract.calendar import calendars
 from extract.core import database, settings
 from extract.core.redaction import redact
 from extract.core.settings import ConfigurationError
@@ -57,6 +57,8 @@ class Listing:
     asset_class: str
     description: str
     since: date | None = None
+    # Of its sessions, where the source says where it trades.
+    calendar: str | None = None
 
 
 @dataclass
@@ -259,7 +261,8 @@ def _yahoo(symbols: Sequence[str]) -> _Answers:
                 meta = chart["chart"]["result"][0]["meta"]
             except (KeyError, IndexError, TypeError):
                 continue
-            if kind != "crypto" and meta.get("exchangeTimezoneName") != NEW_YORK.key:
+            calendar = calendars.in_zone(meta.get("exchangeTimezoneName")) if kind != "crypto" else None
+            if kind != "crypto" and calendar is None:
                 # No calendar of ours has its sessions.
                 log.warning(
                     "%s: yahoo's %s trades in %s, which no calendar has", symbol, name, meta.get("exchangeTimezoneName")
@@ -268,7 +271,14 @@ def _yahoo(symbols: Sequence[str]) -> _Answers:
             described = str(row.get("longname") or row.get("shortname") or name)
             since = _day(meta.get("firstTradeDate"), 1)
             answers.listings.setdefault(symbol, []).append(
-                Listing("yahoo", name, kind, f"{described}, {row.get('exchDisp') or row.get('exchange')}", since)
+                Listing(
+                    "yahoo",
+                    name,
+                    kind,
+                    f"{described}, {row.get('exchDisp') or row.get('exchange')}",
+                    since,
+                    calendar.name if calendar else None,
+                )
             )
         if symbol not in answers.listings:
             answers.nearest[symbol] = [str(row.get("symbol")) for row in rows][:NEAREST]

@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
-from extract.calendar.timeframes import NEW_YORK, STEPS, closed_until, day_start, floor
+from extract.calendar.timeframes import A_DAY, DAY, STEPS, day_start, floor
 from extract.commands.shapes import (
     ARCHIVE_HEADERS,
     LABELS_ARE_STARTS_FROM,
@@ -57,8 +57,9 @@ from extract.providers.binance.settings import (
     STATISTICS_REQUESTS_PER_MINUTE,
     STATISTICS_ROWS,
 )
+from extract.providers.binance.settings import INTERVALS as KLINES
 from extract.providers.coinmetrics.settings import METRIC, PATH
-from extract.providers.polygon import DATED, HOLIDAYS_PATH, STATUS_PATH
+from extract.providers.polygon import DATED, HOLIDAYS_PATH, STATUS_PATH, US
 from extract.providers.polygon.settings import PAGE_LIMIT, SPANS
 from extract.providers.yahoo import Yahoo
 from extract.providers.yahoo.settings import CHART, INTERVALS
@@ -220,12 +221,12 @@ class Probe:
             day = next(
                 day
                 for back in range(14, 40)
-                if (day := (self.now - timedelta(days=back)).astimezone(NEW_YORK).date()).weekday() == 2
+                if (day := (self.now - timedelta(days=back)).astimezone(US.zone).date()).weekday() == 2
             )
             probed, answered = ask("grouped_daily", f"/v2/aggs/grouped/locale/us/market/stocks/{day}?adjusted=false")
             document = self._compared(probed, answered, SHAPES["polygon", "grouped_daily"])
             if document is not None:
-                closes = datetime.combine(day, time(16), NEW_YORK)
+                closes = datetime.combine(day, time(16), US.zone)
                 stamps = {row["t"] for row in document.get("results") or [] if isinstance(row.get("t"), int)}
                 if stamps and milliseconds(closes) not in stamps:
                     newest_stamp = datetime.fromtimestamp(max(stamps) / 1000, UTC)
@@ -251,9 +252,9 @@ class Probe:
             yield probed
 
     def _polygon_bars(self, asset: Asset, ask: Callable[[str, str], tuple[Probed, Answered | None]]) -> Probed:
-        timeframe = min(asset.timeframes, key=lambda one: STEPS[one])
+        timeframe = _finest(asset, SPANS)
         multiplier, span = SPANS[timeframe]
-        end = day_start(self.now - timedelta(days=2), "crypto")
+        end = day_start(self.now - timedelta(days=2), UTC)
         # Of a coin more minutes than a page holds.
         start = end - timedelta(minutes=PAGE_LIMIT * BEYOND_THE_CAP)
         query = urlencode({"adjusted": "false", "sort": "asc", "limit": PAGE_LIMIT})
@@ -272,7 +273,7 @@ class Probe:
         rows = [row for row in document.get("results") or [] if isinstance(row, dict) and isinstance(row.get("t"), int)]
         if asset.asset_class == "crypto" and rows and document.get("next_url"):
             minutes = (rows[-1]["t"] - rows[0]["t"]) / 60_000
-            if minutes < PAGE_LIMIT * 0.9 and STEPS[timeframe] < timedelta(days=1):
+            if minutes < PAGE_LIMIT * 0.9 and STEPS[timeframe] < A_DAY:
                 probed.differences.append(
                     Difference(
                         f"a page ends after {minutes:,.0f} minutes, asked for were {PAGE_LIMIT:,}",
@@ -305,12 +306,12 @@ class Probe:
         self, endpoint: str, base: object, asset: Asset, name: str, kind: tuple[str, int, int], budget: Budget
     ) -> Probed:
         path, cap, weight = kind
-        timeframe = min(asset.timeframes, key=lambda one: STEPS[one])
+        timeframe = _finest(asset, KLINES)
         step = STEPS[timeframe]
-        end = closed_until(self.now, timeframe, "crypto")
+        end = floor(self.now, timeframe, UTC)
         start = max(end - step * int(cap * BEYOND_THE_CAP), asset.active_window()[0])
         probed = Probed("binance", endpoint)
-        query = {"symbol": name, "interval": timeframe, "limit": cap}
+        query = {"symbol": name, "interval": KLINES[timeframe], "limit": cap}
         query |= {"startTime": milliseconds(start), "endTime": milliseconds(end) - 1}
         shape = SHAPES["binance", endpoint]
         rows = self._compared(probed, self._get(probed, base, f"{path}?{urlencode(query)}", budget, weight), shape)
@@ -354,7 +355,7 @@ class Probe:
         for endpoint, (path, _) in STATISTICS.items():
             probed = Probed("binance", endpoint)
             # The newest rows, as many as an answer holds: their labels are looked at, too.
-            end = floor(self.now, STATISTICS_PERIOD, "crypto") + STEPS[STATISTICS_PERIOD]
+            end = floor(self.now, STATISTICS_PERIOD, UTC) + STEPS[STATISTICS_PERIOD]
             start = max(end - STATISTICS_ROWS * STEPS[STATISTICS_PERIOD], self.now - timedelta(days=29))
             query = {
                 "symbol": name,
@@ -407,14 +408,14 @@ class Probe:
             )
 
     def _files(self, spot: Asset | None, futures: Asset | None, futures_alone: Asset | None) -> Iterator[Probed]:
-        day = day_start(self.now - ARCHIVE_AGE - timedelta(days=1), "crypto")
+        day = day_start(self.now - ARCHIVE_AGE - timedelta(days=1), UTC)
         month = archive.month_start(archive.month_start(self.now) - timedelta(days=1))
         month = archive.month_start(month - timedelta(days=1))
         wanted: list[tuple[str, Task]] = []
         for asset, via in ((spot, "spot"), (futures_alone, "futures")):
             if asset:
                 name = asset.binance if via == "spot" else asset.binance_futures
-                timeframe = min(asset.timeframes, key=lambda one: STEPS[one])
+                timeframe = _finest(asset, KLINES)
                 about = (asset.symbol, asset.asset_class, name, timeframe)
                 task = Task("binance", "bars", day, day + timedelta(days=1), *about, origin="archive", via=via)
                 wanted.append((f"{via} klines", task))
@@ -488,7 +489,7 @@ class Probe:
             return
         probed = Probed("yahoo", "bars")
         client = Yahoo()
-        interval = INTERVALS["1d"]
+        interval = INTERVALS[DAY]
         start = self.now - timedelta(days=365 * 5)
         params = {
             "period1": int(start.timestamp()), "period2": int(self.now.timestamp()), "interval": interval,
@@ -532,7 +533,7 @@ class Probe:
             return
         # The last one may be the running day's, stamped with the last trade.
         opens = {datetime.fromtimestamp(stamp, zone).time() for stamp in stamps[:-1]}
-        expected = {time(0)} if asset.asset_class == "crypto" else {time(9, 30), time(0)}
+        expected = {time(0)} if asset.asset_class == "crypto" else {(datetime.min + asset.market.opens).time(), time(0)}
         if opens - expected:
             at = ", ".join(sorted(f"{one:%H:%M}" for one in opens - expected)[:3])
             probed.differences.append(
@@ -563,7 +564,7 @@ class Probe:
         if asset is None:
             return
         probed = Probed("coinmetrics", "exchange_inflow")
-        end = day_start(self.now, "crypto") - timedelta(days=3)
+        end = day_start(self.now, UTC) - timedelta(days=3)
         query = urlencode(
             {
                 "assets": asset.coinmetrics or "", "metrics": METRIC, "frequency": "1d",
@@ -578,6 +579,11 @@ class Probe:
                 Difference(f"{len(document['data'])} of 31 days have a value", "exchange_inflow is NULL on the others")
             )
         yield probed
+
+
+def _finest(asset: Asset, names: Mapping[str, object]) -> str:
+    """The finest timeframe of an asset that a source serves; its days where it serves none."""
+    return min((one for one in asset.timeframes if one in names), key=lambda one: STEPS[one], default=DAY)
 
 
 def probe() -> Iterator[Probed]:

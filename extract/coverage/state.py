@@ -10,14 +10,17 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
 
+from extract.calendar import calendars
+from extract.calendar.timeframes import DAY, STEPS
 from extract.calendar.windows import Window, merged
 from extract.core import clock, database
 from extract.coverage.looks import Look, resting
+from extract.symbols import registry
 
 # Most looked at soon, seldom later: due once a third of a file's age has passed since the last look.
 _FILES_DUE = """
@@ -51,13 +54,20 @@ with
 
 answers as (
     select
-        endpoint, symbol, timeframe, status, run_id, window_start, requested_at,
+        endpoint, responses.symbol, responses.timeframe, status, run_id, window_start, requested_at,
         least(window_end, requested_at) as asked_to,
         ops.covered_to(
-            endpoint, status, asset_class, timeframe, window_start, window_end, requested_at, row_count, first_row_at,
-            last_row_at
+            endpoint, status, lengths.step, coalesce(own_zones.time_zone, zones.time_zone), window_start, window_end,
+            requested_at, row_count, first_row_at, last_row_at
         ) as covered_to
     from {schema}.responses
+    left join unnest(%(timeframes)s::text[], %(steps)s::interval[]) as lengths (timeframe, step)
+        on lengths.timeframe = responses.timeframe
+    left join unnest(%(classes)s::text[], %(class_zones)s::text[]) as zones (asset_class, time_zone)
+        -- An answer of the whole market is of stocks.
+        on zones.asset_class = coalesce(responses.asset_class, 'stock')
+    left join unnest(%(symbols)s::text[], %(symbol_zones)s::text[]) as own_zones (symbol, time_zone)
+        on own_zones.symbol = responses.symbol
     where
         (
             status in ('ok', 'unchanged')
@@ -270,9 +280,9 @@ class Loaded:
     def bars(self, symbol: str, asset_class: str, timeframe: str) -> Known:
         """What is known of the bars of a series; a day of the whole market (grouped_daily) holds every stock's."""
         own = self.known.get(("bars", symbol, timeframe), Known())
-        if timeframe != "1d" or asset_class == "crypto":
+        if timeframe != DAY or asset_class == "crypto":
             return own
-        whole = self.known.get(("grouped_daily", None, "1d"), Known())
+        whole = self.known.get(("grouped_daily", None, DAY), Known())
         asked_until = max((one.asked_until for one in (own, whole) if one.asked_until), default=None)
         return Known(merged([*own.covered, *whole.covered]), [*own.looks, *whole.looks], asked_until)
 
@@ -330,10 +340,26 @@ def fold(connection: psycopg.Connection, source: str) -> None:
             connection.execute(f"delete from ops.{table} where source = %(source)s", values)
     loads = [load for (load,) in connection.execute(sql.SQL(_NEW_LOADS).format(schema=schema), values)]
     if loads:
-        connection.execute(sql.SQL(_FOLD).format(schema=schema), {**values, "loads": loads, "first": min(loads)})
+        bounds = {**values, **_lengths_and_zones(), "loads": loads, "first": min(loads)}
+        connection.execute(sql.SQL(_FOLD).format(schema=schema), bounds)
         connection.execute(_FORGET_FOUND, values)
         connection.execute(_FORGET_SILENCE, values)
         connection.execute(_COMPACT, values)
+
+
+def _lengths_and_zones() -> dict[str, list[Any]]:
+    """What the fold asks of the seeds: how long each timeframe is, and the zones of the classes and of the symbols whose
+    calendar is not the usual one of their class."""
+    classes = {name: calendars.of(None, name).zone.key for name in registry.ASSET_CLASSES}
+    symbols = {
+        asset.symbol: asset.market.zone.key
+        for asset in registry.load()
+        if asset.calendar and asset.market.zone.key != classes[asset.asset_class]
+    }
+    return {
+        "timeframes": list(STEPS), "steps": list(STEPS.values()), "classes": list(classes),
+        "class_zones": list(classes.values()), "symbols": list(symbols), "symbol_zones": list(symbols.values()),
+    }  # fmt: skip
 
 
 def attempts(source: str, wanted: Sequence[tuple[str, str, Window]]) -> list[datetime | None]:

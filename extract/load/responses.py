@@ -14,6 +14,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from extract.calendar import calendars
+from extract.calendar.calendars import Calendar
 from extract.calendar.windows import Window
 from extract.core.redaction import redact, redact_body
 
@@ -66,6 +68,13 @@ class Task:
     expires_in: timedelta | None = field(default=None, compare=False)
     # Whether to wait where the budget is spent; if not, another source is asked.
     may_wait: bool = field(default=True, compare=False)
+    # The calendar of the registry row; None = the usual one of the class.
+    calendar: str | None = field(default=None, compare=False)
+
+    @property
+    def market(self) -> Calendar:
+        """The calendar of the bars asked for; its zone's midnight starts days and weeks."""
+        return calendars.of(self.calendar, self.asset_class or "stock")
 
     @property
     def name(self) -> str:

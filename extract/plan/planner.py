@@ -11,9 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from extract.calendar import calendars
 from extract.calendar.calendars import Calendar
-from extract.calendar.timeframes import FIRST_REACH, STEPS, closed_until, day_start, floor, may_trade_between
+from extract.calendar.timeframes import A_DAY, FIRST_REACH, STEPS, day_start, floor
 from extract.calendar.windows import Window, common, merged, missing
 from extract.core import settings
 from extract.coverage.looks import seen
@@ -50,7 +49,7 @@ class Series:
 
     @property
     def calendar(self) -> Calendar:
-        return calendars.of(self.asset.calendar, self.asset.asset_class)
+        return self.asset.market
 
     def holds(self, task: Task) -> bool:
         """Whether a task of this name is about this row of the registry: a symbol may have several, one after the other."""
@@ -83,7 +82,7 @@ def series_of(
     found = []
     for asset in assets:
         named = (source,) if source else asset.source_priority
-        for timeframe in timeframes or asset.timeframes:
+        for timeframe in timeframes or asset.fetched:
             sources = []
             for name in named or settings.load().fallback_source_priority:
                 if name not in providers:
@@ -92,7 +91,7 @@ def series_of(
                     sources.append(name)
                 elif named:
                     log.warning("%s %s: %s does not have it (see assets.csv)", asset.symbol, timeframe, name)
-            if asset.asset_class != "crypto" and timeframe in ("1h", "4h"):
+            if not asset.market.never_closes and timedelta(hours=1) <= STEPS[timeframe] < A_DAY:
                 # Polygon's hours of stocks are aligned to the clock, Yahoo's begin at 09:30: a series keeps to one alignment.
                 sources = sources[:1]
             found.append(Series(asset, timeframe, tuple(sources)))
@@ -110,18 +109,18 @@ def plan_new(series: Series, provider: Provider, known: Known, now: datetime, le
     answer already held none, or the newest bars are late, that is in the next run.
     """
     asset, timeframe = series.asset, series.timeframe
-    end = closed_until(now, timeframe, asset.asset_class)
-    start = day_start(now - FIRST_REACH[timeframe], asset.asset_class)
+    zone, end = series.calendar.zone, series.calendar.closed_until(now, timeframe)
+    start = day_start(now - FIRST_REACH[timeframe], zone)
     if known.asked_until is None:
         return Planned(_tasks(series, provider, _cut([(start, end)], left), now))
-    newest = min(floor(known.asked_until, timeframe, asset.asset_class), end)
-    back_to = day_start(newest - lookback(asset.asset_class), asset.asset_class)
+    newest = min(floor(known.asked_until, timeframe, zone), end)
+    back_to = day_start(newest - lookback(asset.asset_class), zone)
     gaps = missing_bars(series, min(start, back_to), back_to, known, now)
     # What a backfill got no rows for among bars, too; before the first bar it would be many requests for nothing.
     first_bar = known.covered[0][0] if known.covered else start
     looked = common([(first_bar, min(start, back_to))], merged(one for look in known.looks for one in look.windows))
     gaps = merged([*gaps, *(gap for window in looked for gap in missing_bars(series, *window, known, now))])
-    midnight = day_start(newest, asset.asset_class)
+    midnight = day_start(newest, zone)
     step = STEPS[timeframe]
     if provider.requests_are_scarce or (end - back_to) <= RECENT_BARS * step:
         rereads = [(back_to, end)]
@@ -158,7 +157,7 @@ def plan_missing(
 ) -> Planned:
     """What a backfill asks: only what is not loaded yet, and what was answered without rows when it is due."""
     start, end = window
-    closed = closed_until(now, series.timeframe, series.asset.asset_class)
+    closed = series.calendar.closed_until(now, series.timeframe)
     gaps = _cut(missing_bars(series, start, min(end, closed), known, now), left)
     first, again = _by_looks(gaps, known)
     tasks = _tasks(series, provider, first, now) + _tasks(series, provider, again, now, over_rest=True)
@@ -168,7 +167,7 @@ def plan_missing(
 def plan_second_look(series: Series, provider: Provider, known: Known, window: Window, now: datetime) -> Planned:
     """What a backfill asks once more: what it got no rows for, after the first bar that is known."""
     start = max(window[0], known.covered[0][0]) if known.covered else window[0]
-    closed = closed_until(now, series.timeframe, series.asset.asset_class)
+    closed = series.calendar.closed_until(now, series.timeframe)
     parts = seen(missing_bars(series, start, min(window[1], closed), known, now), known.looks)
     windows = merged(part.window for part in parts if part.times == 1)
     return Planned(_tasks(series, provider, windows, now, over_rest=True))
@@ -203,7 +202,7 @@ def unanswered(series: Series, wanted: Sequence[Window], answered: Iterable[Wind
 
 
 def _may_trade(series: Series, window: Window) -> bool:
-    return may_trade_between(*window, series.asset.asset_class) and series.calendar.expects(*window, series.timeframe)
+    return series.calendar.may_trade_between(*window) and series.calendar.expects(*window, series.timeframe)
 
 
 def _cut(windows: Sequence[Window], left: Left) -> Sequence[Window]:
@@ -236,18 +235,19 @@ def _tasks(
     """The tasks for some windows, put on bar boundaries and cut to where the asset, the clock and the source allow."""
     asset, timeframe = series.asset, series.timeframe
     active_start, active_end = asset.active_window()
-    closed = closed_until(now, timeframe, asset.asset_class)
+    market = series.calendar
+    closed = market.closed_until(now, timeframe)
     reach = provider.reach(timeframe)
     earliest = now - reach if reach else EVER
     tasks: list[Task] = []
     for start, end in windows:
-        start = floor(max(start, active_start), timeframe, asset.asset_class)
+        start = floor(max(start, active_start), timeframe, market.zone)
         if start < earliest:
-            start = floor(earliest + STEPS[timeframe], timeframe, asset.asset_class)
+            start = floor(earliest + STEPS[timeframe], timeframe, market.zone)
         end = min(end, active_end, closed)
-        if start < end and may_trade_between(start, end, asset.asset_class):
+        if start < end and market.may_trade_between(start, end):
             ask = provider.repair_tasks if over_rest else provider.bar_tasks
-            tasks += ask(asset, timeframe, start, end, now)
+            tasks += (replace(task, calendar=asset.calendar) for task in ask(asset, timeframe, start, end, now))
     if not reach:
         return tasks
     return [replace(task, expires_in=task.start - earliest) for task in tasks]

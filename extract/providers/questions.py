@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from extract.calendar.timeframes import STEPS, floor
+from extract.calendar.timeframes import A_DAY, DAY, STEPS, floor
 from extract.load.responses import BadPayload, Task
 
 # Instants that Python can hold, and that an answer can mean: 1970 to 2200.
@@ -106,7 +106,7 @@ def lengths(task: Task, rows: Sequence[Any], length: Callable[[Any], int | None]
 def spacing(task: Task, times: list[int]) -> None:
     """Bars that do not say how long they are: they must lie as far apart as was asked, and not always farther."""
     assert task.timeframe is not None
-    if task.timeframe == "1d":
+    if task.timeframe == DAY:
         _at_midnight(task, times)
     if len(times) < 2:
         return
@@ -118,11 +118,13 @@ def spacing(task: Task, times: list[int]) -> None:
 
 
 def _at_midnight(task: Task, times: list[int]) -> None:
-    asset_class = task.asset_class or "crypto"
+    zone = task.market.zone if task.asset_class else UTC
     looks = times[:: max(1, len(times) // _LOOKS)]
-    off = [at for time in looks if floor(at := instant(time), "1d", asset_class) != at]
+    off = [at for time in looks if floor(at := instant(time), DAY, zone) != at]
     if len(off) * 3 >= len(looks) and off:
-        raise BadPayload(f"asked for 1d bars, got bars that begin at {off[0]:%H:%M} UTC, no midnight of the market's")
+        raise BadPayload(
+            f"asked for {DAY} bars, got bars that begin at {off[0]:%H:%M} UTC, no midnight of the market's"
+        )
 
 
 def _on_grid(task: Task, times: list[int], step: int) -> None:
@@ -131,7 +133,7 @@ def _on_grid(task: Task, times: list[int], step: int) -> None:
         raise BadPayload(f"asked for {task.timeframe} bars, got bars that begin at other times than those do")
     for name, longer in STEPS.items():
         coarse = longer // timedelta(milliseconds=1)
-        if coarse > step and coarse % step == 0 and longer <= timedelta(days=1):
+        if coarse > step and coarse % step == 0 and longer <= A_DAY:
             enough = math.log(_CHANCE) / math.log(step / coarse)
             if len(times) >= enough and len({time % coarse for time in looks}) <= 2 and _are(times, coarse, task):
                 raise BadPayload(f"asked for {task.timeframe} bars, got {name} bars")
@@ -141,8 +143,8 @@ def _are(times: list[int], step: int, task: Task) -> bool:
     """Whether these are bars of that length: one after the other, on its alignment. A thin stock that trades in the closing
     auction alone has bars at one time of day, too, but no hour after another, and none at midnight."""
     remainders = {time % step for time in times}
-    if step == 86_400_000:
-        return remainders <= ({0} if task.asset_class == "crypto" else {4 * 3_600_000, 5 * 3_600_000})
+    if step == A_DAY // timedelta(milliseconds=1):
+        return all(floor(at := instant(time), DAY, task.market.zone) == at for time in times)
     ordered = sorted(set(times))
     gaps = [later - earlier for earlier, later in zip(ordered, ordered[1:], strict=False)]
     return len(remainders) == 1 and sum(gap == step for gap in gaps) * 2 > len(gaps)
@@ -158,5 +160,5 @@ def _apart(task: Task, times: list[int], step: int) -> None:
             f"asked for {task.timeframe} bars, got bars that begin {timedelta(milliseconds=short[0])} apart"
         )
     # A whole year of days that are a week apart, not one of them two days after another.
-    if task.timeframe == "1d" and len(gaps) >= 26 and min(gaps) > 4 * step:
-        raise BadPayload("asked for 1d bars, got bars that begin a week apart or more")
+    if task.timeframe == DAY and len(gaps) >= 26 and min(gaps) > 4 * step:
+        raise BadPayload(f"asked for {DAY} bars, got bars that begin a week apart or more")

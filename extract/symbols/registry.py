@@ -8,12 +8,17 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 
-from extract.calendar.timeframes import STEPS, day_start
+from extract.calendar import calendars
+from extract.calendar.calendars import Calendar
+from extract.calendar.timeframes import STEPS, day_start, native
 from extract.core.settings import SOURCES, ConfigurationError
+from extract.core.settings import load as load_settings
 from extract.symbols import registry_file
 
 COLUMNS = [
@@ -53,6 +58,25 @@ class Asset:
     def is_active(self, on: date) -> bool:
         return (self.active_from or date.min) <= on <= (self.active_to or date.max)
 
+    @property
+    def market(self) -> Calendar:
+        """The calendar of its sessions. Raises ConfigurationError where the seed lacks it."""
+        return calendars.of(self.calendar, self.asset_class)
+
+    @property
+    def fetched(self) -> tuple[str, ...]:
+        """Its timeframes without those that no source of it has and that are resampled from another one of them."""
+        served = [name for name in self.timeframes if self.is_served(name)]
+        return tuple(
+            name for name in self.timeframes if name in served or all(STEPS[name] % STEPS[one] for one in served)
+        )
+
+    def is_served(self, timeframe: str) -> bool:
+        """Whether a source in its order has its bars of that length; where not, they are resampled."""
+        names = {"polygon": self.polygon, "binance": self.binance or self.binance_futures, "yahoo": self.yahoo}
+        order = self.source_priority or load_settings().fallback_source_priority
+        return any(names.get(source) and timeframe in native(source) for source in order)
+
     def active_window(self) -> tuple[datetime, datetime]:
         """The instants [start, end) between which bars are expected."""
         far_past, far_future = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
@@ -60,10 +84,10 @@ class Asset:
         midnight = datetime.min.time()
         start = far_past
         if self.active_from:
-            start = day_start(datetime.combine(self.active_from, midnight, UTC) + noon, self.asset_class)
+            start = day_start(datetime.combine(self.active_from, midnight, UTC) + noon, self.market.zone)
         end = far_future
         if self.active_to:
-            end = day_start(datetime.combine(self.active_to, midnight, UTC) + noon, self.asset_class, 1)
+            end = day_start(datetime.combine(self.active_to, midnight, UTC) + noon, self.market.zone, 1)
         return start, end
 
 
@@ -92,6 +116,22 @@ def load(path: Path | None = None) -> list[Asset]:
     if problems:
         raise ConfigurationError(f"{path}:\n  " + "\n  ".join(problems))
     return assets
+
+
+def market_of(symbol: str, asset_class: str) -> Calendar:
+    """The calendar that the registry has for a symbol, of its first row; of one that it does not list, or where there is no
+    registry that can be read, the usual one of the class."""
+    with suppress(ConfigurationError, OSError):
+        file = registry_file.ensure()
+        if name := _calendar_names(file, file.stat().st_mtime_ns).get(symbol):
+            return calendars.of(name, asset_class)
+    return calendars.of(None, asset_class)
+
+
+@lru_cache(maxsize=1)
+def _calendar_names(file: Path, changed_at: int) -> dict[str, str]:
+    """symbol -> calendar, of the registry as it was at that time."""
+    return {asset.symbol: asset.calendar for asset in reversed(load(file)) if asset.calendar}
 
 
 def select(assets: Iterable[Asset], symbols: Iterable[str] = ()) -> list[Asset]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
-from extract.calendar import calendars
 from extract.core.settings import ConfigurationError
 from extract.symbols.registry import Asset
 
@@ -15,12 +14,11 @@ def calendars_of(assets: Sequence[Asset], today: date) -> list[str]:
     problems = []
     for asset in assets:
         try:
-            calendar = calendars.of(asset.calendar, asset.asset_class)
+            calendar = asset.market
         except ConfigurationError as problem:
             problems.append(f"{asset.symbol}: {problem}")
             continue
-        is_always = len(calendar.weekdays) == 7 and not calendar.exceptions
-        if is_always != (asset.asset_class == "crypto"):
+        if calendar.never_closes != (asset.asset_class == "crypto"):
             problems.append(f"{asset.symbol}: {calendar.name} is no calendar of a {asset.asset_class}")
         if calendar.exceptions and max(calendar.exceptions).year < today.year:
             problems.append(f"{calendar.name}: no holiday is known after {max(calendar.exceptions)}")
@@ -55,6 +53,10 @@ def lists(assets: Sequence[Asset]) -> list[str]:
         there = {source for source, name in named.items() if name}
         if not there:
             problems.append(f"{asset.symbol}: no source has a name for it")
+        if there and (unserved := [name for name in asset.fetched if not asset.is_served(name)]):
+            problems.append(
+                f"{asset.symbol}: no source of it has {' '.join(unserved)} (source_timeframes.csv), nor what it could be made of"
+            )
         order = set(asset.source_priority)
         if order and (left := sorted(there - order)):
             problems.append(

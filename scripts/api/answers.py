@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Timeframe = Literal["5m", "15m", "30m", "1h", "4h", "1d", "1w"]
+from extract.calendar.timeframes import STEPS
+
+if TYPE_CHECKING:
+    Timeframe = str
+else:
+    Timeframe = Literal[tuple(STEPS)]
 Cell = float | int | str | bool | None
 AGE = "seconds since the newest bar closed, at the moment of the answer, or of as_of; null without a bar"
 STALE = "whether the data are later than their service level allows; nights, weekends and holidays count as no delay"

@@ -20,6 +20,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BeforeValidator
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from extract.calendar.timeframes import DAY
 from extract.core import clock
 from extract.core.redaction import redact
 from market_warehouse import questions
@@ -250,7 +251,7 @@ class BarsAsked:
 
     def __init__(
         self,
-        timeframe: Annotated[answers.Timeframe, Query(description="length of the bars", examples=["1d"])],
+        timeframe: Annotated[answers.Timeframe, Query(description="length of the bars", examples=[DAY])],
         start: Annotated[
             str | None,
             Query(
@@ -444,7 +445,7 @@ async def _freshness(
         for symbol, kind in series:
             key = {"symbol": symbol, "asset_class": kind, "timeframe": timeframe, "as_of": as_of}
             newest = await warehouse.row(queries.NEWEST_THEN, key) or (None, None)
-            age = ages.at(moment, kind, timeframe, *newest)
+            age = ages.at(moment, symbol, kind, timeframe, *newest)
             aged.append((age.seconds, age.is_stale))
     known = [age for age, _ in aged if age is not None]
     return _Freshness(series, max(known, default=None), any(stale for _, stale in aged), rows[0][4])

@@ -9,11 +9,12 @@ from typing import Literal, LiteralString
 
 from psycopg import sql
 
+from extract.calendar.timeframes import STEPS
 from market_warehouse.questions import AMOUNT, OHLCV, PRICE
 
 Direction = Literal["after", "before"]
 
-TIMEFRAMES = ("5m", "15m", "30m", "1h", "4h", "1d", "1w")
+TIMEFRAMES = tuple(STEPS)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
+from extract.calendar.timeframes import DAY, WEEK
 from extract.core import clock, database
 from extract.core.settings import ConfigurationError
 
@@ -145,7 +146,7 @@ def _find(
 ) -> Bar:
     """The bar of market_data_v2; a date names the bar of that session (1d) or of the week that starts on it (1w)."""
     try:
-        day = date.fromisoformat(timestamp) if timeframe in ("1d", "1w") and len(timestamp) == 10 else None
+        day = date.fromisoformat(timestamp) if timeframe in (DAY, WEEK) and len(timestamp) == 10 else None
         instant = datetime.fromisoformat(timestamp)
     except ValueError:
         raise ConfigurationError(

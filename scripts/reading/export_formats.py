@@ -9,11 +9,13 @@ import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 from urllib.parse import quote
 
-from extract.calendar.timeframes import NEW_YORK, STEPS
+from extract.calendar.timeframes import A_DAY, DAY, STEPS
+from extract.symbols.registry import market_of
 from market_warehouse.questions import Series
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     import pandas
     import pyarrow
 
+HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 Format = Literal["parquet", "csv", "freqtrade", "lean", "qlib"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 Marks = Mapping[Series, Mapping[int, str]]
@@ -124,10 +127,13 @@ class Lean(_BySeries):
     without a header: time, open, high, low, close, volume. Shares: New York's time, prices in 1/10000 dollar; coins: UTC,
     as they are."""
 
-    timeframes = ("1h", "1d")
+    RESOLUTION: ClassVar = {
+        name: {HOUR: "hour", A_DAY: "daily"}[step] for name, step in STEPS.items() if step in (HOUR, A_DAY)
+    }
+    timeframes = tuple(RESOLUTION)
 
     def path(self, one: Series) -> str:
-        resolution = {"1h": "hour", "1d": "daily"}[one.timeframe]
+        resolution = self.RESOLUTION[one.timeframe]
         if one.asset_class == "crypto":
             return f"crypto/binance/{resolution}/{safe(one.symbol).lower()}usdt_trade.zip"
         return f"equity/usa/{resolution}/{safe(one.symbol).lower()}.zip"
@@ -137,7 +143,8 @@ class Lean(_BySeries):
         is_share = one.asset_class != "crypto"
         # A bar without a price is flagged in the mart and cannot be written here: whole numbers know no "unknown".
         frame = tables[0].to_pandas().dropna(subset=["open", "high", "low", "close"])
-        stamps = frame["timestamp"].dt.tz_convert(NEW_YORK if is_share else "UTC").dt.strftime("%Y%m%d %H:%M")
+        zone = market_of(one.symbol, one.asset_class).zone
+        stamps = frame["timestamp"].dt.tz_convert(zone).dt.strftime("%Y%m%d %H:%M")
         prices = frame[["open", "high", "low", "close"]].astype("float64")
         if is_share:
             prices = (prices * 10_000).round().astype("int64")
@@ -161,12 +168,17 @@ class Qlib(Writer):
     Places move when the calendar does, so any change writes all of it. `factor` is what a price as traded was multiplied by.
     """
 
-    timeframes = ("1d", "1h", "30m", "15m", "5m")
-    FREQUENCY: ClassVar = {"1d": "day", "1h": "60min", "30m": "30min", "15m": "15min", "5m": "5min"}
+    # Days, and what divides an hour; the longest first.
+    FREQUENCY: ClassVar = {
+        name: "day" if step == A_DAY else f"{step // MINUTE}min"
+        for name, step in reversed(STEPS.items())
+        if step == A_DAY or not HOUR % step
+    }
+    timeframes = tuple(FREQUENCY)
 
     def parts(self, marks: Marks) -> Iterator[Part]:
         # `all.txt` are the instruments of the longest bars that are exported.
-        self._longest = next((name for name in self.timeframes if any(one.timeframe == name for one in marks)), "1d")
+        self._longest = next((name for name in self.timeframes if any(one.timeframe == name for one in marks)), DAY)
         for timeframe in self.timeframes:
             series = tuple(one for one in marks if one.timeframe == timeframe)
             if series:
@@ -212,7 +224,7 @@ def _qlib_name(one: Series) -> str:
 def _by_local_time(table: pyarrow.Table, one: Series, is_day: bool) -> pandas.DataFrame:
     """The numbers of a series by the market's own time, without a zone, as qlib has them."""
     frame = table.to_pandas().set_index("timestamp").select_dtypes("number")
-    index = frame.index.tz_convert("UTC" if one.asset_class == "crypto" else NEW_YORK).tz_localize(None)
+    index = frame.index.tz_convert(market_of(one.symbol, one.asset_class).zone).tz_localize(None)
     frame.index = index.normalize() if is_day else index
     return frame
 

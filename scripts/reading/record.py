@@ -25,7 +25,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from extract.calendar.timeframes import NEW_YORK
+from extract.calendar.timeframes import DAY
 from extract.core import clock, database, settings
 from extract.core.redaction import redact
 from extract.core.settings import ConfigurationError
@@ -35,7 +35,7 @@ from extract.providers.base import milliseconds
 from extract.providers.binance import archive
 from extract.providers.binance import settings as binance
 from extract.providers.coinmetrics import settings as coinmetrics
-from extract.providers.polygon import DATED, HOLIDAYS_PATH, STATUS_PATH
+from extract.providers.polygon import DATED, HOLIDAYS_PATH, STATUS_PATH, US
 from extract.providers.polygon import settings as polygon
 from extract.providers.yahoo import settings as yahoo
 from extract.symbols import registry
@@ -225,12 +225,12 @@ def request_of(task: Task) -> str:
 
 def _polygon_request(task: Task) -> str:
     if task.endpoint == "bars":
-        multiplier, span = polygon.SPANS[task.timeframe or "1d"]
+        multiplier, span = polygon.SPANS[task.timeframe or DAY]
         window = f"{milliseconds(task.start)}/{milliseconds(task.end) - 1}"
         query = urlencode({"adjusted": "false", "sort": "asc", "limit": polygon.PAGE_LIMIT})
         return f"/v2/aggs/ticker/{task.provider_symbol}/range/{multiplier}/{span}/{window}?{query}"
     if task.endpoint == "grouped_daily":
-        day = task.start.astimezone(NEW_YORK).date()
+        day = task.start.astimezone(US.zone).date()
         return f"/v2/aggs/grouped/locale/us/market/stocks/{day}?adjusted=false&include_otc=false"
     if field := DATED.get(task.endpoint):
         last = task.end - timedelta(milliseconds=1)
@@ -256,7 +256,7 @@ def _binance_request(task: Task) -> str:
         if task.via == "spot":
             base = "BINANCE_DATA_API_BASE_URL" if task.origin == "data_api" else "BINANCE_SPOT_BASE_URL"
         path = (binance.SPOT_KLINES if task.via == "spot" else binance.FUTURES_KLINES)[0]
-        return f"{base}{path}?{urlencode(query | {'interval': task.timeframe or ''})}"
+        return f"{base}{path}?{urlencode(query | {'interval': binance.INTERVALS[task.timeframe or DAY]})}"
     if task.endpoint in binance.STATISTICS:
         path = binance.STATISTICS[task.endpoint][0]
         return f"BINANCE_FUTURES_BASE_URL{path}?{urlencode(query | {'period': task.timeframe or ''})}"

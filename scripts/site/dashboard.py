@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -18,6 +19,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from extract.calendar.timeframes import STEPS
 from extract.core import settings
 from scripts.reading.features import Feature, registered
 from scripts.site.pages import environment, markdown, write
@@ -152,7 +154,8 @@ def _state(connection: psycopg.Connection[Any]) -> dict[str, Any]:
 
     clock, totals = rows("clock")[0], rows("totals")[0]
     stands_still = clock["marts_now"] is not None and abs(clock["server_now"] - clock["marts_now"]) > 60
-    state: dict[str, Any] = {name: rows(name) for name in TILES}
+    state: dict[str, Any] = {name: rows(name) for name in TILES if name != "series"}
+    state["series"] = cursor.execute(read("series"), {"timeframes": list(STEPS)}).fetchall()
     hours = defaultdict(list)
     for row in state.pop("source_hours"):
         hours[row["source"]].append(row)
@@ -272,7 +275,11 @@ def _menu(series: list[dict[str, Any]], files: dict[str, str]) -> list[dict[str,
     )  # fmt: skip
     return [
         {name: one[name] for name in names}
-        | {"file": files.get(series_key(one)), "quality": _number(one["avg_quality_score"])}
+        | {
+            "minutes": STEPS[one["timeframe"]] // timedelta(minutes=1),
+            "file": files.get(series_key(one)),
+            "quality": _number(one["avg_quality_score"]),
+        }
         for one in series
     ]
 

@@ -22,20 +22,14 @@ from typing import Any
 
 import pandas as pd
 
+from extract.calendar.timeframes import STEPS
+
 DIGITS = 60
 """Price (19 digits) * split factor * volume (23 digits) stays exact; only divisions round, at the 60th digit."""
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
-STEP: dict[str, timedelta] = {
-    "5m": timedelta(minutes=5),
-    "15m": timedelta(minutes=15),
-    "30m": timedelta(minutes=30),
-    "1h": HOUR,
-    "4h": 4 * HOUR,
-    "1d": DAY,
-    "1w": 7 * DAY,
-}
+STEP = STEPS
 
 UNIVERSAL_TYPES: dict[str, str] = {
     "return_1h": "numeric(11,8)",
@@ -519,7 +513,7 @@ def features(
     liquidations: pd.DataFrame | None = None,
     watched: pd.DataFrame | None = None,
     inflow: pd.DataFrame | None = None,
-    sample_period: timedelta = STEP["5m"],
+    sample_period: timedelta = timedelta(minutes=5),
     contract_coins: Decimal = Decimal(1),
 ) -> pd.DataFrame:
     """All features and the 4 crypto facts of one series: same length and index as `bars`, plus its `timestamp`.

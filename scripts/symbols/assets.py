@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from extract.calendar import calendars
-from extract.calendar.timeframes import FIRST_REACH, STEPS
+from extract.calendar.timeframes import DAY, FIRST_REACH, STEPS
 from extract.core import clock
 from extract.core.settings import ConfigurationError
 from extract.symbols import registry, registry_file
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from extract.commands.lookup import Found, Listing
 
 # What is fetched unless --timeframes says otherwise: finer bars cost requests, and coarser ones are resampled.
-TIMEFRAMES = {"stock": "1d", "etf": "1d", "crypto": "1h 1d"}
+HOUR = next(name for name, step in STEPS.items() if step >= timedelta(hours=1))
+TIMEFRAMES = {"stock": DAY, "etf": DAY, "crypto": f"{HOUR} {DAY}"}
 PRIORITY = {"crypto": "binance polygon yahoo"}
 SOURCES_ASKED = ("polygon", "binance", "yahoo")
 
@@ -134,7 +135,9 @@ def _row(chosen: Choice, timeframes: Sequence[str], since: date | None, before: 
         row |= {
             "symbol": chosen.symbol,
             "asset_class": chosen.asset_class,
-            "calendar": calendars.USUAL[chosen.asset_class],
+            "calendar": next(
+                filter(None, (one.calendar for one in chosen.listings)), calendars.of(None, chosen.asset_class).name
+            ),
             "source_priority": PRIORITY.get(chosen.asset_class, ""),
             "timeframes": " ".join(timeframes) or TIMEFRAMES[chosen.asset_class],
         }

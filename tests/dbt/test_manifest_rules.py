@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from extract import seeds
 from tests.conftest import ROOT
 
 Manifest = dict[str, Any]
@@ -29,6 +30,13 @@ UNPORTABLE = {
 }
 # `where loaded_at > (select max(loaded_at) ...)`: NULL on the first run, and it drops every series that reports late.
 WATERMARK = re.compile(r"[<>]=?\s*\(\s*select\s+(coalesce\(\s*)?max\(\s*[\w.]*(_at|time|timestamp|date)\b", re.I)
+SEEDED = {
+    *(row["timeframe"] for row in seeds.rows(ROOT / seeds.SEEDS / "timeframes.csv")),
+    *(row[name] for row in seeds.rows(ROOT / seeds.SEEDS / "calendars.csv") for name in ("calendar", "time_zone")),
+} - {"UTC"}
+NAMED = re.compile(f"'(?:{'|'.join(map(re.escape, sorted(SEEDED)))})'")
+# Macros of the former system's table, and of Binance's files of samples.
+OF_ONE_SOURCE = ("legacy.sql", "rows_of_answers.sql")
 COMMENTS = re.compile(r"\{#.*?#\}|--[^\n]*|/\*.*?\*/", re.S)
 
 
@@ -145,6 +153,25 @@ def sql_is_portable(manifest: Manifest) -> Iterator[str]:
                 yield f"{name} uses {what}"
 
 
+def timeframes_and_calendars_stand_in_seeds(manifest: Manifest) -> Iterator[str]:
+    """What is shared by all sources knows lengths and sessions, not their names: a line of a seed has to be enough. The day and
+    the week have their names from a macro; the table of the former system, and Binance's files of samples, from themselves."""
+    texts = [
+        (node["name"], node["raw_code"])
+        for node in nodes(manifest, "model", "test")
+        if layer(node) != "staging" and "legacy" not in node["name"]
+    ]
+    texts += [
+        (macro["name"], macro["macro_sql"])
+        for macro in manifest["macros"].values()
+        if macro["package_name"] == "market_warehouse" and Path(macro["original_file_path"]).name not in OF_ONE_SOURCE
+    ]
+    for name, text in texts:
+        if name not in ("day_timeframe", "week_timeframe"):
+            for found in sorted(set(NAMED.findall(code(text)))):
+                yield f"{name} names {found}"
+
+
 def no_time_is_a_watermark(manifest: Manifest) -> Iterator[str]:
     for node in nodes(manifest, "model"):
         if WATERMARK.search(code(node["raw_code"])):
@@ -203,6 +230,7 @@ RULES: list[Rule] = [
     marts_are_public_and_all_else_private,
     every_mart_has_a_tested_key,
     sql_is_portable,
+    timeframes_and_calendars_stand_in_seeds,
     no_time_is_a_watermark,
     models_are_named_by_their_layer,
     staging_is_views_of_known_sources,
@@ -297,6 +325,14 @@ def test_rule_finds_what_it_is_for(rule: Rule) -> None:
     bad = BAD[rule.__name__]
     others = [node for node in GOOD if node["name"] != bad["name"]]
     assert len(list(rule(manifest_of(*others, bad)))) >= 1
+
+
+def test_a_timeframe_or_calendar_in_a_model_is_found() -> None:
+    named = model("int_a", "intermediate/a", raw_code="where timeframe = '4h' or calendar <> '24/7' or zone = 'UTC'")
+    rule = timeframes_and_calendars_stand_in_seeds
+    assert list(rule(manifest_of(named))) == ["int_a names '24/7'", "int_a names '4h'"]
+    ours = model("int_a", "intermediate/a", raw_code="where timeframe = {{ day_timeframe() }} -- not '1d'")
+    assert list(rule(manifest_of(ours))) == []
 
 
 @pytest.mark.parametrize(

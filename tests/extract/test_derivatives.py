@@ -69,7 +69,7 @@ def test_a_first_run_leaves_no_stamp_out_up_to_this_very_moment(now: str) -> Non
     tasks = plan(moment)
     newest = moment - (moment - at("2020-01-01")) % STEP
     for endpoint in STATISTICS:
-        wanted = every(day_start(moment - timedelta(days=29), "crypto"), newest)
+        wanted = every(day_start(moment - timedelta(days=29), UTC), newest)
         assert wanted <= stamps(tasks, endpoint), endpoint
         assert all(task.end - task.start <= 500 * STEP for task in of(tasks, endpoint))
 
@@ -130,7 +130,7 @@ def test_a_file_that_is_not_there_sends_its_day_to_rest_with_the_stamp_at_its_en
     assert {task.endpoint for task in tasks} == set(STATISTICS)
     for endpoint in STATISTICS:
         assert stamps(tasks, endpoint) == every(at("2024-03-10"), at("2024-03-11"))
-    oldest = day_start(now - STATISTICS_REACH, "crypto")
+    oldest = day_start(now - STATISTICS_REACH, UTC)
     partly = derivatives.over_rest(file.part(oldest, oldest + DAY), now)
     assert min(task.start for task in partly) > now - STATISTICS_REACH
     assert derivatives.over_rest(file.part(oldest - DAY - STEP, oldest - STEP), now) == []

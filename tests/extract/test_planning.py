@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extract.calendar.timeframes import FIRST_REACH, STEPS, closed_until, day_start, floor, may_trade_between
+from extract.calendar import calendars
+from extract.calendar.timeframes import FIRST_REACH, STEPS, day_start, floor
 from extract.calendar.windows import chunks, merged, missing
 from extract.commands.extraction import PROVIDERS, prepare_warehouse
 from extract.coverage.state import Known
@@ -70,7 +71,7 @@ def test_chunks_cover_a_window_without_overlap() -> None:
     ],
 )
 def test_bars_begin_where_they_should(timeframe: str, asset_class: str, instant: str, start: str) -> None:
-    assert floor(at(instant), timeframe, asset_class) == at(start)
+    assert floor(at(instant), timeframe, calendars.of(None, asset_class).zone) == at(start)
 
 
 @pytest.mark.parametrize(
@@ -83,19 +84,19 @@ def test_bars_begin_where_they_should(timeframe: str, asset_class: str, instant:
         ("1d", "stock", "2024-03-16 20:00:00", "2024-03-16 04:00"),  # a Saturday
         ("1w", "stock", "2024-03-15 19:00:00", "2024-03-11 04:00"),
         ("1w", "stock", "2024-03-15 20:00:00", "2024-03-18 04:00"),
+        ("1d", "stock", "2024-11-29 18:00:00", "2024-11-30 05:00"),  # a half day, until 13:00
+        ("1d", "stock", "2024-03-29 21:00:00", "2024-03-29 04:00"),  # Good Friday
+        ("1w", "stock", "2024-03-28 20:00:00", "2024-04-01 04:00"),  # the week's last session was on Thursday
     ],
 )
 def test_the_newest_closed_bar(timeframe: str, asset_class: str, now: str, end: str) -> None:
-    assert closed_until(at(now), timeframe, asset_class) == at(end)
+    assert calendars.of(None, asset_class).closed_until(at(now), timeframe) == at(end)
 
 
 def test_a_local_day_may_have_23_or_25_hours() -> None:
-    assert day_start(at("2024-03-10 12:00"), "stock", 1) - day_start(at("2024-03-10 12:00"), "stock") == timedelta(
-        hours=23
-    )
-    assert day_start(at("2024-11-03 12:00"), "stock", 1) - day_start(at("2024-11-03 12:00"), "stock") == timedelta(
-        hours=25
-    )
+    zone = calendars.of(None, "stock").zone
+    for noon, hours in ((at("2024-03-10 12:00"), 23), (at("2024-11-03 12:00"), 25)):
+        assert day_start(noon, zone, 1) - day_start(noon, zone) == timedelta(hours=hours)
 
 
 @pytest.mark.parametrize(
@@ -109,8 +110,8 @@ def test_a_local_day_may_have_23_or_25_hours() -> None:
     ],
 )
 def test_stocks_are_not_asked_for_while_they_rest(start: str, end: str, trades: bool) -> None:
-    assert may_trade_between(at(start), at(end), "stock") is trades
-    assert may_trade_between(at(start), at(end), "crypto")
+    assert calendars.of(None, "stock").may_trade_between(at(start), at(end)) is trades
+    assert calendars.of(None, "crypto").may_trade_between(at(start), at(end))
 
 
 def test_what_falls_out_of_reach_goes_first() -> None:

@@ -176,7 +176,9 @@ def test_age_and_staleness_of_an_as_of_answer_are_those_of_its_moment(served: Se
 def test_ages_know_sessions(
     asset_class: str, timeframe: str, newest: str, moment: str, expected: tuple[int, bool]
 ) -> None:
-    age = ages.at(datetime.fromisoformat(moment), asset_class, timeframe, datetime.fromisoformat(newest), None)
+    age = ages.at(
+        datetime.fromisoformat(moment), "NOBODY", asset_class, timeframe, datetime.fromisoformat(newest), None
+    )
     assert (age.seconds, age.is_stale) == expected
 
 
@@ -185,7 +187,7 @@ def test_ages_of_now_are_those_of_the_mart(built: Warehouse) -> None:
     found = built.query("select * from marts.enrichment_status where newest_bar is not null and is_enabled")
     assert len(found) > 5
     for row in found:
-        age = ages.at(NOW, row["asset_class"], row["timeframe"], row["newest_bar"], row["source_in_use"])
+        age = ages.at(NOW, row["symbol"], row["asset_class"], row["timeframe"], row["newest_bar"], row["source_in_use"])
         told = (row["symbol"], row["timeframe"])
         assert (age.seconds, age.is_stale) == (row["data_age_seconds"], row["is_stale"]), told
 

@@ -94,6 +94,13 @@
 
 {# dbt names the table of a seed with its database in a statement that has placeholders, so a % in that name would be one. #}
 {% macro postgres__load_csv_rows(model, agate_table) -%}
+    {%- set existing = adapter.get_columns_in_relation(this) | map(attribute='name') | list -%}
+    {#- A seed that has got a column: dbt fills the table that a former version made. -#}
+    {%- for name in agate_table.column_names if name not in existing -%}
+        {%- do adapter.add_query(
+            'alter table ' ~ this.include(database=false) ~ ' add column ' ~ adapter.quote(name) ~ ' ' ~ model['config']['column_types'][name]
+        ) -%}
+    {%- endfor -%}
     {%- set columns = get_seed_column_quoted_csv(model, agate_table.column_names) -%}
     {%- set statements = [] -%}
     {%- set row = '(' ~ (['%s'] * (agate_table.column_names | length)) | join(', ') ~ ')' -%}

@@ -40,5 +40,60 @@
 {# The calendar of a row of the registry; of one that names none the usual one of its class, as in extract/calendar/calendars.py:
    its answers were loaded, and without a calendar the mart stayed empty without a word. #}
 {% macro calendar_of(asset) -%}
-    coalesce({{ asset }}.calendar, case when {{ asset }}.asset_class = 'crypto' then '24/7' else 'XNYS' end)
+    coalesce({{ asset }}.calendar, {{ usual_calendar(asset ~ '.asset_class') }})
+{%- endmacro %}
+
+{# The calendar of the assets of a class that name none. #}
+{% macro usual_calendar(asset_class) -%}
+    (
+        select min(usual.calendar)
+        from {{ ref('calendars') }} as usual
+        where {{ position_in_list(asset_class, "coalesce(usual.usual_for, '')") }} is not null
+    )
+{%- endmacro %}
+
+{# Condition: the market of a row of calendars never closes. #}
+{% macro never_closes(calendars) -%}
+    ({{ calendars }}.weekdays = '1234567' and {{ calendars }}.opens = '00:00' and {{ calendars }}.closes = '24:00')
+{%- endmacro %}
+
+{# Condition: the market of a calendar, given by its name, closes at times. #}
+{% macro has_closures(calendar) -%}
+    {{ calendar }} in (
+        select closing.calendar
+        from {{ ref('calendars') }} as closing
+        where not {{ never_closes('closing') }}
+    )
+{%- endmacro %}
+
+{# Condition: bars of this length lie on the clock where a source aligns them so; shorter ones lie on both. #}
+{% macro may_lie_on_clock(step_minutes) -%}
+    {{ step_minutes }} >= 60 and {{ step_minutes }} < 1440
+{%- endmacro %}
+
+{# Condition: one of the sources in the order of a row of the registry has the asset, and bars of that length. All other
+   bars are resampled. #}
+{% macro is_served(asset, timeframe) -%}
+    exists (
+        select 1
+        from {{ ref('source_timeframes') }} as served
+        where
+            served.timeframe = {{ timeframe }}
+            and {{ position_in_list('served.source', asset ~ '.sources_in_order') }} is not null
+            and case served.source
+                when 'polygon' then {{ asset }}.polygon
+                when 'binance' then coalesce({{ asset }}.binance, {{ asset }}.binance_futures)
+                when 'yahoo' then {{ asset }}.yahoo
+            end is not null
+    )
+{%- endmacro %}
+
+{# SQL: the name of the day, and of the week: the two lengths that end with a session and that public tables name. Literals,
+   since a planner knows how many rows a name has and not what a select from the seed would give; a test of the seed holds
+   them together. #}
+{% macro day_timeframe() -%}
+    '1d'
+{%- endmacro %}
+{% macro week_timeframe() -%}
+    '1w'
 {%- endmacro %}

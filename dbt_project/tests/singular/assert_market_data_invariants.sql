@@ -8,7 +8,7 @@
 ] %}
 {%- set invariants = {
     'the class is known': "asset_class not in ('stock', 'etf', 'crypto')",
-    'the timeframe is known': "timeframe not in ('5m', '15m', '30m', '1h', '4h', '1d', '1w')",
+    'the timeframe is known': "timeframe not in (select known.timeframe from " ~ ref('timeframes') ~ " as known)",
     'the source is known': "source not in ('polygon', 'binance', 'yahoo', 'manual') and source not like '%+%'",
     'the day is the local date of the bar': "session_date not between " ~ local_date('timestamp', "'UTC'") ~ " - 1 and " ~ local_date('timestamp', "'UTC'") ~ " + 1",
     'a validated bar passes the hard checks':

@@ -9,9 +9,9 @@ geo-block (451) sends spot requests to the keyless market-data mirror and future
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
-from extract.calendar.timeframes import STEPS, day_start
+from extract.calendar.timeframes import A_DAY, STEPS, day_start
 from extract.calendar.windows import Window, chunks, merged, missing
 from extract.coverage.state import Loaded
 from extract.load.responses import Task
@@ -25,6 +25,7 @@ from extract.providers.binance.settings import (
     FUNDING_REQUESTS_PER_MINUTE,
     FUTURES_KLINES,
     FUTURES_WEIGHT_PER_MINUTE,
+    INTERVALS,
     SPOT_KLINES,
     SPOT_WEIGHT_PER_MINUTE,
     STATISTICS,
@@ -36,7 +37,7 @@ from extract.transport.budget import WEIGHT_SHARE
 
 class Binance(Provider):
     NAME = "binance"
-    TIMEFRAMES = frozenset(STEPS)
+    TIMEFRAMES = frozenset(INTERVALS)
     requests_are_scarce = False
 
     def __init__(self) -> None:
@@ -110,8 +111,8 @@ class Binance(Provider):
     @staticmethod
     def _file_windows(start: datetime, end: datetime, timeframe: str, now: datetime) -> list[Window]:
         """The months and days of [start, end) that are there as files and worth it."""
-        horizon = min(end, day_start(now - ARCHIVE_AGE, "crypto"))
-        per_day = timedelta(days=1) / STEPS[timeframe]
+        horizon = min(end, day_start(now - ARCHIVE_AGE, UTC))
+        per_day = A_DAY / STEPS[timeframe]
         files: list[Window] = []
         if per_day * 28 >= ARCHIVE_FILE_ROWS:
             files = [month for month in archive.months(start, horizon) if archive.month_is_published(month[0], now)]

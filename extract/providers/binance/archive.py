@@ -20,6 +20,7 @@ from extract.calendar.timeframes import day_start
 from extract.calendar.windows import Window
 from extract.load.responses import BadPayload, Parsed, Task, sha256
 from extract.providers import questions
+from extract.providers.binance.settings import INTERVALS
 from extract.transport.bodies import LARGEST_BODY, too_large
 
 # The documented columns of each kind of file, in the order in which staging reads them.
@@ -67,7 +68,7 @@ def months(start: datetime, end: datetime) -> Iterator[Window]:
 
 def days(start: datetime, end: datetime) -> Iterator[Window]:
     """The whole days inside [start, end), UTC."""
-    day = day_start(start, "crypto")
+    day = day_start(start, UTC)
     if day < start:
         day += timedelta(days=1)
     while day + timedelta(days=1) <= end:
@@ -98,7 +99,8 @@ def file_path(task: Task) -> str:
     folder = f"data/{market}/{'monthly' if is_month else 'daily'}"
     symbol = task.provider_symbol
     if task.endpoint == "bars":
-        return f"/{folder}/klines/{symbol}/{task.timeframe}/{symbol}-{task.timeframe}-{date}.zip"
+        interval = INTERVALS[task.timeframe or ""]
+        return f"/{folder}/klines/{symbol}/{interval}/{symbol}-{interval}-{date}.zip"
     kind = {"metrics": "metrics", "funding": "fundingRate"}[task.endpoint]
     return f"/{folder}/{kind}/{symbol}/{symbol}-{kind}-{date}.zip"
 

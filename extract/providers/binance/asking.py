@@ -9,9 +9,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
-from extract.calendar.timeframes import STEPS, closed_until, day_start
+from extract.calendar.timeframes import STEPS, day_start, floor
 from extract.calendar.windows import chunks
 from extract.core import clock
 from extract.core.settings import load as load_settings
@@ -28,11 +28,13 @@ from extract.providers.binance.settings import (
     FUTURES_KLINES,
     FUTURES_WEIGHT_PER_MINUTE,
     GEO_BLOCKED,
+    INTERVALS,
     MOST_PAGES,
     OPEN_INTEREST_NOW,
     SPOT_KLINES,
     SPOT_WEIGHT_PER_MINUTE,
     STATISTICS,
+    STATISTICS_PERIOD,
     STATISTICS_REQUESTS_PER_MINUTE,
     STATISTICS_ROWS,
 )
@@ -100,16 +102,16 @@ class Asking:
             answer = self._ask(self._futures, OPEN_INTEREST_NOW, query, self._futures_weight)
             yield examined(task, answer, lambda body: helpers.open_interest_now(body, task))
         else:
-            period = STEPS[task.timeframe or "1h"]
+            period = STEPS[task.timeframe or STATISTICS_PERIOD]
             # The newest samples appear some minutes late.
             yield from _pages(task, self._statistics, period, 3 * period)
 
     def _klines(self, part: Task) -> Iterator[Fetched]:
         is_spot = part.via == "spot"
         path, rows, weight = SPOT_KLINES if is_spot else FUTURES_KLINES
-        query = _window_query(part, rows) | {"interval": part.timeframe or ""}
+        query = _window_query(part, rows) | {"interval": INTERVALS[part.timeframe or ""]}
         now, asked_end = clock.now(), part.end
-        if part.timeframe and part.end == closed_until(now, part.timeframe, "crypto"):
+        if part.timeframe and part.end == floor(now, part.timeframe, UTC):
             # The newest window shows the running bar too.
             query["endTime"], asked_end = milliseconds(now), now + INSTANT
 
@@ -150,7 +152,7 @@ class Asking:
             files = [from_archive(task, one) for one in archive.months(first, archive.next_month(last))]
         elif task.endpoint in STATISTICS:
             metrics = replace(task, endpoint="metrics", timeframe=None)
-            files = [from_archive(metrics, day) for day in archive.days(day_start(task.start, "crypto"), task.end)]
+            files = [from_archive(metrics, day) for day in archive.days(day_start(task.start, UTC), task.end)]
         else:
             return
         for file in files:

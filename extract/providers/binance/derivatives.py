@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import reduce
 
 from extract.calendar.timeframes import STEPS, day_start, floor
@@ -91,18 +91,18 @@ def _stamps(asset: Asset, assets: Sequence[Asset], period: timedelta) -> Window:
 
 def _funding(task: Task, loaded: Loaded, now: datetime, active: Window, window: Window | None) -> list[Task]:
     """Settled rates: files for whole months, REST for the rest. They settle on whole hours, some milliseconds late."""
-    end = floor(now, "1h", "crypto") + HOUR
+    end = _hour(now) + HOUR
     covered = loaded.covered("funding", task.symbol)
     if window:
-        gaps = missing(window[0] - RANKED_FUNDING, min(floor(window[1], "1h", "crypto") + HOUR, end), covered)
+        gaps = missing(window[0] - RANKED_FUNDING, min(_hour(window[1]) + HOUR, end), covered)
     else:
-        start = day_start(now - FIRST_FUNDING_REACH, "crypto")
+        start = day_start(now - FIRST_FUNDING_REACH, UTC)
         newest = max((stop for _, stop in covered), default=start)
-        reread = day_start(min(newest, end) - ARCHIVE_AGE, "crypto") if covered else start
+        reread = day_start(min(newest, end) - ARCHIVE_AGE, UTC) if covered else start
         gaps = merged([*missing(start, reread, covered), (reread, end)])
     found = []
     for begin, stop in common(gaps, [active]):
-        horizon = min(stop, day_start(now - ARCHIVE_AGE, "crypto"))
+        horizon = min(stop, day_start(now - ARCHIVE_AGE, UTC))
         files = [month for month in archive.months(begin, horizon) if archive.month_is_published(month[0], now)]
         found += [from_archive(task, month) for month in files]
         found += [task.part(*gap) for gap in missing(begin, stop, files)]
@@ -115,21 +115,21 @@ def _statistics(base: Task, loaded: Loaded, now: datetime, active: Window, windo
     Always every five minutes, as the files: samples an hour apart would be used for longer than those of the files do.
     """
     assert base.symbol is not None
-    end = floor(now, STATISTICS_PERIOD, "crypto") + STEP
-    start = day_start(now - FIRST_STATISTICS_REACH, "crypto")
+    end = floor(now, STATISTICS_PERIOD, UTC) + STEP
+    start = day_start(now - FIRST_STATISTICS_REACH, UTC)
     if window:
-        start = floor(window[0], STATISTICS_PERIOD, "crypto") - STATISTICS_USABLE
-        end = min(floor(window[1], STATISTICS_PERIOD, "crypto") + STEP, end)
+        start = floor(window[0], STATISTICS_PERIOD, UTC) - STATISTICS_USABLE
+        end = min(floor(window[1], STATISTICS_PERIOD, UTC) + STEP, end)
     start, end = max(start, active[0]), min(end, active[1])
     in_files = loaded.covered("metrics", base.symbol)
     over_rest = {name: loaded.covered(name, base.symbol, STATISTICS_PERIOD) for name in STATISTICS}
 
-    horizon = day_start(now - ARCHIVE_AGE, "crypto")
+    horizon = day_start(now - ARCHIVE_AGE, UTC)
     covered = merged([*in_files, *reduce(common, over_rest.values())])
     days = [
         day
         for begin, stop in missing(start, min(horizon, end), covered)
-        for day in archive.days(day_start(begin, "crypto"), _next_midnight(stop))
+        for day in archive.days(day_start(begin, UTC), _next_midnight(stop))
     ]
     days = list(dict.fromkeys(days))
     found = [from_archive(replace(base, endpoint="metrics"), day) for day in days]
@@ -145,19 +145,24 @@ def _statistics(base: Task, loaded: Loaded, now: datetime, active: Window, windo
         found += [
             replace(task.part(*part), expires_in=part[0] - earliest)
             for begin, stop in common(merged(gaps), [(max(start, earliest), end)])
-            for part in chunks(floor(begin, STATISTICS_PERIOD, "crypto"), stop, STATISTICS_ROWS * STEP)
+            for part in chunks(floor(begin, STATISTICS_PERIOD, UTC), stop, STATISTICS_ROWS * STEP)
         ]
     return found
 
 
 def _earliest(now: datetime) -> datetime:
     """The first stamp that REST surely serves."""
-    return floor(now - STATISTICS_REACH, STATISTICS_PERIOD, "crypto") + STEP
+    return floor(now - STATISTICS_REACH, STATISTICS_PERIOD, UTC) + STEP
+
+
+def _hour(instant: datetime) -> datetime:
+    """The start of the hour that holds the instant."""
+    return instant.replace(minute=0, second=0, microsecond=0)
 
 
 def _next_midnight(instant: datetime) -> datetime:
     """The end of the UTC day of which the instant is the end or a part."""
-    return day_start(instant - timedelta(microseconds=1), "crypto", 1)
+    return day_start(instant - timedelta(microseconds=1), UTC, 1)
 
 
 def _revisions(source: str, assets: Sequence[Asset], now: datetime) -> list[Task]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from extract.calendar.timeframes import native
+
 SPOT_WEIGHT_PER_MINUTE = 6000
 FUTURES_WEIGHT_PER_MINUTE = 2400
 # Not counted by weight but by requests; the numbers are per five minutes, here per minute.
 FUNDING_REQUESTS_PER_MINUTE = 100
 STATISTICS_REQUESTS_PER_MINUTE = 200
 
+INTERVALS = native("binance")
 SPOT_KLINES = ("/api/v3/klines", 1000, 2)  # path, rows a request, weight
 FUTURES_KLINES = ("/fapi/v1/klines", 1000, 5)
 KLINE_FIELDS = 12

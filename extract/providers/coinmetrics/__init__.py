@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from pyrate_limiter import Duration, InMemoryBucket, Limiter, Rate, SingleBucketFactory
@@ -63,13 +63,13 @@ class CoinMetrics(Provider):
 
     def bar_tasks(self, asset: Asset, timeframe: str, start: datetime, end: datetime, now: datetime) -> list[Task]:
         """Never planned, for want of bars: it is what `market doctor` tries a symbol with."""
-        return [self._task(asset, day_start(start, "crypto"), day_start(end, "crypto"))]
+        return [self._task(asset, day_start(start, UTC), day_start(end, UTC))]
 
     def extra_tasks(
         self, assets: Sequence[Asset], loaded: Loaded, now: datetime, window: Window | None = None
     ) -> list[Task]:
         """One request per asset: the missing days and those before them that may be revised, or the window."""
-        today = day_start(now, "crypto")
+        today = day_start(now, UTC)
         tasks = []
         for asset in assets:
             if asset.coinmetrics is None:
@@ -79,9 +79,9 @@ class CoinMetrics(Provider):
             end = min(today, active_to)
             start = first
             if window:
-                start = max(day_start(window[0], "crypto"), active_from)
+                start = max(day_start(window[0], UTC), active_from)
                 # A day that the window only touches is asked for as a whole.
-                end = day_start(min(window[1], end) - timedelta(milliseconds=1), "crypto", 1)
+                end = day_start(min(window[1], end) - timedelta(milliseconds=1), UTC, 1)
             elif covered := loaded.covered("exchange_inflow", asset.symbol):
                 gaps = missing(first, end, covered)
                 # A day's later runs ask for the window of its first one, so that what has not changed stores nothing.

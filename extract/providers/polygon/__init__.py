@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from math import ceil
 from urllib.parse import quote, urlencode
 
-from extract.calendar.timeframes import NEW_YORK, day_start, following
+from extract.calendar import calendars
+from extract.calendar.timeframes import A_DAY, DAY, STEPS, WEEK, day_start, following
 from extract.calendar.windows import Window, merged, missing
 from extract.core.settings import load as load_settings
 from extract.coverage.state import Loaded
@@ -22,6 +23,7 @@ from extract.providers.polygon import helpers
 from extract.providers.polygon.settings import (
     ANNOUNCED_AHEAD,
     ANNOUNCED_LATE,
+    CALENDAR,
     CRYPTO_MINUTES_A_DAY,
     MARKET_WIDE_FROM,
     MOST_PAGES,
@@ -37,6 +39,7 @@ from extract.symbols.registry import Asset
 from extract.transport import http
 from extract.transport.budget import RequestsPerMinute
 
+US = calendars.of(CALENDAR, "stock")
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
 STATUS_PATH = "/v1/marketstatus/now"
 HOLIDAYS_PATH = "/v1/marketstatus/upcoming"
@@ -91,7 +94,7 @@ class Polygon(Provider):
 
     def bar_tasks(self, asset: Asset, timeframe: str, start: datetime, end: datetime, now: datetime) -> list[Task]:
         minutes = CRYPTO_MINUTES_A_DAY if asset.asset_class == "crypto" else STOCK_MINUTES_A_DAY * 5 / 7
-        base_bars = 1 if timeframe in ("1d", "1w") else minutes
+        base_bars = 1 if STEPS[timeframe] >= A_DAY else minutes
         pages = max(1, ceil((end - start) / timedelta(days=1) * base_bars / PAGE_LIMIT))
         series = (asset.symbol, asset.asset_class, asset.polygon, timeframe)
         return [Task(self.NAME, "bars", start, end, *series, requests=pages)]
@@ -100,7 +103,7 @@ class Polygon(Provider):
         self, assets: Sequence[Asset], loaded: Loaded, now: datetime, window: Window | None = None
     ) -> list[Task]:
         """Reference data, none of which depends on a window: each is asked once a day, listings once a week."""
-        today = day_start(now, "crypto")
+        today = day_start(now, UTC)
         stocks = {asset.polygon: asset for asset in assets if asset.polygon and asset.asset_class != "crypto"}
         tasks = [Task(self.NAME, "market_status", now, now)]
         if loaded.asked.get(("market_holidays", None, None), EVER) < today:
@@ -128,7 +131,7 @@ class Polygon(Provider):
             if own_asked is None:
                 tasks.append(task)
             elif max(own_asked, wide_asked) < today or hole:
-                since = day_start(max(own_asked, wide_asked) - ANNOUNCED_LATE, "crypto")
+                since = day_start(max(own_asked, wide_asked) - ANNOUNCED_LATE, UTC)
                 due.append(task.part(min(since, hole[0][0]) if hole else since, end))
         if len(due) >= MARKET_WIDE_FROM:
             return [*tasks, Task(self.NAME, endpoint, min(task.start for task in due), end)]
@@ -139,7 +142,7 @@ class Polygon(Provider):
         daily = [
             task
             for task in tasks
-            if (task.endpoint, task.timeframe, task.purpose) == ("bars", "1d", "") and task.asset_class != "crypto"
+            if (task.endpoint, task.timeframe, task.purpose) == ("bars", DAY, "") and task.market.zone == US.zone
         ]
         symbols = {task.symbol for task in daily}
         days = sorted({day for task in daily for day in _trading_days(task)})
@@ -149,8 +152,8 @@ class Polygon(Provider):
         may_wait = all(task.may_wait for task in daily)
         whole = [
             Task(
-                self.NAME, "grouped_daily", day, day_start(day, "stock", 1),
-                timeframe="1d", serves=serves, may_wait=may_wait,
+                self.NAME, "grouped_daily", day, day_start(day, US.zone, 1),
+                timeframe=DAY, calendar=CALENDAR, serves=serves, may_wait=may_wait,
             )
             for day in days
         ]  # fmt: skip
@@ -161,7 +164,7 @@ class Polygon(Provider):
             case "bars":
                 yield from self._bars(task)
             case "grouped_daily":
-                day = task.start.astimezone(NEW_YORK).date()
+                day = task.start.astimezone(US.zone).date()
                 path = f"/v2/aggs/grouped/locale/us/market/stocks/{day}?adjusted=false&include_otc=false"
                 answer = self._ask(path, task.may_wait)
                 yield examined(task, answer, lambda body: helpers.grouped(body, task))
@@ -181,7 +184,7 @@ class Polygon(Provider):
         assert task.timeframe is not None
         multiplier, span = SPANS[task.timeframe]
         last = task.end - timedelta(milliseconds=1)
-        if task.timeframe == "1w":
+        if task.timeframe == WEEK:
             # Polygon's weeks start on Sunday: a window that ends on Monday 00:00 would reach into the next one.
             last = task.end - timedelta(days=2)
         window = f"{milliseconds(task.start)}/{milliseconds(last)}"
@@ -203,7 +206,7 @@ class Polygon(Provider):
             newest = came or newest
             goes_on = part.start
             if came:
-                goes_on = max(part.start, min(following(came, task.timeframe, task.asset_class or "crypto"), part.end))
+                goes_on = max(part.start, min(following(came, task.timeframe, task.market.zone), part.end))
             try:
                 path = self._next_page(helpers.next_page(page.next_url, "/v2/aggs/ticker/", task.provider_symbol))
                 problem = "the answer has fewer rows than it says" if page.lacks_rows and not path else None
@@ -296,9 +299,9 @@ class Polygon(Provider):
 
 
 def _trading_days(task: Task) -> Iterator[datetime]:
-    """The weekdays of a task's window, each as its New York midnight."""
-    day = day_start(task.start, "stock")
+    """The weekdays of a task's window, each as its midnight in the market."""
+    day = day_start(task.start, US.zone)
     while day < task.end:
-        if day.astimezone(NEW_YORK).weekday() < 5:
+        if day.astimezone(US.zone).isoweekday() in US.weekdays:
             yield day
-        day = day_start(day, "stock", 1)
+        day = day_start(day, US.zone, 1)

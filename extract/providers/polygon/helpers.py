@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import orjson
 
-from extract.calendar.timeframes import floor
+from extract.calendar.timeframes import WEEK, floor
 from extract.load.responses import BadPayload, NoAnswer, Parsed, Task, sha256
 from extract.providers import questions
 
@@ -62,11 +62,11 @@ class Page:
         _have(rows, BAR_FIELDS)
         _as_traded(document)
         questions.about(task.provider_symbol, [document.get("ticker")])
-        times = questions.inside(task, _times(rows), WEEK_SHIFT if task.timeframe == "1w" else timedelta())
+        times = questions.inside(task, _times(rows), WEEK_SHIFT if task.timeframe == WEEK else timedelta())
         questions.spacing(task, times)
         first, last = questions.ends(times)
-        if first and last and task.timeframe == "1w":
-            first, last = (floor(one + WEEK_SHIFT, "1w", task.asset_class or "crypto") for one in (first, last))
+        if first and last and task.timeframe == WEEK:
+            first, last = (floor(one + WEEK_SHIFT, WEEK, task.market.zone) for one in (first, last))
         self.next_url, count = document.get("next_url"), document.get("resultsCount")
         self.lacks_rows = isinstance(count, int) and count > len(rows)
         return Parsed(len(rows), sha256(orjson.dumps(rows)), first_at=first, last_at=last)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from extract.calendar.timeframes import native
+
 # timeframe -> (multiplier, timespan)
 SPANS = {
-    "5m": (5, "minute"),
-    "15m": (15, "minute"),
-    "30m": (30, "minute"),
-    "1h": (1, "hour"),
-    "4h": (4, "hour"),
-    "1d": (1, "day"),
-    "1w": (1, "week"),
+    timeframe: (int(multiplier), span)
+    for timeframe, name in native("polygon").items()
+    for multiplier, span in [name.split()]
 }
+# The market of /locale/us: its days come in one answer, and its clock stamps the bars of stocks.
+CALENDAR = "XNYS"
 # `limit` counts base bars (minutes for minute and hour bars, days above), not results.
 PAGE_LIMIT = 50_000
 REFERENCE_PAGE_LIMIT = 1_000

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from extract.calendar.timeframes import DAY
 from extract.calendar.windows import Window, merged, missing
 from extract.core import clock
 from extract.core.settings import load as load_settings
@@ -75,18 +76,18 @@ class Yahoo(Provider):
             ]
             if not ends:
                 continue
-            asked = merged([*loaded.covered("bars", asset.symbol, "1d"), *loaded.covered("events", asset.symbol)])
+            asked = merged([*loaded.covered("bars", asset.symbol, DAY), *loaded.covered("events", asset.symbol)])
             tasks += [
-                _events(asset.symbol, asset.asset_class, asset.yahoo, start, end)
+                _events(asset.symbol, asset.asset_class, asset.yahoo, asset.calendar, start, end)
                 for start, end in missing(min(ends), min(now, listed_to), asked)
-                if end - start > EVENTS_DUE["1d"]
+                if end - start > EVENTS_DUE[DAY]
             ]
         return tasks
 
     def fetch(self, task: Task, known_sha: Callable[[Task], str | None]) -> Iterator[Fetched]:
         if task.endpoint == "events":
-            answer = self._chart(task, INTERVALS["1d"])
-            yield examined(task, answer, lambda body: helpers.events(body, task, INTERVALS["1d"]))
+            answer = self._chart(task, INTERVALS[DAY])
+            yield examined(task, answer, lambda body: helpers.events(body, task, INTERVALS[DAY]))
             return
         assert task.timeframe is not None
         interval = INTERVALS[task.timeframe]
@@ -101,10 +102,10 @@ class Yahoo(Provider):
         ticker = task.provider_symbol or ""
         with self._start:
             until = self._events_asked_from.get(ticker) or self._listed_until.get(ticker, clock.now())
-            if task.asset_class == "crypto" or task.end >= until - EVENTS_DUE[task.timeframe or "1d"]:
+            if task.asset_class == "crypto" or task.end >= until - EVENTS_DUE[task.timeframe or DAY]:
                 return None
             self._events_asked_from[ticker] = task.end
-        return _events(task.symbol, task.asset_class, task.provider_symbol, task.end, until)
+        return _events(task.symbol, task.asset_class, task.provider_symbol, task.calendar, task.end, until)
 
     def _chart(self, task: Task, interval: str) -> Answer:
         assert task.provider_symbol is not None
@@ -157,6 +158,14 @@ class Yahoo(Provider):
             return self._data
 
 
-def _events(symbol: str | None, asset_class: str | None, ticker: str | None, start: datetime, end: datetime) -> Task:
+def _events(
+    symbol: str | None,
+    asset_class: str | None,
+    ticker: str | None,
+    calendar: str | None,
+    start: datetime,
+    end: datetime,
+) -> Task:
     # A repair: without it bars are left out, and the next plain extract asks again.
-    return Task("yahoo", "events", start, end, symbol, asset_class, ticker, origin="chart", purpose="repair")
+    asked = (start, end, symbol, asset_class, ticker)
+    return Task("yahoo", "events", *asked, origin="chart", purpose="repair", calendar=calendar)

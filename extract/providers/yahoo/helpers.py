@@ -8,10 +8,12 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
-from extract.calendar.timeframes import zone
+from extract.calendar.timeframes import DAY, WEEK
 from extract.load.responses import BadPayload, NoAnswer, Parsed, Task, sha256
 from extract.providers import questions
 
+# What Yahoo calls an interval in its answer.
+ALIASES = {"1h": "60m"}
 WEEK_SLACK = timedelta(days=1)
 PRICE_FIELDS = ("open", "high", "low", "close", "volume")
 
@@ -43,14 +45,14 @@ def chart(body: bytes, task: Task, interval: str) -> Parsed:
     if not timestamps:
         raise NoAnswer("no bars in the answer: a closed market, a delisted symbol or a fault of Yahoo's")
     # Yahoo has answered 60m bars to a request for 30m ones.
-    if granularity not in (interval, {"1h": "60m"}.get(interval)):
+    if granularity not in (interval, ALIASES.get(interval)):
         raise BadPayload(f"asked for {interval} bars, got {granularity}")
     columns = [quote.get(field) for field in PRICE_FIELDS]
     if any(not isinstance(column, list) or len(column) != len(timestamps) for column in (timestamps, *columns)):
         raise BadPayload("the price arrays are not as long as the timestamps")
     _of_its_market(meta, task, stamps(timestamps))
     # A week may begin on its first session, or in another zone than ours.
-    times = questions.inside(task, stamps(timestamps), WEEK_SLACK if task.timeframe == "1w" else timedelta())
+    times = questions.inside(task, stamps(timestamps), WEEK_SLACK if task.timeframe == WEEK else timedelta())
     first, last = questions.ends(times)
     rows = {"timestamp": timestamps, "quote": quote, "events": result.get("events")}
     return Parsed(len(timestamps), sha256(orjson.dumps(rows)), first_at=first, last_at=last)
@@ -70,22 +72,22 @@ def _of_its_market(meta: dict[str, Any], task: Task, times: list[int]) -> None:
     if asked and isinstance(given, str) and given != asked:
         raise BadPayload(f"asked for prices in {asked}, got {given[:20]!r}")
     name = meta.get("exchangeTimezoneName")
-    if task.timeframe not in ("1d", "1w", None) or not isinstance(name, str):
+    if task.timeframe not in (DAY, WEEK, None) or not isinstance(name, str):
         return
     try:
         found = ZoneInfo(name)
     except (KeyError, ValueError, OSError):
         raise BadPayload(f"its days are those of an unknown time zone: {name[:50]!r}") from None
-    ours = zone(task.asset_class or "stock")
+    ours = task.market.zone
     moments = [questions.instant(one) for one in times]
     if any(moment.astimezone(found).utcoffset() != moment.astimezone(ours).utcoffset() for moment in moments):
         raise BadPayload(f"asked for days of {ours.key}, got days of {name[:50]}")
 
 
 def _currency(task: Task) -> str | None:
-    """What prices are asked for in: a stock's exchanges are American, a pair says it (BTC-USD)."""
+    """What prices are asked for in: a stock's market says it, a pair has it in its name (BTC-USD)."""
     if task.asset_class != "crypto":
-        return "USD"
+        return task.market.currency
     pair, dash, quoted = (task.provider_symbol or "").rpartition("-")
     return quoted.upper() if pair and dash else None
 

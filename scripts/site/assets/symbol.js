@@ -4,7 +4,7 @@
 Object.assign(warehouse, (() => {
   const { element, badge, duration, level, now } = warehouse;
   const $ = (id) => document.getElementById(id);
-  const ORDER = ["5m", "15m", "30m", "1h", "4h", "1d", "1w"];
+  const DAY = 1440;
   const all = {}, loaded = {};
   let features = [], series = null, data = null, chart = null, drawn = null, selected = null;
 
@@ -36,7 +36,7 @@ Object.assign(warehouse, (() => {
   // ------------------------------------------------------------ text
 
   const at = (epoch) => new Date(epoch * 1000).toISOString().slice(0, 16).replace("T", " ");
-  const barTime = (epoch) => (ORDER.indexOf(series.timeframe) >= 5 ? at(epoch).slice(0, 10) : at(epoch));
+  const barTime = (epoch) => (series.minutes >= DAY ? at(epoch).slice(0, 10) : at(epoch));
   function amount(value) {
     if (value === null || value === undefined) return "–";
     const size = Math.abs(value);
@@ -84,16 +84,16 @@ Object.assign(warehouse, (() => {
   }
 
   // The same timeframe of another symbol, or the one nearest to it.
-  function go(assetClass, symbol, timeframe = series?.timeframe ?? "1d") {
+  function go(assetClass, symbol, minutes = series?.minutes ?? DAY) {
     const its = Object.values(all).filter((one) => one.file && one.asset_class === assetClass && one.symbol === symbol);
-    const far = (one) => Math.abs(ORDER.indexOf(one.timeframe) - ORDER.indexOf(timeframe));
+    const far = (one) => Math.abs(Math.log(one.minutes / minutes));
     const nearest = its.sort((a, b) => far(a) - far(b))[0];
     if (nearest) location.hash = address(nearest);
   }
 
   function show() {
     const wanted = decodeURIComponent(location.hash.slice(1));
-    const first = Object.values(all).find((one) => one.file && one.timeframe === "1d") ?? Object.values(all).find((one) => one.file);
+    const first = Object.values(all).find((one) => one.file && one.minutes === DAY) ?? Object.values(all).find((one) => one.file);
     const one = all[wanted] ?? (wanted ? null : first);
     if (!one?.file) {
       message(wanted ? `There are no bars of ${wanted}.` : "There are no bars yet: make extract build");
@@ -165,7 +165,7 @@ Object.assign(warehouse, (() => {
         panes: { separatorColor: line, separatorHoverColor: color("--hover"), enableResize: true }, attributionLogo: true,
       },
       grid: { vertLines: { color: line }, horzLines: { color: line } },
-      rightPriceScale: { borderColor: line }, timeScale: { borderColor: line, timeVisible: ORDER.indexOf(series.timeframe) < 5, rightOffset: 4 },
+      rightPriceScale: { borderColor: line }, timeScale: { borderColor: line, timeVisible: series.minutes < DAY, rightOffset: 4 },
       crosshair: { mode: L.CrosshairMode.Normal, vertLine: { labelBackgroundColor: color("--gray") }, horzLine: { labelBackgroundColor: color("--gray") } },
       localization: { timeFormatter: barTime },
     });

@@ -33,7 +33,7 @@ select
     status.symbol,
     status.asset_class,
     status.timeframe,
-    array_position(array['5m', '15m', '30m', '1h', '4h', '1d', '1w'], cast(status.timeframe as text)) as timeframe_order,
+    array_position(cast(%(timeframes)s as text[]), cast(status.timeframe as text)) as timeframe_order,
     status.is_enabled,
     status.is_fetched,
     status.bars,

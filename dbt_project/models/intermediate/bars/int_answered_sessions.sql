@@ -59,7 +59,7 @@ sessions as (
         closes_at,
         lead(opens_at) over (partition by calendar order by bar_date) as next_opens_at
     from {{ ref('int_expected_bars') }}
-    where timeframe = '1d' and alignment = 'open'
+    where timeframe = {{ day_timeframe() }} and alignment = 'open'
 ),
 
 answers as (
@@ -126,7 +126,7 @@ covered as (
         from {{ ref('int_expected_bars') }} as existing_rows
         where
             existing_rows.calendar = wholes.calendar
-            and existing_rows.timeframe = '1d'
+            and existing_rows.timeframe = {{ day_timeframe() }}
             and existing_rows.alignment = 'open'
             and existing_rows.bar_date > wholes.first_day
             and existing_rows.bar_date < wholes.last_day

@@ -131,7 +131,7 @@ weekly_bars as (
         {{ monday('bar_date') }} as bar_date,
         sum(expected_bars) as expected_bars
     from {{ ref('int_expected_bars') }}
-    where timeframe <> '1w'
+    where timeframe <> {{ week_timeframe() }}
     group by calendar, timeframe, alignment, {{ monday('bar_date') }}
 ),
 

@@ -58,7 +58,7 @@ final as (
         -- Splits between its window and the day of asking come from other answers (extract asks with EVENTS_DUE). Weekends and
         -- holidays have none.
         answers.window_end < answers.fetched_at - case answers.timeframe
-            when '1w' then interval '1 day'
+            when {{ week_timeframe() }} then interval '1 day'
             else interval '4 days'
         end as is_late,
         cast(loads.batch as integer) as batch

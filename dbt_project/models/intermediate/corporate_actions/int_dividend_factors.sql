@@ -22,7 +22,7 @@ series as (
         series.asset_class
     from {{ ref('int_series') }} as series
     inner join paying on paying.symbol = series.symbol and paying.asset_class = series.asset_class
-    where series.timeframe = '1d'
+    where series.timeframe = {{ day_timeframe() }}
 ),
 
 factors as (

@@ -10,41 +10,48 @@
 -- split, for all of the past: that is why they are a table of a few rows per asset and no column of the bars.
 with
 
--- What is announced for a later day changes nothing yet.
-today as (
-    select {{ local_date(warehouse_now(), "'America/New_York'") }} as on_date
+zoned_assets as (
+    select
+        assets.symbol,
+        assets.asset_class,
+        max(calendars.time_zone) as time_zone
+    from {{ ref('assets') }} as assets
+    inner join {{ ref('calendars') }} as calendars on calendars.calendar = {{ calendar_of('assets') }}
+    group by assets.symbol, assets.asset_class
 ),
 
 assets as (
     select
         symbol,
-        asset_class
-    from {{ ref('assets') }}
-    group by symbol, asset_class
+        asset_class,
+        time_zone,
+        {{ local_date(warehouse_now(), 'time_zone') }} as today
+    from zoned_assets
 ),
 
+-- What is announced for a later day changes nothing yet.
 dividends as (
     select dividends.*
     from {{ ref('int_dividend_factors') }} as dividends
-    inner join today on dividends.ex_date <= today.on_date
-    where dividends.dividend_factor > 0
+    inner join assets on assets.symbol = dividends.symbol and assets.asset_class = dividends.asset_class
+    where dividends.dividend_factor > 0 and dividends.ex_date <= assets.today
 ),
 
 -- From when on each asset's dividends were asked for: before, nobody knows of none.
 asked as (
     select
-        symbol,
-        asset_class,
-        min({{ local_date('window_start', "'America/New_York'") }}) as known_from
-    from {{ ref('stg_ops__answers') }}
+        answers.symbol,
+        answers.asset_class,
+        min({{ local_date('answers.window_start', 'assets.time_zone') }}) as known_from
+    from {{ ref('stg_ops__answers') }} as answers
+    inner join assets on assets.symbol = answers.symbol and assets.asset_class = answers.asset_class
     where
-        status in ('ok', 'unchanged')
-        and symbol is not null
+        answers.status in ('ok', 'unchanged')
         and (
-            (source = 'polygon' and endpoint = 'dividends')
-            or (source = 'yahoo' and endpoint = 'bars' and timeframe = '1d')
+            (answers.source = 'polygon' and answers.endpoint = 'dividends')
+            or (answers.source = 'yahoo' and answers.endpoint = 'bars' and answers.timeframe = {{ day_timeframe() }})
         )
-    group by symbol, asset_class
+    group by answers.symbol, answers.asset_class
 ),
 
 ranges as (
@@ -82,14 +89,14 @@ final as (
         case when ranges.asset_class = 'crypto' then date '0001-01-01' else asked.known_from end as dividends_known_from,
         cast(coalesce(factors.split_factor, 1) as numeric(38, 24)) as split_factor_today
     from ranges
-    cross join today
+    inner join assets on assets.symbol = ranges.symbol and assets.asset_class = ranges.asset_class
     left join asked on asked.symbol = ranges.symbol and asked.asset_class = ranges.asset_class
     left join {{ ref('int_split_factors') }} as factors
         on
             factors.symbol = ranges.symbol
             and factors.asset_class = ranges.asset_class
-            and factors.first_session <= today.on_date
-            and factors.next_first_session > today.on_date
+            and factors.first_session <= assets.today
+            and factors.next_first_session > assets.today
 )
 
 select * from final

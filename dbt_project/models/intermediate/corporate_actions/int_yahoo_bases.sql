@@ -398,7 +398,7 @@ questions as (
         window_start,
         window_end
     from {{ ref('int_basis_answers') }}
-    where symbol is not null and window_start < window_end and (endpoint <> 'bars' or timeframe = '1d')
+    where symbol is not null and window_start < window_end and (endpoint <> 'bars' or timeframe = {{ day_timeframe() }})
 
     union all
 
@@ -487,7 +487,7 @@ unknown_answers as (
             and asked_ranges.asset_class = late_answers.asset_class
             and asked_ranges.asked_from <= late_answers.window_end + interval '4 days'
             and asked_ranges.asked_to >= late_answers.adjusted_until
-            - case late_answers.timeframe when '1w' then interval '1 day' else interval '4 days' end
+            - case late_answers.timeframe when {{ week_timeframe() }} then interval '1 day' else interval '4 days' end
     where asked_ranges.symbol is null and late_answers.window_end < late_answers.adjusted_until
 
     union

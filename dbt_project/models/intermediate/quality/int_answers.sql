@@ -8,27 +8,58 @@
             {'columns': ['is_long', 'symbol', 'asset_class', 'timeframe', 'asked_from']},
             {'columns': ['batch'], 'type': 'brin'},
         ],
-        pre_hook=['{{ delete_since_moved_loads() }}'],
+        pre_hook=['{{ delete_since_moved_loads() }}', "{{ delete_replaced_series(by='name') }}"],
         post_hook=["{{ advance_watermark(['int_loads']) }}", '{{ analyze_new_table() }}']
     )
 }}
+-- depends_on: {{ ref('int_series_fingerprints') }}
 -- What was asked about bars and what came: the evidence of every verdict on missing bars. One row per answer, failed ones
--- included, appended load by load. A day of the whole market counts for each stock it has, under each of their names.
+-- included, appended load by load; those of a series whose calendar changed are read again. A day of the whole market counts for each stock it has, under each of their names.
 with
 
 loads as (
     select batch, provider, load_id
     from {{ ref('int_loads') }}
-    where batch > {{ since }}
+),
+
+-- A registry may have several rows of a symbol, of one calendar.
+zones as (
+    select
+        assets.symbol,
+        assets.asset_class,
+        max(calendars.time_zone) as time_zone
+    from {{ ref('assets') }} as assets
+    inner join {{ ref('calendars') }} as calendars on calendars.calendar = {{ calendar_of('assets') }}
+    group by assets.symbol, assets.asset_class
+),
+
+classes as (
+    select
+        classes.asset_class,
+        calendars.time_zone
+    from {{ ref('freshness_sla') }} as classes
+    inner join {{ ref('calendars') }} as calendars on calendars.calendar = {{ usual_calendar('classes.asset_class') }}
 ),
 
 answers as (
     select
         answers.*,
-        loads.batch
+        loads.batch,
+        timeframes.step_minutes,
+        coalesce(zones.time_zone, classes.time_zone) as time_zone
     from {{ ref('stg_ops__answers') }} as answers
     inner join loads on loads.provider = answers.source and loads.load_id = answers.load_id
-    where answers.endpoint in ('bars', 'grouped_daily') and {{ is_new_load('int_answers', 'answers.load_id', since) }}
+    left join {{ ref('timeframes') }} as timeframes on timeframes.timeframe = answers.timeframe
+    left join zones on zones.symbol = answers.symbol and zones.asset_class = answers.asset_class
+    -- An answer of the whole market is of stocks.
+    left join classes on classes.asset_class = coalesce(answers.asset_class, 'stock')
+    where
+        answers.endpoint in ('bars', 'grouped_daily')
+        and (
+            {{ is_new_load('int_answers', 'answers.load_id', since) }}
+            or {{ is_of_replaced_series('int_answers', 'answers') }}
+        )
+        and (loads.batch > {{ since }} or {{ is_of_replaced_series('int_answers', 'answers') }})
 ),
 
 final as (
@@ -42,7 +73,7 @@ final as (
         window_start as asked_from,
         -- A value may still have moved after the instant it was asked for.
         case when status in ('ok', 'unchanged') then least(window_end, requested_at) else window_end end as asked_to,
-        case when status in ('ok', 'unchanged') then {{ covered_to('answers') }} end as covered_to,
+        case when status in ('ok', 'unchanged') then {{ covered_to('answers', 'step_minutes', 'time_zone') }} end as covered_to,
         -- Of answers that came before the times of rows were noted the window counts.
         case
             when status in ('ok', 'unchanged') and row_count > 0

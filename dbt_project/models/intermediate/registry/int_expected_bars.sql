@@ -13,15 +13,17 @@ with
 calendars as (
     select
         *,
+        {{ never_closes('calendars') }} as never_closes,
         -- Two weeks ahead, so that a run over midnight or a holiday finds its session.
         {{ local_date(warehouse_now() ~ " + interval '336 hours'", "'UTC'") }} as last_session
-    from {{ ref('calendars') }}
+    from {{ ref('calendars') }} as calendars
 ),
 
 days as (
     select
         calendars.calendar,
         calendars.time_zone,
+        calendars.never_closes,
         days.day as session_date,
         coalesce(exceptions.opens, calendars.opens) as opens,
         coalesce(exceptions.closes, calendars.closes) as closes
@@ -49,7 +51,7 @@ alignments as (
     union all
     select timeframe, step_minutes, 'clock' as alignment
     from {{ ref('timeframes') }}
-    where step_minutes in (60, 240)
+    where {{ may_lie_on_clock('step_minutes') }}
 ),
 
 intraday as (
@@ -72,7 +74,7 @@ intraday as (
         sessions.closes_at,
         alignments.step_minutes
     from sessions
-    inner join alignments on alignments.step_minutes < 1440 and (alignments.alignment = 'open' or sessions.calendar <> '24/7')
+    inner join alignments on alignments.step_minutes < 1440 and (alignments.alignment = 'open' or not sessions.never_closes)
 ),
 
 expected_bars as (
@@ -93,22 +95,32 @@ expected_bars as (
     union all
 
     -- A day is stamped at 00:00 exchange time, as Polygon and yfinance do, and closes with its session.
-    select calendar, '1d', 'open', session_date, starts_at, opens_at, closes_at, 1
+    select
+        sessions.calendar,
+        alignments.timeframe,
+        'open',
+        sessions.session_date,
+        sessions.starts_at,
+        sessions.opens_at,
+        sessions.closes_at,
+        1
     from sessions
+    inner join alignments on alignments.step_minutes = 1440
 
     union all
 
     select
-        calendar,
-        '1w',
+        sessions.calendar,
+        alignments.timeframe,
         'open',
-        {{ monday('session_date') }},
-        {{ local_instant(monday('session_date'), "'00:00'", 'max(time_zone)') }},
-        min(opens_at),
-        max(closes_at),
+        {{ monday('sessions.session_date') }},
+        {{ local_instant(monday('sessions.session_date'), "'00:00'", 'max(sessions.time_zone)') }},
+        min(sessions.opens_at),
+        max(sessions.closes_at),
         1
     from sessions
-    group by calendar, {{ monday('session_date') }}
+    inner join alignments on alignments.step_minutes = 10080
+    group by sessions.calendar, alignments.timeframe, {{ monday('sessions.session_date') }}
 ),
 
 final as (

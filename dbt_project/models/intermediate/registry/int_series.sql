@@ -6,7 +6,7 @@
     )
 }}
 -- One row per series: (symbol, asset class, timeframe). A symbol with several registry rows over time (a rename) is one
--- series. Timeframes that are not fetched are resampled from the finest one that is.
+-- series. Timeframes that are not fetched, or that no source of the asset has, are resampled from the finest one that is.
 with
 
 assets as (
@@ -25,14 +25,25 @@ calendars as (
     select
         calendars.calendar,
         calendars.time_zone,
+        -- What places its bars, and no other column: these are what md5(calendars.*) was of before there were others.
+        {{ never_closes('calendars') }} as never_closes,
         concat_ws(
-            '|', md5(cast(calendars.* as text)), (
+            '|', md5(cast(placed.* as text)), (
                 select max(exceptions.changed_in_batch)
                 from {{ ref('int_session_exceptions') }} as exceptions
                 where exceptions.calendar = calendars.calendar
             )
         ) as rules
     from {{ ref('calendars') }} as calendars
+    cross join lateral (
+        select
+            calendars.calendar,
+            calendars.time_zone,
+            calendars.weekdays,
+            calendars.opens,
+            calendars.closes,
+            calendars.first_session
+    ) as placed
 ),
 
 answers_with_bars as (
@@ -74,7 +85,13 @@ fetched as (
         max(assets.binance_futures) as futures_symbol,
         max(assets.coinmetrics) as coinmetrics_symbol,
         max(
-            case when {{ position_in_list('timeframes.timeframe', 'assets.timeframes') }} is not null then 1 else 0 end
+            case
+                when
+                    {{ position_in_list('timeframes.timeframe', 'assets.timeframes') }} is not null
+                    and {{ is_served('assets', 'timeframes.timeframe') }}
+                    then 1
+                else 0
+            end
         ) = 1 as is_fetched
     from assets
     cross join {{ ref('timeframes') }} as timeframes
@@ -135,8 +152,8 @@ series as (
         based.all_names,
         case
             when
-                based.step_minutes in (60, 240) and based.is_fetched and leading_sources.source = 'polygon'
-                and based.calendar <> '24/7'
+                {{ may_lie_on_clock('based.step_minutes') }} and based.is_fetched and leading_sources.source = 'polygon'
+                and not calendars.never_closes
                 then 'clock'
             else 'open'
         end as alignment,
@@ -160,7 +177,8 @@ series as (
             and leading_sources.asset_class = based.asset_class
             and leading_sources.timeframe = based.timeframe
             and leading_sources.place = 1
-    where based.step_minutes >= based.base_step_minutes
+    -- A bar that ends in the middle of a base bar cannot be made of them.
+    where mod(based.step_minutes, based.base_step_minutes) = 0
 ),
 
 gridded as (

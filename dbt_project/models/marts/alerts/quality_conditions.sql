@@ -117,7 +117,7 @@ final as (
         where
             bars.symbol = suspicions.symbol
             and bars.asset_class = suspicions.asset_class
-            and bars.timeframe = '1d'
+            and bars.timeframe = {{ day_timeframe() }}
             and bars.session_date = suspicions.session_date
             and revisions.source <> 'manual'
         order by revisions.revision desc

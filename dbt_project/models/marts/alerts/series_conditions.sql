@@ -41,7 +41,7 @@ late as (
                 or (
                     answers.endpoint = 'grouped_daily'
                     and answers.symbol is null
-                    and series.timeframe = '1d'
+                    and series.timeframe = {{ day_timeframe() }}
                     and series.asset_class <> 'crypto'
                 )
             )

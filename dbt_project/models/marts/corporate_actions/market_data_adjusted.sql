@@ -37,7 +37,7 @@ adjusted as (
             ranges.symbol = bars.symbol
             and ranges.asset_class = bars.asset_class
             -- A week ends six days after its Monday: its close knows the dividends of its days.
-            and ranges.first_session <= bars.session_date + case when bars.timeframe = '1w' then 6 else 0 end
+            and ranges.first_session <= bars.session_date + case when bars.timeframe = {{ week_timeframe() }} then 6 else 0 end
         order by ranges.first_session desc
         limit 1
     ) as adjustments

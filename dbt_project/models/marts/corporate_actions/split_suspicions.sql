@@ -32,7 +32,7 @@ bars as (
     left join splits
         on splits.symbol = days.symbol and splits.asset_class = days.asset_class and splits.ex_date = days.session_date
     where
-        days.timeframe = '1d'
+        days.timeframe = {{ day_timeframe() }}
         and days.asset_class <> 'crypto'
         and days.open > 0
         and days.close > 0

@@ -100,7 +100,7 @@ answers as (
             answers.symbol = '*'
             and answers.asset_class = '*'
             and answers.timeframe = wanted.timeframe
-            and wanted.timeframe = '1d'
+            and wanted.timeframe = {{ day_timeframe() }}
             and wanted.asset_class <> 'crypto'
             and answers.asked_from < wanted.window_end
             and answers.asked_to > wanted.window_start

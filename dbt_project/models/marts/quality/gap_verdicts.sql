@@ -5,8 +5,7 @@
 -- docs/reference/coverage.md.
 with
 
--- The sources that a series can be asked of. Polygon's hours of stocks are aligned otherwise than Yahoo's, and Yahoo has no
--- bars of four hours.
+-- The sources that a series can be asked of: those that have its asset, and bars of the length that is asked for.
 series as (
     select
         series.series_id,
@@ -22,8 +21,12 @@ series as (
                 where coalesce(assets.binance, assets.binance_futures) is not null
                 union all
                 select 'yahoo'
-                where assets.yahoo is not null and series.timeframe <> '4h'
+                where assets.yahoo is not null
             ) as candidates on true
+            inner join {{ ref('source_timeframes') }} as served
+                on
+                    served.source = candidates.source
+                    and served.timeframe = case when series.is_fetched then series.timeframe else series.base_timeframe end
             where
                 assets.symbol = series.symbol
                 and assets.asset_class = series.asset_class
@@ -107,7 +110,7 @@ market_days as (
     where
         symbol = '*'
         and asset_class = '*'
-        and timeframe = '1d'
+        and timeframe = {{ day_timeframe() }}
         and is_answer
         and last_row_at is not null
         and not is_long
@@ -130,7 +133,7 @@ asked as (
         on
             looked_at.step_minutes = 1440
             and looked_at.is_fetched
-            and looked_at.calendar <> '24/7'
+            and {{ has_closures('looked_at.calendar') }}
             and looked_at.quiet_by is null
             and market_days.asked_from = looked_at.misses_from
     -- What a source sent and we refused is missing for our own doing.
@@ -200,7 +203,7 @@ empty_days as (
         verdict = 'provider hole'
         and is_whole_session
         and step_minutes <= 1440
-        and calendar <> '24/7'
+        and {{ has_closures('calendar') }}
         and place = 'between'
         and misses_to < {{ warehouse_now() }} - interval '7 days'
     group by calendar, bar_date
@@ -299,7 +302,7 @@ ranges as (
     select
         empty_sessions.calendar,
         '*',
-        '1d',
+        {{ day_timeframe() }},
         'between',
         expected_bars.first_expected_at,
         expected_bars.closes_at,
@@ -317,7 +320,7 @@ ranges as (
     inner join {{ ref('int_expected_bars') }} as expected_bars
         on
             expected_bars.calendar = empty_sessions.calendar
-            and expected_bars.timeframe = '1d'
+            and expected_bars.timeframe = {{ day_timeframe() }}
             and expected_bars.alignment = 'open'
             and expected_bars.bar_date = empty_sessions.bar_date
 ),
