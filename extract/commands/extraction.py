@@ -81,7 +81,7 @@ class Run:
         return self.loaded[source].without_windows() if again else self.loaded[source]
 
     def known(self, series: Series, source: str) -> Known:
-        return self.loaded[source].bars(series.asset.symbol, series.asset.asset_class, series.timeframe)
+        return self.loaded[source].bars(series.asset.symbol, series.calendar, series.timeframe)
 
     def load(self, source: str, tasks: Sequence[Task]) -> Iterator[Row]:
         """Ask and load, package by package; yields the rows (without payloads) once their package is committed."""

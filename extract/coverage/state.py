@@ -16,6 +16,7 @@ import psycopg
 from psycopg import sql
 
 from extract.calendar import calendars
+from extract.calendar.calendars import Calendar
 from extract.calendar.timeframes import DAY, STEPS
 from extract.calendar.windows import Window, merged
 from extract.core import clock, database
@@ -277,10 +278,10 @@ class Loaded:
         """What need not be asked for now; disjoint and in order."""
         return self.known.get((endpoint, symbol, timeframe), Known()).settled(clock.now())
 
-    def bars(self, symbol: str, asset_class: str, timeframe: str) -> Known:
-        """What is known of the bars of a series; a day of the whole market (grouped_daily) holds every stock's."""
+    def bars(self, symbol: str, market: Calendar, timeframe: str) -> Known:
+        """What is known of the bars of a series; a day of the whole market (grouped_daily) holds every stock's of its zone."""
         own = self.known.get(("bars", symbol, timeframe), Known())
-        if timeframe != DAY or asset_class == "crypto":
+        if timeframe != DAY or market.zone != calendars.of(None, "stock").zone:
             return own
         whole = self.known.get(("grouped_daily", None, DAY), Known())
         asked_until = max((one.asked_until for one in (own, whole) if one.asked_until), default=None)

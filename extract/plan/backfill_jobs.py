@@ -134,10 +134,10 @@ def status(job: Job) -> list[SeriesStatus]:
 def _series_status(
     job: Job, rows: Sequence[registry.Asset], timeframe: str, loaded: Sequence[state.Loaded], retries: int
 ) -> SeriesStatus:
-    symbol, asset_class, market = rows[0].symbol, rows[0].asset_class, rows[0].market
+    symbol, market = rows[0].symbol, rows[0].market
     start = max(job.start, min(row.active_window()[0] for row in rows))
     end = min(job.end, market.closed_until(clock.now(), timeframe), max(row.active_window()[1] for row in rows))
-    known = [one.bars(symbol, asset_class, timeframe) for one in loaded]
+    known = [one.bars(symbol, market, timeframe) for one in loaded]
     gaps = market.expected(missing(start, end, done(known)), timeframe)
     left = sum((stop - begin for begin, stop in gaps), timedelta())
     share = 1 - left / (end - start) if end > start else 1.0

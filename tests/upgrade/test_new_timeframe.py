@@ -87,7 +87,7 @@ class Grown:
 
 @pytest.fixture(scope="module")
 def grown(make_warehouse: MakeWarehouse) -> Iterator[Grown]:
-    warehouse = make_warehouse("new_timeframe")
+    warehouse = make_warehouse("new_timeframe", described=True)
     warehouse.now = datetime(2025, 4, 5, 12, tzinfo=UTC)
     warehouse.assets(OLD)
     warehouse.load_bars("binance", "BTC", "1h", BTC)
@@ -232,8 +232,8 @@ def test_extract_asks_for_london_s_days(grown: Grown) -> None:
 
 def test_commands_api_and_site_show_them(grown: Grown) -> None:
     shown = market(grown, "status")
-    assert [line.split()[:2] for line in shown.splitlines() if line.startswith("VOD")] == [
-        ["VOD", name] for name in ("1h", "2h", "4h", "1d", "1w")
+    assert [line.split()[:3] for line in shown.splitlines() if line.startswith("VOD")] == [
+        ["VOD", "stock", name] for name in ("1h", "2h", "4h", "1d", "1w")
     ]
     assert "VOD" in market(grown, "list")
     market(grown, "site")
@@ -259,7 +259,7 @@ def test_commands_api_and_site_show_them(grown: Grown) -> None:
 # Last: it builds again.
 def test_a_full_refresh_gives_the_same(grown: Grown) -> None:
     warehouse = grown.warehouse
-    relations = ("marts.market_data_v2", "intermediate.int_answers", "intermediate.int_series")
+    relations = ("marts.market_data_v2", "intermediate.int_answers")
     incremental = {name: rows_of(warehouse, name) for name in relations}
     warehouse.build("+market_data_v2 +int_answers", full_refresh=True)
     for name in relations:

@@ -95,6 +95,7 @@ answers as (
         answers.asked_to,
         coalesce(answers.covered_to, answers.asked_from)
     from wanted
+    inner join {{ ref('calendars') }} as markets on markets.calendar = {{ usual_calendar("'stock'") }}
     inner join {{ ref('int_answers') }} as answers
         on
             answers.symbol = '*'
@@ -102,6 +103,8 @@ answers as (
             and answers.timeframe = wanted.timeframe
             and wanted.timeframe = {{ day_timeframe() }}
             and wanted.asset_class <> 'crypto'
+            -- A day of the whole market is one of the stocks of its zone.
+            and coalesce(wanted.time_zone, markets.time_zone) = markets.time_zone
             and answers.asked_from < wanted.window_end
             and answers.asked_to > wanted.window_start
             and (wanted.source is null or answers.source = wanted.source)
