@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from extract import seeds
-from extract.calendar import timeframes
+from extract.calendar import seeds, timeframes
 from extract.core.settings import ConfigurationError
 from tests.conftest import ROOT
 
@@ -24,6 +23,7 @@ MAY = {
     "scripts/api/examples.py": "examples",
     "scripts/demo.py": "the demo's own data",
     "scripts/reading/record.py": "what Coin Metrics calls a day",
+    "scripts/simulator": "the world that it serves",
 }
 
 

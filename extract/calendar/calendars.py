@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from extract import seeds
+from extract.calendar import seeds
 from extract.calendar.timeframes import A_DAY, DAY, STEPS, WEEK, day_start, floor, week_start
 from extract.calendar.windows import Window
 from extract.core.settings import ConfigurationError

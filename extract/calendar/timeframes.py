@@ -9,7 +9,7 @@ from datetime import UTC, datetime, time, timedelta, tzinfo
 from functools import cache
 from pathlib import Path
 
-from extract import seeds
+from extract.calendar import seeds
 from extract.core.settings import ConfigurationError
 
 A_DAY, A_WEEK = timedelta(days=1), timedelta(weeks=1)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 
-from extract import seeds
+from extract.calendar import seeds
 from extract.calendar.calendars import Calendar
 from extract.calendar.timeframes import A_DAY, STEPS
 from extract.symbols import registry

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 
-from extract import seeds
+from extract.calendar import seeds
 
 COLUMNS = ("calendar", "session_date", "opens", "closes")
 LAST = "2027-12-31"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from extract import seeds
+from extract.calendar import seeds
 from tests.conftest import ROOT
 
 Manifest = dict[str, Any]

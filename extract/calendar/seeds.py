@@ -13,7 +13,7 @@ SEEDS = Path("dbt_project") / "seeds"
 def path(name: str) -> Path:
     """A seed of the project in the current directory; of this checkout where that has none."""
     own = project_directory() / SEEDS / name
-    return own if own.exists() else Path(__file__).resolve().parent.parent / SEEDS / name
+    return own if own.exists() else Path(__file__).resolve().parents[2] / SEEDS / name
 
 
 def rows(file: Path) -> list[dict[str, str]]:
