@@ -22,14 +22,14 @@ from typing import Any
 
 import pandas as pd
 
-from extract.calendar.timeframes import STEPS
+from extract.calendar import timeframes
 
 DIGITS = 60
 """Price (19 digits) * split factor * volume (23 digits) stays exact; only divisions round, at the 60th digit."""
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
-STEP = STEPS
+STEP = timeframes.STEPS
 
 UNIVERSAL_TYPES: dict[str, str] = {
     "return_1h": "numeric(11,8)",
@@ -131,9 +131,9 @@ def return_1d(bars: Bars, timeframe: str) -> list[Decimal | None]:
     """
     out: list[Decimal | None] = []
     for i in range(len(bars)):
-        if timeframe == "1w":
+        if timeframe == timeframes.WEEK:
             p = -1
-        elif timeframe == "1d":
+        elif timeframe == timeframes.DAY:
             p = i - 1
         else:
             p = next((j for j in range(i - 1, -1, -1) if bars.session[j] < bars.session[i]), -1)
