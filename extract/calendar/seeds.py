@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 from extract.core.settings import project_directory
 
 SEEDS = Path("dbt_project") / "seeds"
+# (current directory, seed) -> where it lies in the project there.
+_found: dict[tuple[str, str], Path] = {}
 
 
 def path(name: str) -> Path:
     """A seed of the project in the current directory; of this checkout where that has none."""
-    own = project_directory() / SEEDS / name
-    return own if own.exists() else Path(__file__).resolve().parents[2] / SEEDS / name
+    # Asked for with every task of every series: to look at the disk each time took 80 us.
+    key = (os.getcwd(), name)
+    if key not in _found:
+        own = project_directory() / SEEDS / name
+        if not own.exists():
+            return Path(__file__).resolve().parents[2] / SEEDS / name
+        _found[key] = own
+    return _found[key]
 
 
 def rows(file: Path) -> list[dict[str, str]]:
