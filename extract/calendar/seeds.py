@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 from extract.core.settings import project_directory
 
 SEEDS = Path("dbt_project") / "seeds"
 # (current directory, seed) -> where it lies in the project there.
-_found: dict[tuple[Path, str], Path] = {}
+_found: dict[tuple[str, str], Path] = {}
 
 
 def path(name: str) -> Path:
     """A seed of the project in the current directory; of this checkout where that has none."""
     # Asked for with every task of every series: to look at the disk each time took 80 us.
-    key = (Path.cwd(), name)
+    key = (os.getcwd(), name)  # noqa: PTH109 - a path of it would cost as much again
     if key not in _found:
         project = project_directory()
         own = project / SEEDS / name
         found = own if own.exists() else Path(__file__).resolve().parents[2] / SEEDS / name
         # Until a registry is here, one may come, and seeds with it.
-        if project != key[0] or found != own:
+        if str(project) != key[0] or found != own:
             return found
         _found[key] = own
     return _found[key]
