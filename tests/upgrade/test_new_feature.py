@@ -313,7 +313,9 @@ def test_a_feature_without_a_reference_formula_is_named(grown: Grown, monkeypatc
     monkeypatch.setattr(grown.reference, "FEATURE_TYPES", types)
     with (
         connect(grown.warehouse.database.dsn) as connection,
-        pytest.raises(LookupError, match=r"no reference formula for rsi_14: add it to scripts/site/reference_formulas\.py"),
+        pytest.raises(
+            LookupError, match=r"no reference formula for rsi_14: add it to scripts/site/reference_formulas\.py"
+        ),
     ):
         compile_dictionary(connection)
 
