@@ -220,7 +220,7 @@ def test_extract_asks_for_london_s_days(grown: Grown) -> None:
         task = Task(
             "yahoo", "bars", days[0], days[-1] + timedelta(days=1), "VOD", "stock", "VOD.L", "1d", calendar="XLON"
         )
-        chart = payloads.yahoo_chart(hours(days), "1d", "Europe/London", day_starts_at=8 * HOUR)
+        chart: Any = payloads.yahoo_chart(hours(days), "1d", "Europe/London", day_starts_at=8 * HOUR)
         meta = chart["chart"]["result"][0]["meta"]
         assert helpers.chart(payloads.to_json(chart).encode(), task, "1d").row_count == 3
         meta["currency"] = "GBp"

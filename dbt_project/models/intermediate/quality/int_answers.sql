@@ -14,7 +14,8 @@
 }}
 -- depends_on: {{ ref('int_series_fingerprints') }}
 -- What was asked about bars and what came: the evidence of every verdict on missing bars. One row per answer, failed ones
--- included, appended load by load; those of a series whose calendar changed are read again. A day of the whole market counts for each stock it has, under each of their names.
+-- included, appended load by load; those of a series whose calendar changed are read again. A day of the whole market
+-- counts for each stock it has, under each of their names.
 with
 
 loads as (

@@ -1,6 +1,7 @@
 {{ config(materialized='view') }}
--- The currency in which each source quotes an asset: a stock in that of its market; of a pair it is read off the source's name:
--- Binance's BTCUSDT is in USDT, Polygon's X:BTCUSD and Yahoo's BTC-USD in USD. They are different instruments, some basis points apart at all times.
+-- The currency in which each source quotes an asset: a stock in that of its market; of a pair it is read off the source's
+-- name for it: Binance's BTCUSDT is in USDT, Polygon's X:BTCUSD and Yahoo's BTC-USD in USD. They are different
+-- instruments, some basis points apart at all times.
 with
 
 names as (
