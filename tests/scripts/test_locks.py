@@ -187,7 +187,7 @@ def test_a_lock_that_is_not_to_be_had_names_the_session_in_the_way(
         pid = reader.info.backend_pid
         # A view that gets another definition has to wait: for a while.
         view.write_text(changed)
-        outcome = build.build(without_tests=True)
+        outcome = build.build_turn()
         named = rf"session {pid} \(postgres, a notebook, idle in transaction\).*pg_terminate_backend\({pid}\)"
         assert re.search(rf"pipeline_runs: .*lock timeout.*{named}", "; ".join(outcome.failures)), outcome.failures
         with psycopg.connect(built.database.dsn) as other:
@@ -197,7 +197,7 @@ def test_a_lock_that_is_not_to_be_had_names_the_session_in_the_way(
         refused = CliRunner().invoke(app, ["migrate"])
         assert refused.exit_code == 1 and re.search(named, refused.output), refused.output
     view.write_text(text)
-    assert not build.build(without_tests=True).failures
+    assert not build.build_turn().failures
 
 
 _applied = migrations.migrations
@@ -231,9 +231,9 @@ def test_a_build_with_few_connections_left_says_so_and_the_next_one_makes_up_for
                 held.append(stack.enter_context(psycopg.connect(built.database.dsn)))
         for connection in held[:2]:
             connection.close()
-        outcome = build.build(without_tests=True)
+        outcome = build.build_turn()
         assert all("max_connections" in failure for failure in outcome.failures), outcome.failures
-    assert not build.build(without_tests=True).failures
+    assert not build.build_turn().failures
     bars = built.query(
         f"select close from marts.market_data_v2 where timeframe = '1h' and timestamp = '{HOURS[45].timestamp}'"
     )
@@ -254,7 +254,7 @@ def test_time_limits_of_the_role_are_for_others(built: Warehouse, here: pytest.M
             connection.execute("select pg_sleep(0.05)")
         with database.pool().connection() as connection:
             connection.execute("select pg_sleep(0.05)")
-        outcome = build.build(without_tests=True)
+        outcome = build.build_turn()
         assert not outcome.failures
         lock.require()
     assert "statement_timeout=0" in session.options()
@@ -278,11 +278,11 @@ def test_sessions_that_are_terminated_cost_one_run(built: Warehouse, here: pytes
 
     killer = threading.Thread(target=kill)
     killer.start()
-    build.build(without_tests=True)
+    build.build_turn()
     stopped.set()
     killer.join()
     assert victims
-    assert not build.build(without_tests=True).failures
+    assert not build.build_turn().failures
     bars = built.query(
         f"select * from marts.market_data_v2 where timeframe = '1h' and timestamp = '{HOURS[40].timestamp}'"
     )
