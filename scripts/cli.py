@@ -55,7 +55,7 @@ Timeframes = Annotated[
 ]
 Source = Annotated[
     str | None,
-    typer.Option("--source", help="ask only this one: polygon, binance, yahoo, or coinmetrics where that is enabled"),
+    typer.Option("--source", help="ask only this one (`market sources` lists them)"),
 ]
 Start = Annotated[str | None, typer.Option("--start", help="date or ISO-8601 instant, UTC")]
 End = Annotated[str | None, typer.Option("--end", help="date (included) or ISO-8601 instant, UTC")]
@@ -361,7 +361,7 @@ def sources(json: AsJson = False) -> None:
 
 @app.command()
 def unblock(
-    source: Annotated[str, typer.Argument(help="polygon, binance, binance_archive, yahoo or coinmetrics")],
+    source: Annotated[str, typer.Argument(help="a source, or one of its hosts (`market sources` lists the sources)")],
 ) -> None:
     """Ask a source again in the next run: lift its block (a long Retry-After) and close its circuit breaker."""
     with _reporting():
@@ -692,6 +692,7 @@ def _options(
 ) -> dict[str, Any]:
     """The options as the extract side takes them, checked."""
     from extract.calendar.timeframes import STEPS
+    from extract.core import sources
     from extract.core.settings import ConfigurationError, load
 
     chosen = _words(timeframes)
@@ -700,8 +701,8 @@ def _options(
         problems.append(f"--timeframes: {' '.join(unknown)} is none of {' '.join(STEPS)}")
     if source is not None and source not in load().sources:
         problems.append(f"--source: {source} is none of {' '.join(load().sources)}")
-        if source == "coinmetrics":
-            problems[-1] += " (coinmetrics is off: its data are CC BY-NC; COINMETRICS_ENABLED=true asks for them)"
+        if (known := sources.listed().get(source)) and known.enabled_by:
+            problems[-1] += f" ({source} is off: {known.off_because}; {known.enabled_by.upper()}=true asks for them)"
     window: dict[str, datetime | None] = {}
     for name, option, text in (("start", start_option, start), ("end", "--end", end)):
         try:

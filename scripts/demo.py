@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from extract.calendar.timeframes import STEPS
-from extract.core import database, provenance, settings
+from extract.core import database, provenance, sources
 from extract.core.settings import ConfigurationError
 from scripts.postgres import ROOT
 from scripts.reading.features import registered
@@ -52,8 +52,7 @@ AMENDED = (
 
 # What this project makes in a database, and all that a repeated demo removes.
 SCHEMAS = (
-    "raw_polygon", "raw_binance", "raw_yahoo", "raw_coinmetrics", "ops",
-    "seeds", "staging", "intermediate", "marts", "snapshots",
+    *sources.schemas(), "ops", "seeds", "staging", "intermediate", "marts", "snapshots",
 )  # fmt: skip
 EXAMPLE = """\
 make psql SQL="
@@ -297,7 +296,7 @@ def _table(title: str, *columns: str) -> Table:
 
 def _print_totals(new_bars: int, seconds: float) -> None:
     bars = _count()
-    answers = " + ".join(f"(select count(*) from raw_{source}.responses)" for source in settings.SOURCES)
+    answers = " + ".join(f"(select count(*) from {schema}.responses)" for schema in sources.schemas())
     asked = _query(f"select {answers} as answers")[0]["answers"]
     late = _query(
         "select close, revision from marts.market_data_v2"

@@ -90,6 +90,12 @@
     )
 {%- endmacro %}
 
+{# A row of a table as a JSON object of its columns. #}
+{% macro row_as_json(alias) %}{{ return(adapter.dispatch('row_as_json', 'market_warehouse')(alias)) }}{% endmacro %}
+{% macro postgres__row_as_json(alias) -%}
+    to_jsonb({{ alias }}.*)
+{%- endmacro %}
+
 {# A JSON array of one element. #}
 {% macro json_array_of(item) %}{{ return(adapter.dispatch('json_array_of', 'market_warehouse')(item)) }}{% endmacro %}
 {% macro postgres__json_array_of(item) -%}

@@ -9,13 +9,13 @@ from datetime import datetime
 
 from extract.calendar.windows import Window
 from extract.commands.extraction import (
-    PROVIDERS,
     Plan,
     Run,
     extra_tasks,
     load_series,
     open_providers,
     prepare_warehouse,
+    provider_classes,
 )
 from extract.core import database
 from extract.core.locks import Holder
@@ -38,7 +38,7 @@ def backfill(
     """Load [start, end); the same call again continues the unfinished job."""
     if end <= start:
         raise ConfigurationError("the end of a backfill must lie after its start")
-    if source and not PROVIDERS[source].TIMEFRAMES:
+    if source and not provider_classes()[source].TIMEFRAMES:
         raise ConfigurationError(
             f"{source} has no bars to backfill; ask it with: market extract --source {source} --start …"
         )

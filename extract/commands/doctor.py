@@ -6,15 +6,15 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 
 from extract.calendar.timeframes import DAY
 from extract.commands import probe
-from extract.commands.extraction import open_providers
-from extract.core import clock, database, settings
+from extract.commands.extraction import open_providers, provider_classes
+from extract.core import clock, database, settings, sources
 from extract.core.redaction import redact
 from extract.core.settings import ConfigurationError
 from extract.load import pipeline
@@ -27,21 +27,6 @@ SMALLEST_DISK = 2_000_000_000
 LARGEST_SKEW = timedelta(seconds=5)
 # Long enough to hold a session whatever the holidays.
 PROBE = timedelta(days=10)
-
-
-DELISTED = """
-select symbol, provider_symbol, delisted_at
-from (
-    select distinct on (symbol, provider_symbol)
-        symbol, provider_symbol, payload #>> '{results,0,delisted_utc}' as delisted_at
-    from raw_polygon.responses
-    where
-        endpoint = 'tickers' and status = 'ok'
-        and _dlt_load_id in (select load_id from raw_polygon._dlt_loads where status = 0)
-    order by symbol, provider_symbol, _dlt_load_id desc
-) as newest
-where delisted_at is not null
-"""
 
 
 @dataclass(frozen=True)
@@ -69,12 +54,14 @@ class Check:
 def examine(symbols: bool = True) -> Iterator[Check]:
     """All checks; the symbol map takes one request per symbol and source, so that it can be left out."""
     try:
-        chosen = settings.load()
+        settings.load()
     except ConfigurationError as problem:
         yield Check("settings", False, str(problem), "correct them in .env or in the environment")
         return
     yield Check("settings", True, "all valid")
-    yield from _keys(chosen)
+    for make in provider_classes().values():
+        for check in make.check_settings():
+            yield Check(check.name, check.is_good, check.found, check.remedy, is_needed=False)
     assets: list[Asset] = []
     try:
         assets = registry.select(registry.load())
@@ -121,25 +108,13 @@ def show_probe(as_json: bool = False) -> int:
     return 0 if all(probed.is_good for probed in found) else 1
 
 
-def _keys(chosen: settings.Settings) -> Iterator[Check]:
-    remedy = "put POLYGON_API_KEY into .env; without it Polygon is left out"
-    # With POLYGON_REQUIRED its absence is a bad setting, and never comes this far.
-    is_set = chosen.polygon_api_key is not None
-    yield Check("POLYGON_API_KEY", is_set, _is_set(chosen.polygon_api_key), remedy, is_needed=False)
-    both = (chosen.binance_api_key is None) == (chosen.binance_api_secret is None)
-    found = f"{_is_set(chosen.binance_api_key)} (not needed for market data)"
-    yield Check("BINANCE_API_KEY", both, found, "set BINANCE_API_KEY and BINANCE_API_SECRET, or neither")
-
-
-def _is_set(value: object) -> str:
-    return "not set" if value is None else "set"
-
-
 # Into the schemas that are there, or else into those that it may make.
 _MAY_LOAD = """
-select has_database_privilege(current_database(), 'create') or count(*) filter (where has_schema_privilege(oid, 'create')) = 5
+select
+    has_database_privilege(current_database(), 'create')
+    or count(*) filter (where has_schema_privilege(oid, 'create')) = %(number)s
 from pg_namespace
-where nspname in ('raw_polygon', 'raw_binance', 'raw_yahoo', 'raw_coinmetrics', 'ops')
+where nspname = any(%(schemas)s)
 """
 
 
@@ -147,7 +122,8 @@ def _database(connection: psycopg.Connection) -> Iterator[Check]:
     version = connection.info.server_version // 10_000
     where = f"PostgreSQL {version} at {connection.info.host}:{connection.info.port}, database {connection.info.dbname}"
     yield Check("database", version >= OLDEST_POSTGRES, where, f"use PostgreSQL {OLDEST_POSTGRES} or newer (MERGE)")
-    row = connection.execute(_MAY_LOAD).fetchone()
+    schemas = [*sources.schemas(), "ops"]
+    row = connection.execute(_MAY_LOAD, {"schemas": schemas, "number": len(schemas)}).fetchone()
     may_load = bool(row and row[0])
     remedy = "`market roles` makes a role for extract (market_extract): be in it"
     yield Check("privileges", may_load, f"may write raw_* and ops: {may_load}", remedy)
@@ -164,17 +140,17 @@ def _database(connection: psycopg.Connection) -> Iterator[Check]:
 
 
 def _listings(assets: list[Asset]) -> Check:
-    """What Polygon has last reported of its tickers: a delisted name brings no more bars."""
-    delisted = []
+    """What the sources have last reported of their names: a delisted one brings no more bars."""
+    problems: list[str] = []
     with database.pool().connection() as connection:
-        if connection.execute("select to_regclass('raw_polygon.responses')").fetchone() == (None,):
-            return Check("listings", True, "nothing is loaded yet")
-        found = connection.execute(DELISTED).fetchall()
-    for symbol, name, since in found:
-        known = [asset for asset in assets if (asset.symbol, asset.polygon) == (symbol, name)]
-        delisted += [f"{symbol} ({name}) is delisted since {since[:10]}" for asset in known if asset.active_to is None]
+        for name, make in provider_classes().items():
+            if connection.execute(
+                "select to_regclass(%s)", (f"{sources.listed()[name].schema}.responses",)
+            ).fetchone() == (None,):
+                return Check("listings", True, "nothing is loaded yet")
+            problems += make.delisted(connection, assets)
     remedy = "set its active_to in assets.csv; where it was renamed, add a row with the new name from the next day on"
-    return Check("listings", not delisted, "; ".join(delisted) or "no enabled symbol is delisted", remedy)
+    return Check("listings", not problems, "; ".join(problems) or "no enabled symbol is delisted", remedy)
 
 
 def _pending_loads() -> Check:
@@ -194,7 +170,7 @@ def _sources(assets: list[Asset]) -> Iterator[Check]:
         for name, provider in open_providers(stack).items():
             known, problems = 0, []
             for asset in assets:
-                for one in _probes(asset, name):
+                for one in provider.names_to_try(asset):
                     if provider.symbol_of(one) is None:
                         continue
                     problem = _probe(provider, one)
@@ -203,13 +179,6 @@ def _sources(assets: list[Asset]) -> Iterator[Check]:
                         problems.append(problem)
             remedy = "correct the symbol in assets.csv, or its active_from and active_to; or the source is down"
             yield Check(f"symbols of {name}", not problems, "; ".join(problems) or f"all {known} known", remedy)
-
-
-def _probes(asset: Asset, source: str) -> list[Asset]:
-    """The asset, and again for its futures symbol, which bars alone would not try."""
-    if source == "binance" and asset.binance and asset.binance_futures:
-        return [asset, replace(asset, binance=None)]
-    return [asset]
 
 
 def _probe(provider: Provider, asset: Asset) -> str | None:

@@ -11,14 +11,16 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
+from importlib import import_module
 
 import dlt
 import psycopg
 import pyarrow as pa
+from pydantic import AnyUrl
 
 from extract.calendar.timeframes import STEPS
 from extract.calendar.windows import Window
-from extract.core import clock, database, logs, provenance, settings
+from extract.core import clock, database, logs, provenance, settings, sources
 from extract.core.locks import Holder
 from extract.core.settings import ConfigurationError
 from extract.coverage import state
@@ -30,25 +32,20 @@ from extract.load.responses import Row, Task, make_row
 from extract.plan import gaps, planner
 from extract.plan.planner import Planned, Series
 from extract.providers.base import Fetched, Provider, unasked
-from extract.providers.binance import Binance
-from extract.providers.coinmetrics import CoinMetrics
-from extract.providers.polygon import Polygon
-from extract.providers.yahoo import Yahoo
 from extract.symbols import registry
 from extract.symbols.registry import Asset
 
-# In the order they are asked within a run: those without a small budget first.
-PROVIDERS: dict[str, type[Provider]] = {
-    "binance": Binance,
-    "yahoo": Yahoo,
-    "coinmetrics": CoinMetrics,
-    "polygon": Polygon,
-}
 # Tasks a load package: what a crash can cost, and what a committed step of a long load is.
 BATCH = 64
 SCARCE_BATCH = 10
 
 log = logging.getLogger(__name__)
+
+
+def provider_classes() -> dict[str, type[Provider]]:
+    """How each source of the list is asked, in the order they are within a run: those without a small budget first."""
+    found = {name: import_module(f"extract.providers.{name}").PROVIDER for name in sources.names()}
+    return dict(sorted(found.items(), key=lambda item: item[1].HAS_SMALL_BUDGET))
 
 
 class Run:
@@ -242,14 +239,19 @@ def prepare_warehouse() -> None:
     pipeline.create_raw_tables()
 
 
+def urls() -> list[AnyUrl | None]:
+    """Where the sources are asked, all hosts of all of them."""
+    return [url for make in provider_classes().values() for url in make.urls()]
+
+
 def open_providers(
     stack: ExitStack, only: str | None = None, check: bool = True, run_id: str | None = None
 ) -> dict[str, Provider]:
-    """The sources that can be asked. One that cannot is named loudly, and on record if this is a run; POLYGON_REQUIRED
-    makes it an error."""
-    provenance.refuse_mixing()
+    """The sources that can be asked. One that cannot is named loudly, and on record if this is a run; one that a run cannot
+    do without is an error."""
+    provenance.refuse_mixing(urls())
     opened: dict[str, Provider] = {}
-    for name, make in PROVIDERS.items():
+    for name, make in provider_classes().items():
         if (only and name != only) or name not in settings.load().sources:
             continue
         provider = make()
@@ -262,8 +264,8 @@ def open_providers(
             # Nothing else would update the fetch log, the source's health and the alerts.
             row = make_row(run_id, refusal.task, refusal.answer, refusal.parsed, None, refusal.error)
             pipeline.load(pipeline.make(name), [refusal.task], partial(_fetched_before, row))
-        if settings.load().polygon_required and name == "polygon":
-            raise ConfigurationError(f"{problem}, and POLYGON_REQUIRED=true")
+        if provider.is_required:
+            raise ConfigurationError(f"{problem}, and {name.upper()}_REQUIRED=true")
         log.warning("%s is UNAVAILABLE in this run: %s. The other sources are asked instead.", name, problem)
     return opened
 

@@ -39,6 +39,7 @@ from extract.core.redaction import redact
 from extract.core.settings import ConfigurationError
 from extract.load import pipeline, storable
 from extract.load.responses import Answer, BadPayload, Parsed, Row, Task, make_row, sha256
+from extract.providers.binance import Binance
 from extract.symbols import registry
 from extract.symbols.registry import Asset
 from extract.transport import headers
@@ -123,16 +124,16 @@ class Collector:
     """The resident process: connections, what they have brought, and its way into the warehouse."""
 
     def __init__(self, symbols: Sequence[str] = ()) -> None:
-        provenance.refuse_mixing()
+        provenance.refuse_mixing(Binance.urls())
         today = clock.now().date()
         self._assets = [
             asset
             for asset in registry.select(registry.load(), symbols)
-            if asset.binance_futures and asset.is_active(today)
+            if asset.names.get("binance_futures") and asset.is_active(today)
         ]
         if not self._assets:
             raise ConfigurationError("no enabled asset has a symbol in column binance_futures of assets.csv")
-        self._names = {asset.binance_futures for asset in self._assets}
+        self._names = {asset.names.get("binance_futures") for asset in self._assets}
         streams = "/".join(sorted(f"{name.lower()}@forceOrder" for name in self._names if name))
         chosen = settings.load()
         self._url = f"{str(chosen.binance_stream_url).rstrip('/')}/stream?streams={streams}"
@@ -268,7 +269,7 @@ class Collector:
         windows = [window for window in merged(taken.watched) if window[0] < window[1]]
         rows = []
         for asset in self._assets:
-            events = taken.events.get(asset.binance_futures or "", [])
+            events = taken.events.get(asset.names.get("binance_futures") or "", [])
             for window in windows[:-1]:
                 rows.append(self._row(window, now, asset, []))
             if windows:
@@ -283,7 +284,7 @@ class Collector:
         return rows
 
     def _row(self, window: Window, now: datetime, asset: Asset, events: list[dict[str, Any]]) -> Row:
-        about = (asset.symbol, asset.asset_class, asset.binance_futures)
+        about = (asset.symbol, asset.asset_class, asset.names.get("binance_futures"))
         task = Task("binance", "liquidations", *window, *about, origin="stream")
         parsed = Parsed(len(events), sha256(orjson.dumps(events)))
         return make_row(self._run_id, task, _answer(orjson.dumps({"events": events}), now), parsed, None, None)

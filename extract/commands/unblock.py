@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from extract.core import database
+from extract.core import database, sources
 from extract.core.settings import ConfigurationError
 
-# The names under which a source's hosts keep their state; the archive of Binance has one of its own.
-NAMES = {
-    "polygon": ("polygon",),
-    "binance": ("binance", "binance_archive"),
-    "binance_archive": ("binance_archive",),
-    "yahoo": ("yahoo",),
-    "coinmetrics": ("coinmetrics",),
-}
+
+def names() -> dict[str, tuple[str, ...]]:
+    """The names under which the hosts of each source keep their state; a host that has one of its own is also unblocked
+    alone."""
+    found = {}
+    for source in sources.listed().values():
+        found[source.name] = (source.name, *source.hosts)
+        found |= {host: (host,) for host in source.hosts}
+    return found
 
 
 def unblock(source: str) -> list[str]:
@@ -20,11 +21,12 @@ def unblock(source: str) -> list[str]:
 
     A run that is under way keeps what it knew. Raises ConfigurationError for an unknown source.
     """
-    if source not in NAMES:
-        raise ConfigurationError(f"unknown source {source!r}; known are {', '.join(NAMES)}")
+    known = names()
+    if source not in known:
+        raise ConfigurationError(f"unknown source {source!r}; known are {', '.join(known)}")
     lifted = []
     with database.pool().connection() as connection:
-        for name in NAMES[source]:
+        for name in known[source]:
             block = connection.execute(
                 "update ops.source_budget set blocked_until = null, changed_at = now()"
                 " from (select budget, blocked_until from ops.source_budget where budget = %s for update) as before"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from ipaddress import ip_address
 
 import psycopg
 from pydantic import AnyUrl
 
-from extract.core import database, settings
+from extract.core import database, sources
 from extract.core.settings import ConfigurationError
 
 CREATE = """
@@ -40,8 +41,8 @@ def is_marked(connection: psycopg.Connection) -> bool:
 
 def holds_answers(connection: psycopg.Connection) -> bool:
     """Whether any provider's answer was ever loaded here."""
-    for source in settings.SOURCES:
-        table = f"raw_{source}.responses"
+    for schema in sources.schemas():
+        table = f"{schema}.responses"
         if connection.execute("select to_regclass(%s) is not null", (table,)).fetchone() != (True,):
             continue
         if connection.execute(f"select exists (select from {table})").fetchone() == (True,):
@@ -49,17 +50,12 @@ def holds_answers(connection: psycopg.Connection) -> bool:
     return False
 
 
-def refuse_mixing() -> None:
-    """Raise ConfigurationError if the demo filled this database and a provider other than a local simulator is set."""
+def refuse_mixing(urls: Iterable[AnyUrl | None]) -> None:
+    """Raise ConfigurationError if the demo filled this database and one of the hosts that are asked (None: the real one) is
+    no local simulator."""
     with database.pool().connection() as connection:
         if not is_marked(connection):
             return
-    chosen = settings.load()
-    urls = [
-        chosen.polygon_base_url, chosen.binance_spot_base_url, chosen.binance_data_api_base_url,
-        chosen.binance_futures_base_url, chosen.binance_archive_base_url, chosen.yahoo_base_url,
-        chosen.coinmetrics_base_url, chosen.binance_stream_url,
-    ]  # fmt: skip
     if not all(url is not None and _is_local(url) for url in urls):
         raise ConfigurationError(
             "this database holds the data of `make demo`, part of them synthetic (see ops.demo), with which real ones"

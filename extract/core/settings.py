@@ -6,18 +6,22 @@ in one `ConfigurationError`; values of secrets never appear in it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AnyUrl, Field, SecretStr, UrlConstraints, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-SOURCES = ("polygon", "binance", "yahoo")
+from extract.core import sources
+from extract.core.project import ASSETS as ASSETS
+from extract.core.project import project_directory as project_directory
+
 # Of a database, in bytes of UTF-8.
 LONGEST_NAME = 63
-ASSETS = Path("dbt_project") / "seeds" / "assets.csv"
 
 HttpUrl = Annotated[AnyUrl, UrlConstraints(allowed_schemes=["http", "https"])]
 StreamUrl = Annotated[AnyUrl, UrlConstraints(allowed_schemes=["ws", "wss"])]
@@ -57,7 +61,7 @@ class Settings(BaseSettings):
 
     yahoo_timeout: float = Field(10, gt=0, description="seconds")
     coinmetrics_enabled: bool = False
-    fallback_source_priority: Annotated[tuple[str, ...], NoDecode] = SOURCES
+    fallback_source_priority: Annotated[tuple[str, ...], NoDecode] = Field(default_factory=sources.with_bars)
     polygon_requests_per_minute: int = Field(5, ge=0, description="0 = unlimited")
     data_enrichment_enabled: bool = True
     enrichment_schedule_hour: int = Field(1, ge=0, le=23, description="UTC")
@@ -80,8 +84,9 @@ class Settings(BaseSettings):
         if not isinstance(value, str):
             return value
         names = tuple(name.strip() for name in value.split(",") if name.strip())
-        if not names or set(names) - set(SOURCES) or len(set(names)) < len(names):
-            raise ValueError(f"expected some of {', '.join(SOURCES)}, each once, separated by commas")
+        known = sources.with_bars()
+        if not names or set(names) - set(known) or len(set(names)) < len(names):
+            raise ValueError(f"expected some of {', '.join(known)}, each once, separated by commas")
         return names
 
     @field_validator("pgdatabase")
@@ -106,25 +111,53 @@ class Settings(BaseSettings):
     @property
     def sources(self) -> tuple[str, ...]:
         """All that may be asked, those without bars last."""
-        return (*SOURCES, "coinmetrics") if self.coinmetrics_enabled else SOURCES
+        listed = sources.listed().values()
+        asked = [source for source in listed if source.enabled_by is None or getattr(self, source.enabled_by)]
+        return tuple(source.name for source in sorted(asked, key=lambda source: not source.gives_bars))
 
     def secrets(self) -> list[str]:
         """The secret values, for redaction only."""
-        values = [value.get_secret_value() for value in self.__dict__.values() if isinstance(value, SecretStr)]
+        values = [value.get_secret_value() for _, value in self._all() if isinstance(value, SecretStr)]
         # Each URL of a list may turn up alone, so the parts are secret as well as the whole.
         return [part for value in values if value for part in dict.fromkeys((value, *value.split()))]
 
     def random_secrets(self) -> list[str]:
         """The keys that sources are sent or that are as random as those, for redaction of parts of them."""
-        named = (self.polygon_api_key, self.binance_api_key, self.binance_api_secret, self.api_token)
-        return [key.get_secret_value() for key in named if key and key.get_secret_value()]
+        endings = ("_api_key", "_api_secret", "api_token")
+        named = [value for name, value in self._all() if name.endswith(endings) and isinstance(value, SecretStr)]
+        return [key.get_secret_value() for key in named if key.get_secret_value()]
+
+    def _all(self) -> Iterator[tuple[str, Any]]:
+        """Every setting that was read, those in the providers' folders included."""
+        for one in (self, *_of_providers.values()):
+            yield from one.__dict__.items()
 
 
-@lru_cache(maxsize=1)
-def load() -> Settings:
-    """Read the settings once; tests that change the environment call `load.cache_clear()`."""
+class ProviderSettings(BaseSettings):
+    """Settings that a provider declares in its own folder, named `<provider>_...`; read by `of()`."""
+
+    model_config = Settings.model_config
+
+
+_Own = TypeVar("_Own", bound=ProviderSettings)
+_of_providers: dict[type[ProviderSettings], ProviderSettings] = {}
+
+
+def of(kind: type[_Own]) -> _Own:
+    """A provider's own settings, read once. Raises ConfigurationError that names all bad or missing ones."""
+    if kind not in _of_providers:
+        with _named_problems():
+            _of_providers[kind] = kind()
+    found = _of_providers[kind]
+    assert isinstance(found, kind)
+    return found
+
+
+@contextmanager
+def _named_problems() -> Iterator[None]:
+    """What is wrong with settings that are being read, as a ConfigurationError."""
     try:
-        settings = Settings()  # type: ignore[call-arg]
+        yield
     except ValidationError as error:
         problems = [f"{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors(include_input=False)]
         raise ConfigurationError("bad settings:\n  " + "\n  ".join(problems)) from None
@@ -132,11 +165,13 @@ def load() -> Settings:
         # Of the file: another encoding (PowerShell's `>` writes UTF-16), or no right to read it. Its bytes may be secret.
         why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
         raise ConfigurationError(f"bad settings:\n  {Path('.env').resolve()} cannot be read: {why}") from None
+
+
+@lru_cache(maxsize=1)
+def load() -> Settings:
+    """Read the settings once; tests that change the environment call `load.cache_clear()`."""
+    with _named_problems():
+        settings = Settings()  # type: ignore[call-arg]
     if settings.polygon_required and settings.polygon_api_key is None:
         raise ConfigurationError("bad settings:\n  POLYGON_API_KEY: missing, and POLYGON_REQUIRED=true")
     return settings
-
-
-def project_directory() -> Path:
-    """Where the asset registry lies: the current directory if it holds one, as dbt does, else this checkout."""
-    return Path.cwd() if ASSETS.exists() else Path(__file__).resolve().parents[2]

@@ -26,10 +26,10 @@ import pyarrow as pa
 from dlt.common.runtime.collector import NULL_COLLECTOR
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from extract.core import database, settings
+from extract.core import database, sources
+from extract.core.project import project_directory
 from extract.load.responses import ARROW_SCHEMA, DLT_COLUMNS, Task
 
-RAW_SOURCES = ("polygon", "binance", "yahoo", "coinmetrics")
 WORKERS = 8
 
 # Settings live here and not in a `.dlt` folder: the pipeline is wrong, not just slower, without some of them.
@@ -90,7 +90,7 @@ def make(source: str, own_name: str | None = None) -> dlt.Pipeline:
     pipeline = dlt.pipeline(
         pipeline_name=f"market_{own_name or source}",
         destination=dlt.destinations.postgres(database.url()),
-        dataset_name=f"raw_{source}",
+        dataset_name=sources.listed()[source].schema,
         pipelines_dir=str(_work_directory()),
         progress=NULL_COLLECTOR,
     )
@@ -120,14 +120,14 @@ def create_raw_tables() -> None:
     with database.pool().connection() as connection:
         missing = [
             source
-            for source in RAW_SOURCES
+            for source in sources.names()
             if connection.execute("select to_regclass(%s)", (f"raw_{source}.responses",)).fetchone() == (None,)
         ]
     for source in missing:
         # dlt creates a table from an empty arrow table.
         _run(make(source), dlt.resource([ARROW_SCHEMA.empty_table()], **RESPONSES))
     with database.pool().connection() as connection:
-        for source, (name, definition) in itertools.product(RAW_SOURCES, INDEXES.items()):
+        for source, (name, definition) in itertools.product(sources.names(), INDEXES.items()):
             # Asked for first: `if not exists` would wait for the collector's COPY before it looks.
             if connection.execute("select to_regclass(%s)", (f"raw_{source}.{name}",)).fetchone() == (None,):
                 connection.execute(f"create index {name} on raw_{source}.responses {definition}")
@@ -175,4 +175,4 @@ def _work_directory() -> Path:
     digest = hashlib.sha256(f"{parts.hostname}:{parts.port}{parts.path}".encode()).hexdigest()[:8]
     # A database may be called anything, and dlt takes a path with % in it for a template.
     name = re.sub(r"[^A-Za-z0-9_-]+", "_", unquote(parts.path).strip("/"))
-    return settings.project_directory() / ".warehouse" / "dlt" / f"{name}-{digest}"
+    return project_directory() / ".warehouse" / "dlt" / f"{name}-{digest}"

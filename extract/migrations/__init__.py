@@ -14,8 +14,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import psycopg
+from psycopg import sql
 from psycopg.errors import DuplicateSchema, DuplicateTable, InsufficientPrivilege, UniqueViolation
 
+from extract.core import sources
 from extract.core.settings import ConfigurationError
 
 FOLDER = Path(__file__).parent
@@ -74,6 +76,7 @@ def _migrate(connection: psycopg.Connection) -> list[Migration]:
     with connection.transaction():
         missing = pending(connection)
         if not missing:
+            _add_sources(connection)
             return []
         try:
             if len(missing) == len(migrations()):
@@ -91,6 +94,7 @@ def _migrate(connection: psycopg.Connection) -> list[Migration]:
                     "insert into ops.schema_migrations (version, name, product_version) values (%s, %s, %s)",
                     (migration.version, migration.name, version("market-warehouse")),
                 )
+            _add_sources(connection)
         except InsufficientPrivilege as error:
             names = ", ".join(f"{migration.version:04d}_{migration.name}" for migration in missing)
             raise ConfigurationError(
@@ -98,6 +102,24 @@ def _migrate(connection: psycopg.Connection) -> list[Migration]:
                 f" ({str(error).splitlines()[0]}): run `market roles` or `market migrate` as an administrator"
             ) from None
         return missing
+
+
+def _add_sources(connection: psycopg.Connection) -> None:
+    """Make the tables of answers of every source of the list that has none, like those of a source that has: the shape of
+    these tables is written down in the migrations, and new sources come without one."""
+    schemas = sources.schemas()
+    there = [
+        schema for (schema,) in connection.execute(
+            "select nspname from pg_namespace where nspname = any(%s) and to_regclass(nspname || '.responses') is not null",
+            (list(schemas),),
+        )
+    ]  # fmt: skip
+    for schema in schemas:
+        if schema not in there:
+            connection.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(schema)))
+            for table in ("responses", "_dlt_loads"):
+                new, shape = sql.Identifier(schema, table), sql.Identifier(there[0], table)
+                connection.execute(sql.SQL("create table {} (like {} including defaults)").format(new, shape))
 
 
 def _require_unicode(connection: psycopg.Connection) -> None:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 import orjson
 
 from extract.calendar.windows import Window, merged, missing
-from extract.core import clock, database, settings
+from extract.core import clock, database, sources
 from extract.coverage import state
 from extract.coverage.looks import seen
 from extract.symbols import registry
@@ -119,7 +119,7 @@ def set_state(job: Job, job_state: str) -> None:
 
 def status(job: Job) -> list[SeriesStatus]:
     """How far each series of a job is, from the rows its sources have committed."""
-    loaded = [state.loaded(source) for source in ((job.source,) if job.source else settings.SOURCES)]
+    loaded = [state.loaded(source) for source in ((job.source,) if job.source else sources.with_bars())]
     failed = failures(job)
     assets: dict[str, list[registry.Asset]] = defaultdict(list)
     for asset in registry.load():
@@ -169,7 +169,7 @@ def failures(job: Job) -> dict[tuple[str, str], int]:
     """How many runs since the job was asked for failed on each series."""
     counts: dict[tuple[str, str], set[str]] = {}
     with database.pool().connection() as connection:
-        for source in (job.source,) if job.source else settings.SOURCES:
+        for source in (job.source,) if job.source else sources.with_bars():
             for symbol, timeframe, run_id in connection.execute(
                 f"""
                 select distinct symbol, timeframe, run_id from raw_{source}.responses

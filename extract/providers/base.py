@@ -9,6 +9,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import ClassVar
 
+import psycopg
+from pydantic import AnyUrl
+
 from extract.calendar.windows import Window
 from extract.core import clock
 from extract.coverage.state import Loaded
@@ -35,6 +38,16 @@ class Fetched:
 
 
 @dataclass(frozen=True)
+class SettingCheck:
+    """Whether a setting is as it should be: what was found (never a secret), and the remedy. Not being so is a warning."""
+
+    name: str
+    is_good: bool
+    found: str
+    remedy: str
+
+
+@dataclass(frozen=True)
 class QuotaCost:
     """What some tasks take of one of a source's quotas; `per_minute` is None where the source sets no limit."""
 
@@ -53,18 +66,47 @@ class Provider(ABC):
 
     NAME: ClassVar[str]
     TIMEFRAMES: ClassVar[frozenset[str]]
+    # Whether a plan of few requests a minute is usual: such a source is asked after the others of a run.
+    HAS_SMALL_BUDGET: ClassVar[bool] = False
     # Where requests are few, new bars and the re-read of old ones share a request; elsewhere a re-read is a request of
     # its own, so that an unchanged one stores nothing.
     requests_are_scarce: bool = True
     # The client-side budget, None where requests are not what is counted.
     requests_per_minute: int | None = None
 
+    # Whether a run cannot do without it.
+    is_required: bool = False
+
     def __init__(self) -> None:
         self.source = Source(self.NAME)
 
-    @abstractmethod
+    @classmethod
+    def urls(cls) -> list[AnyUrl | None]:
+        """Where it is asked, all hosts; None for one that is not set, and so is the real one."""
+        return []
+
+    @classmethod
+    def plan_per_minute(cls) -> int | None:
+        """How many requests a minute its plan allows, where these are fewer than a registry needs; None where they are not."""
+        return None
+
+    @classmethod
+    def check_settings(cls) -> list[SettingCheck]:
+        """What `market doctor` says of its keys."""
+        return []
+
     def symbol_of(self, asset: Asset) -> str | None:
         """The provider's name for the asset's bars; None if it has none."""
+        return asset.name_at(self.NAME)
+
+    def names_to_try(self, asset: Asset) -> list[Asset]:
+        """The asset as `market doctor` tries it: once for each of its names here."""
+        return [asset]
+
+    @classmethod
+    def delisted(cls, connection: psycopg.Connection, assets: Sequence[Asset]) -> list[str]:
+        """Which of the assets the source has reported as delisted, in words."""
+        return []
 
     @abstractmethod
     def reach(self, timeframe: str) -> timedelta | None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -17,18 +17,18 @@ from pathlib import Path
 from extract.calendar import calendars
 from extract.calendar.calendars import Calendar
 from extract.calendar.timeframes import STEPS, day_start, native
-from extract.core.settings import SOURCES, ConfigurationError
+from extract.core import sources
+from extract.core.settings import ConfigurationError
 from extract.core.settings import load as load_settings
+from extract.core.sources import Source
 from extract.symbols import registry_file
 
-COLUMNS = [
-    "symbol", "asset_class", "timeframes", "polygon", "binance", "binance_futures", "yahoo", "coinmetrics",
-    "calendar", "active_from", "active_to", "source_priority", "enabled",
-]  # fmt: skip
+# The columns before and after those of names.
+FIRST_COLUMNS = ("symbol", "asset_class", "timeframes")
+LAST_COLUMNS = ("calendar", "active_from", "active_to", "source_priority", "enabled")
 ASSET_CLASSES = ("stock", "crypto", "etf")
 # Names become parts of addresses, labels and files: no quote, blank, slash or control character, no step upwards.
 _NAME = re.compile(r"(?!.*\.\.)[\w^][\w.:^=+&$-]*")
-NAMES = ("polygon", "binance", "binance_futures", "yahoo", "coinmetrics")
 LONGEST_SYMBOL, LONGEST_NAME = 20, 50
 # A contract on so many coins begins with the number: 1000PEPEUSDT, 1MBABYDOGEUSDT. How dbt reads it: macros/features/samples.sql.
 MULTIPLES = ("1000", "10000", "100000", "1000000", "10000000", "1M")
@@ -39,21 +39,25 @@ _QUOTED = re.compile(r"(.+?)(FDUSD|USDT|USDC|BUSD|TUSD|USD|EUR|BTC|ETH|BNB)")
 
 @dataclass(frozen=True)
 class Asset:
-    """One row: a symbol under the provider names it had from `active_from` to `active_to`, both days included."""
+    """One row: a symbol under the provider names it had from `active_from` to `active_to`, both days included.
+
+    `names` has the filled ones of the columns of names (sources.columns()).
+    """
 
     symbol: str
     asset_class: str
     timeframes: tuple[str, ...]
-    polygon: str | None
-    binance: str | None
-    binance_futures: str | None
-    yahoo: str | None
-    coinmetrics: str | None
+    names: Mapping[str, str] = field(hash=False)
     calendar: str | None
     active_from: date | None
     active_to: date | None
     source_priority: tuple[str, ...]
     enabled: bool
+
+    def name_at(self, source: str, data: str = "bars") -> str | None:
+        """What a source calls it where a kind of data is asked for: the first of the source's columns that is filled."""
+        columns = sources.listed()[source].symbols.get(data, ())
+        return next((self.names[column] for column in columns if column in self.names), None)
 
     def is_active(self, on: date) -> bool:
         return (self.active_from or date.min) <= on <= (self.active_to or date.max)
@@ -73,9 +77,8 @@ class Asset:
 
     def is_served(self, timeframe: str) -> bool:
         """Whether a source in its order has its bars of that length; where not, they are resampled."""
-        names = {"polygon": self.polygon, "binance": self.binance or self.binance_futures, "yahoo": self.yahoo}
         order = self.source_priority or load_settings().fallback_source_priority
-        return any(names.get(source) and timeframe in native(source) for source in order)
+        return any(self.name_at(source) and timeframe in native(source) for source in order)
 
     def active_window(self) -> tuple[datetime, datetime]:
         """The instants [start, end) between which bars are expected."""
@@ -103,8 +106,7 @@ def load(path: Path | None = None) -> list[Asset]:
     assets: list[Asset] = []
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
-        if reader.fieldnames != COLUMNS:
-            raise ConfigurationError(f"{path}: the header must be exactly {','.join(COLUMNS)}")
+        _check_header(path, reader.fieldnames or [])
         for row in reader:
             try:
                 assets.append(_parse(row))
@@ -147,13 +149,26 @@ def select(assets: Iterable[Asset], symbols: Iterable[str] = ()) -> list[Asset]:
     return [asset for asset in enabled if not wanted or asset.symbol in wanted]
 
 
+def columns() -> list[str]:
+    """The header that is written."""
+    return [*FIRST_COLUMNS, *sources.columns(), *LAST_COLUMNS]
+
+
+def _check_header(path: Path, header: Sequence[str]) -> None:
+    """In any order, and without the columns of names that nobody needs: a registry that is there already stays valid when
+    a source is added to the list."""
+    needed = {*FIRST_COLUMNS, *LAST_COLUMNS}
+    if not needed <= set(header) <= set(columns()) or len(set(header)) < len(header):
+        raise ConfigurationError(f"{path}: the header must be {','.join(columns())}; columns of names may be left out")
+
+
 def _parse(row: dict[str, str]) -> Asset:
     if None in row or None in row.values():
-        raise ValueError(f"expected {len(COLUMNS)} cells")
-    cells = {name: row[name].strip() for name in COLUMNS}
+        raise ValueError(f"expected {len([name for name in row if name is not None])} cells")
+    cells = {name: (row.get(name) or "").strip() for name in columns()}
     if not cells["symbol"]:
         raise ValueError("symbol is empty")
-    for name, longest in (("symbol", LONGEST_SYMBOL), *((source, LONGEST_NAME) for source in NAMES)):
+    for name, longest in (("symbol", LONGEST_SYMBOL), *((column, LONGEST_NAME) for column in sources.columns())):
         if cells[name] and (len(cells[name]) > longest or not _NAME.fullmatch(cells[name])):
             raise ValueError(
                 f"{name} {cells[name]!r} is no name: letters, digits and . _ - : ^ = + & $, at most {longest}"
@@ -173,21 +188,17 @@ def _parse(row: dict[str, str]) -> Asset:
         symbol=cells["symbol"],
         asset_class=asset_class,
         timeframes=_choice(cells["timeframes"], "timeframes", STEPS, required=True),
-        polygon=cells["polygon"] or None,
-        binance=cells["binance"] or None,
-        binance_futures=cells["binance_futures"] or None,
-        yahoo=cells["yahoo"] or None,
-        coinmetrics=cells["coinmetrics"] or None,
+        names={column: cells[column] for column in sources.columns() if cells[column]},
         calendar=cells["calendar"] or None,
         active_from=active_from,
         active_to=active_to,
-        source_priority=_choice(cells["source_priority"], "source_priority", SOURCES),
+        source_priority=_choice(cells["source_priority"], "source_priority", sources.with_bars()),
         enabled=enabled == "true",
     )
 
 
 def _coin(name: str) -> str:
-    """The coin in Binance's name of a market: BTC in BTCUSDT."""
+    """The coin in the name of a market, without the currency it is quoted in: BTC in BTCUSDT."""
     match = _QUOTED.fullmatch(name)
     return match[1] if match else name
 
@@ -199,8 +210,17 @@ def _is_multiple(many: str, one: str) -> bool:
 
 def _unclear_units(cells: dict[str, str]) -> str | None:
     """Why it is unknown how many coins of the bars one futures contract is on; None where it can."""
-    contract, spot = _coin(cells["binance_futures"]), _coin(cells["binance"])
-    if cells["asset_class"] != "crypto" or not contract:
+    if cells["asset_class"] != "crypto":
+        return None
+    with_derivatives = [source for source in sources.listed().values() if "derivatives" in source.symbols]
+    return next((problem for source in with_derivatives if (problem := _unclear_contract(cells, source))), None)
+
+
+def _unclear_contract(cells: dict[str, str], source: Source) -> str | None:
+    (futures,) = source.symbols["derivatives"]
+    market = source.symbols["bars"][0]
+    contract, spot = _coin(cells[futures]), _coin(cells[market])
+    if not contract:
         return None
     if spot:
         if spot == contract or _is_multiple(contract, spot) or _is_multiple(spot, contract):
@@ -211,23 +231,23 @@ def _unclear_units(cells: dict[str, str]) -> str | None:
             or _COUNTED.fullmatch(contract.removesuffix(spot))
         ):
             return (
-                f"binance_futures {cells['binance_futures']!r} and binance {cells['binance']!r} look like contracts on"
+                f"{futures} {cells[futures]!r} and {market} {cells[market]!r} look like contracts on"
                 " many coins, and not of one coin: name the spot market of the contract's coin, or none"
             )
         return None
     if not contract.startswith(MULTIPLES):
         return None
-    sources = cells["source_priority"].split() or ["polygon", "yahoo"]
-    others = {
-        "polygon": _coin(cells["polygon"].removeprefix("X:")),
-        # Yahoo distinguishes coins of one name by a number: PEPE24478-USD.
-        "yahoo": cells["yahoo"].partition("-")[0].rstrip("0123456789"),
-    }
-    for source, coin in others.items():
-        if coin and source in sources and coin != contract.rstrip("0123456789"):
+    named = cells["source_priority"].split() or sources.with_bars()
+    for other in sources.listed().values():
+        if other == source or other.name not in named or not other.coin:
+            continue
+        column = other.symbols["bars"][0]
+        match = re.match(other.coin, cells[column])
+        coin = _coin(match[1]) if match else ""
+        if coin and coin != contract.rstrip("0123456789"):
             return (
-                f"bars of binance_futures {cells['binance_futures']!r} are of many coins each, those of {source}"
-                f" {cells[source]!r} of one: name the spot market in binance, or leave {source} empty"
+                f"bars of {futures} {cells[futures]!r} are of many coins each, those of {column}"
+                f" {cells[column]!r} of one: name the spot market in {market}, or leave {column} empty"
             )
     return None
 

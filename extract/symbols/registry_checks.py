@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
+from extract.core import sources
 from extract.core.settings import ConfigurationError
 from extract.symbols.registry import Asset
 
@@ -33,24 +34,29 @@ def cases(assets: Sequence[Asset]) -> list[str]:
         other = written.setdefault(asset.symbol.casefold(), asset.symbol)
         if other != asset.symbol:
             problems.append(f"{other} and {asset.symbol} are two symbols")
-        for column in ("binance", "binance_futures", "yahoo"):
-            name = getattr(asset, column)
-            if name and name != name.upper():
-                problems.append(f"{asset.symbol}: {column} {name} is written {name.upper()}")
-        # Polygon's preferred shares have small letters inside: BRpA.
-        if asset.polygon and asset.polygon[0].islower():
-            problems.append(f"{asset.symbol}: polygon {asset.polygon} begins with a capital")
-        if asset.coinmetrics and asset.coinmetrics != asset.coinmetrics.lower():
-            problems.append(f"{asset.symbol}: coinmetrics {asset.coinmetrics} is written {asset.coinmetrics.lower()}")
+        for source in sources.listed().values():
+            named = [(column, asset.names[column]) for column in source.columns if column in asset.names]
+            problems += [
+                f"{asset.symbol}: {column} {problem}"
+                for column, name in named
+                if (problem := _miswritten(name, source.case))
+            ]
     return problems
+
+
+def _miswritten(name: str, case: str | None) -> str | None:
+    """What is wrong with the case of a name, if anything. Preferred shares may have small letters inside: BRpA."""
+    if case == "capital":
+        return f"{name} begins with a capital" if name[0].islower() else None
+    usual = {"upper": name.upper(), "lower": name.lower()}.get(case or "", name)
+    return f"{name} is written {usual}" if name != usual else None
 
 
 def lists(assets: Sequence[Asset]) -> list[str]:
     """Sources in an order that have no name for the asset, sources with one that the order leaves out, rows nobody serves."""
     problems = []
     for asset in assets:
-        named = {"polygon": asset.polygon, "binance": asset.binance or asset.binance_futures, "yahoo": asset.yahoo}
-        there = {source for source, name in named.items() if name}
+        there = {source for source in sources.with_bars() if asset.name_at(source)}
         if not there:
             problems.append(f"{asset.symbol}: no source has a name for it")
         if there and (unserved := [name for name in asset.fetched if not asset.is_served(name)]):

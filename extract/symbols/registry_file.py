@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from extract.core.settings import ASSETS, project_directory
+from extract.core.project import ASSETS, project_directory
 
 EXAMPLE = Path("dbt_project") / "assets.example.csv"
 

@@ -18,7 +18,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
 
-from extract.core import clock, database
+from extract.core import clock, database, sources
 from extract.core.settings import ConfigurationError
 from extract.load import pipeline
 
@@ -157,7 +157,7 @@ def listed() -> list[Quarantined]:
 
 
 def _find(connection: psycopg.Connection, load_id: str) -> tuple[str, int, datetime]:
-    for source in pipeline.RAW_SOURCES:
+    for source in sources.names():
         statement = sql.SQL(_FOUND).format(schema=sql.Identifier(f"raw_{source}"))
         found = connection.execute(statement, (load_id,)).fetchone()
         if found:

@@ -177,10 +177,11 @@ def _run(
     shorter_than: timedelta | None,
     is_stopped: Callable[[], bool],
 ) -> int:
+    from extract.commands.extraction import urls
     from scripts.monitoring import alerts
 
     # Before anything is done: half a run of the demo's database would call itself failed, in the record and in an alert.
-    provenance.refuse_mixing()
+    provenance.refuse_mixing(urls())
     with database.run_lock("run") as lock, ExitStack() as stack:
         alerts.tell_of_the_warehouse(None)
         database.migrate()

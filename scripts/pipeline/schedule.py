@@ -204,29 +204,33 @@ class IntradayLoop:
 def symbols_of_turn(assets: Sequence[Asset], number: int, every: timedelta) -> list[str]:
     """Which symbols are asked in the turn of this number: all whose first source is not scarce, a share of the others.
 
-    Scarce is Polygon, by POLYGON_REQUESTS_PER_MINUTE; the budgets of the others are larger than any registry so far.
+    Scarce is a source whose plan allows few requests a minute (Polygon's); the budgets of the others are larger than any
+    registry so far.
     """
     series = {
         asset.symbol: sum(STEPS[name] < DAY for name in asset.timeframes)
         for asset in assets
         if any(STEPS[name] < DAY for name in asset.timeframes)
     }
-    per_minute = settings.load().polygon_requests_per_minute
-    scarce = [asset.symbol for asset in assets if asset.symbol in series and first_source(asset) == "polygon"]
-    if not per_minute or not scarce:
-        return list(series)
-    budget = per_minute * (every / timedelta(minutes=1))
-    at_once = max(1, int(budget / max(series[symbol] for symbol in scarce)))
-    turns = -(-len(scarce) // at_once)
-    resting = {symbol for place, symbol in enumerate(scarce) if place % turns != number % turns}
+    from extract.commands.extraction import provider_classes
+
+    resting: set[str] = set()
+    for name, make in provider_classes().items():
+        per_minute = make.plan_per_minute()
+        scarce = [asset.symbol for asset in assets if asset.symbol in series and first_source(asset) == name]
+        if not per_minute or not scarce:
+            continue
+        budget = per_minute * (every / timedelta(minutes=1))
+        at_once = max(1, int(budget / max(series[symbol] for symbol in scarce)))
+        turns = -(-len(scarce) // at_once)
+        resting |= {symbol for place, symbol in enumerate(scarce) if place % turns != number % turns}
     return [symbol for symbol in series if symbol not in resting]
 
 
 def first_source(asset: Asset) -> str | None:
     """The source that an asset's bars are asked of first."""
-    has = {"polygon": asset.polygon, "binance": asset.binance or asset.binance_futures, "yahoo": asset.yahoo}
     order = asset.source_priority or settings.load().fallback_source_priority
-    return next((name for name in order if has[name]), None)
+    return next((name for name in order if asset.name_at(name)), None)
 
 
 def look_at_alerts() -> None:

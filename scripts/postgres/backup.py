@@ -20,7 +20,7 @@ import psycopg
 from psycopg import sql
 
 from extract import migrations
-from extract.core import clock, database, provenance, settings
+from extract.core import clock, database, provenance, settings, sources
 from extract.core.settings import ConfigurationError
 from scripts.postgres import binaries
 
@@ -94,9 +94,9 @@ def restore(file: Path, name: str | None = None) -> str:
 def _count(connection: psycopg.Connection) -> int:
     """How many answers there are; 0 is an error of the dump."""
     found = 0
-    for source in ("polygon", "binance", "yahoo", "coinmetrics"):
-        if connection.execute("select to_regclass(%s)", (f"raw_{source}.responses",)).fetchone() != (None,):
-            row = connection.execute(f"select count(*) from raw_{source}.responses").fetchone()
+    for schema in sources.schemas():
+        if connection.execute("select to_regclass(%s)", (f"{schema}.responses",)).fetchone() != (None,):
+            row = connection.execute(f"select count(*) from {schema}.responses").fetchone()
             found += row[0] if row else 0
     if not found:
         raise BackupFailed("the dump holds no answers")

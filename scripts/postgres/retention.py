@@ -18,10 +18,9 @@ from datetime import datetime, timedelta
 import psycopg
 from psycopg import sql
 
-from extract.core import clock, database
+from extract.core import clock, database, sources
 from scripts import reading
 
-PROVIDERS = ("polygon", "binance", "yahoo")
 READERS = ("int_bar_revisions", "int_bars_in_progress", "rejected_bars", "rejected_rows", "int_action_observations")
 
 # A marker is smaller than any answer; its size is known without reading a payload out of its compressed store.
@@ -124,7 +123,9 @@ def prune(older_than: timedelta, dry_run: bool = False) -> list[Pruned]:
             0
         ]:  # type: ignore[index]
             raise reading.Unreadable(reading.NOT_BUILT)
-        pruned = [one for name in PROVIDERS for one in _prune(connection, name, clock.now() - older_than, dry_run)]
+        pruned = [
+            one for name in sources.with_bars() for one in _prune(connection, name, clock.now() - older_than, dry_run)
+        ]
     if any(one.payloads for one in pruned) and not dry_run:
         # The space is used again by later loads; `vacuum full` would give it back to the disk, and lock readers out.
         with psycopg.connect(database.url(), autocommit=True) as connection:

@@ -16,13 +16,12 @@ from psycopg import sql
 from psycopg.errors import InsufficientPrivilege
 
 from extract import migrations
-from extract.core import database, locks
+from extract.core import database, locks, sources
 from extract.core.locks import Lock
 from extract.core.settings import ConfigurationError
 from scripts import reading
 
 ROLES = EXTRACT, TRANSFORM, READ = "market_extract", "market_transform", reading.READ_ROLE
-RAW = ("raw_polygon", "raw_binance", "raw_yahoo", "raw_coinmetrics", "ops")
 BUILT = ("seeds", "staging", "intermediate", "snapshots", "marts", "dbt_test__audit")
 # Tables in ops that dbt writes.
 TRANSFORM_TABLES = ("watermarks", "computations", "deleted_bars", "rebuilds", "processed_quarantines", "project_state")
@@ -104,11 +103,12 @@ def _create(connection: psycopg.Connection) -> None:
         # An administrator who is no superuser may hand over only to a role he is in.
         if not connection.execute("select pg_has_role(current_user, %s, 'usage')", (role,)).fetchone()[0]:  # type: ignore[index]
             _run(connection, "grant {} to current_user", role)
-    for schema in (*RAW, *BUILT):
-        owner = EXTRACT if schema in RAW else TRANSFORM
+    raw = (*sources.schemas(), "ops")
+    for schema in (*raw, *BUILT):
+        owner = EXTRACT if schema in raw else TRANSFORM
         _run(connection, "create schema if not exists {}", schema)
         _run(connection, "alter schema {} owner to {}", schema, owner)
-    _hand_over(connection, RAW, EXTRACT, TRANSFORM_TABLES)
+    _hand_over(connection, raw, EXTRACT, TRANSFORM_TABLES)
     _hand_over(connection, BUILT, TRANSFORM)
     for table in TRANSFORM_TABLES:
         if connection.execute("select to_regclass(%s)", (f"ops.{table}",)).fetchone() != (None,):
@@ -116,7 +116,7 @@ def _create(connection: psycopg.Connection) -> None:
 
     # The alerts' rules, also where dbt creates them later or again: default privileges exist for whole schemas only.
     _may_read(connection, "seeds", TRANSFORM, EXTRACT)
-    for schema in RAW:
+    for schema in raw:
         _may_read(connection, schema, EXTRACT, TRANSFORM)
     _run(connection, "grant create on schema ops to {}", TRANSFORM)
     # Builds note when they processed a quarantine.

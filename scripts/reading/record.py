@@ -15,36 +15,26 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
+from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from extract.calendar.timeframes import DAY
-from extract.core import clock, database, settings
+from extract.core import clock, database, settings, sources
 from extract.core.redaction import redact
 from extract.core.settings import ConfigurationError
-from extract.load import pipeline
 from extract.load.responses import Task
-from extract.providers.base import milliseconds
-from extract.providers.binance import archive
-from extract.providers.binance import settings as binance
-from extract.providers.coinmetrics import settings as coinmetrics
-from extract.providers.polygon import DATED, HOLIDAYS_PATH, STATUS_PATH, US
-from extract.providers.polygon import settings as polygon
-from extract.providers.yahoo import settings as yahoo
 from extract.symbols import registry
 from extract.symbols.registry import Asset
 
 INDEX = "index.json"
 FORMAT = 1
-# What answers about the whole market are part of a symbol's story: its days, splits and dividends may be in them.
-WHOLE_MARKET = {"polygon": ("grouped_daily", "splits", "dividends", "market_status", "market_holidays")}
 # Settings that are about a place and not about the data.
 LOCAL = re.compile(r"^(pg|warehouse_now$)|_url$|^alert_urls$")
 
@@ -126,7 +116,7 @@ def record(
     newest = datetime.min.replace(tzinfo=clock.now().tzinfo)
     values = {"symbols": list(symbols), "timeframes": list(timeframes) or None, "start": start, "end": end}
     with psycopg.connect(database.url(), row_factory=dict_row, application_name="market record") as connection:
-        for name in [source] if source else pipeline.RAW_SOURCES:
+        for name in [source] if source else sources.names():
             for row in _rows(connection, name, values):
                 newest = max(newest, row["fetched_at"])
                 answers.append(_entry(folder, name, row, chosen, len(answers) + 1, files))
@@ -157,7 +147,9 @@ def _rows(connection: psycopg.Connection[dict[str, Any]], source: str, values: d
     }:
         return
     statement = sql.SQL(_ANSWERS).format(schema=sql.Identifier(f"raw_{source}"))
-    yield from connection.execute(statement, {**values, "whole": list(WHOLE_MARKET.get(source, ()))})
+    recording = _recording(source)
+    whole = list(recording.WHOLE_MARKET) if recording else []
+    yield from connection.execute(statement, {**values, "whole": whole})
 
 
 def _entry(
@@ -178,7 +170,7 @@ def _entry(
             files[text] = name
     task = Task(
         source, row["endpoint"], row["window_start"], row["window_end"], row["symbol"], row["asset_class"],
-        row["provider_symbol"], row["timeframe"], row["origin"], via=_via(source, row, assets),
+        row["provider_symbol"], row["timeframe"], row["origin"],
     )  # fmt: skip
     plain = {key: value.isoformat() if isinstance(value, datetime) else value for key, value in row.items()}
     return {
@@ -186,81 +178,22 @@ def _entry(
         "source": source,
         **plain,
         "is_cut": bad_body is not None and len(bad_body) >= 100_000,
-        "request": request_of(task),
+        "request": request_of(task, assets),
     }
 
 
-def _via(source: str, row: dict[str, Any], assets: Sequence[Asset]) -> str:
-    is_spot = any(asset.symbol == row["symbol"] and asset.binance == row["provider_symbol"] for asset in assets)
-    return "spot" if source == "binance" and row["endpoint"] == "bars" and is_spot else ""
+def _recording(source: str) -> Any:
+    """What the source's folder knows of its requests; None where it has no such module."""
+    path = f"extract.providers.{source}.recording"
+    return import_module(path) if find_spec(path) else None
 
 
-def request_of(task: Task) -> str:
+def request_of(task: Task, assets: Sequence[Asset]) -> str | None:
     """The request that brings a task's answer, as path and query below the setting that names its host. Rebuilt: the raw
-    row holds the question, not the request. Of a page it is the one that would begin there."""
-    match task.source:
-        case "polygon":
-            return f"POLYGON_BASE_URL{_polygon_request(task)}"
-        case "binance":
-            return _binance_request(task)
-        case "yahoo":
-            query = {
-                "period1": int(task.start.timestamp()),
-                "period2": int(task.end.timestamp()) - 1,
-                "interval": yahoo.INTERVALS.get(task.timeframe or "", ""),
-                "includePrePost": "false",
-                "events": "div,splits",
-            }
-            return f"YAHOO_BASE_URL/v8/finance/chart/{task.provider_symbol}?{urlencode(query)}"
-        case _:
-            query = {
-                "assets": task.provider_symbol or "",
-                "metrics": coinmetrics.METRIC,
-                "frequency": "1d",
-                "start_time": f"{task.start:%Y-%m-%d}",
-                "end_time": f"{task.end - timedelta(milliseconds=1):%Y-%m-%d}",
-            }
-            return f"COINMETRICS_BASE_URL{coinmetrics.PATH}?{urlencode(query)}"
-
-
-def _polygon_request(task: Task) -> str:
-    if task.endpoint == "bars":
-        multiplier, span = polygon.SPANS[task.timeframe or DAY]
-        window = f"{milliseconds(task.start)}/{milliseconds(task.end) - 1}"
-        query = urlencode({"adjusted": "false", "sort": "asc", "limit": polygon.PAGE_LIMIT})
-        return f"/v2/aggs/ticker/{task.provider_symbol}/range/{multiplier}/{span}/{window}?{query}"
-    if task.endpoint == "grouped_daily":
-        day = task.start.astimezone(US.zone).date()
-        return f"/v2/aggs/grouped/locale/us/market/stocks/{day}?adjusted=false&include_otc=false"
-    if field := DATED.get(task.endpoint):
-        last = task.end - timedelta(milliseconds=1)
-        query = urlencode({f"{field}.gte": f"{task.start:%Y-%m-%d}", f"{field}.lte": f"{last:%Y-%m-%d}"})
-        ticker = f"&ticker={task.provider_symbol}" if task.provider_symbol else ""
-        return f"/v3/reference/{task.endpoint}?{query}{ticker}"
-    if task.endpoint == "tickers":
-        return f"/v3/reference/tickers?ticker={task.provider_symbol}"
-    return {"market_status": STATUS_PATH, "market_holidays": HOLIDAYS_PATH}.get(task.endpoint, f"/{task.endpoint}")
-
-
-def _binance_request(task: Task) -> str:
-    if task.origin == "archive":
-        return f"BINANCE_ARCHIVE_BASE_URL{archive.file_path(task)}"
-    if task.origin == "stream":
-        return f"BINANCE_STREAM_URL/ws/{(task.provider_symbol or '').lower()}@forceOrder"
-    query: dict[str, str | int] = {"symbol": task.provider_symbol or ""}
-    if task.endpoint == "open_interest_now":
-        return f"BINANCE_FUTURES_BASE_URL{binance.OPEN_INTEREST_NOW}?{urlencode(query)}"
-    query |= {"startTime": milliseconds(task.start), "endTime": milliseconds(task.end) - 1}
-    if task.endpoint == "bars":
-        base = "BINANCE_FUTURES_BASE_URL"
-        if task.via == "spot":
-            base = "BINANCE_DATA_API_BASE_URL" if task.origin == "data_api" else "BINANCE_SPOT_BASE_URL"
-        path = (binance.SPOT_KLINES if task.via == "spot" else binance.FUTURES_KLINES)[0]
-        return f"{base}{path}?{urlencode(query | {'interval': binance.INTERVALS[task.timeframe or DAY]})}"
-    if task.endpoint in binance.STATISTICS:
-        path = binance.STATISTICS[task.endpoint][0]
-        return f"BINANCE_FUTURES_BASE_URL{path}?{urlencode(query | {'period': task.timeframe or ''})}"
-    return f"BINANCE_FUTURES_BASE_URL{binance.FUNDING}?{urlencode(query)}"
+    row holds the question, not the request. Of a page it is the one that would begin there. None where the source's folder
+    does not say."""
+    recording = _recording(task.source)
+    return recording.request_of(task, assets) if recording else None
 
 
 def _settings() -> dict[str, Any]:
@@ -270,7 +203,9 @@ def _settings() -> dict[str, Any]:
     return {
         name.upper(): list(value) if isinstance(value, tuple) else value
         for name, value in chosen.model_dump().items()
-        if not LOCAL.search(name) and "Secret" not in str(fields[name].annotation) and value != fields[name].default
+        if not LOCAL.search(name)
+        and "Secret" not in str(fields[name].annotation)
+        and value != fields[name].get_default(call_default_factory=True)
     }
 
 

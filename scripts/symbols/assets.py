@@ -11,20 +11,18 @@ from typing import TYPE_CHECKING, Any, LiteralString
 
 from extract.calendar import calendars
 from extract.calendar.timeframes import DAY, FIRST_REACH, STEPS
-from extract.core import clock
+from extract.core import clock, sources
 from extract.core.settings import ConfigurationError
 from extract.symbols import registry, registry_file
-from extract.symbols.registry import ASSET_CLASSES, COLUMNS, NAMES
+from extract.symbols.registry import ASSET_CLASSES, columns
 from scripts import reading
 
 if TYPE_CHECKING:
-    from extract.commands.lookup import Found, Listing
+    from extract.providers.lookups import Found, Listing
 
 # What is fetched unless --timeframes says otherwise: finer bars cost requests, and coarser ones are resampled.
 HOUR = next(name for name, step in STEPS.items() if step >= timedelta(hours=1))
 TIMEFRAMES = {"stock": DAY, "etf": DAY, "crypto": f"{HOUR} {DAY}"}
-PRIORITY = {"crypto": "binance polygon yahoo"}
-SOURCES_ASKED = ("polygon", "binance", "yahoo")
 
 Row = dict[str, str]
 
@@ -120,7 +118,7 @@ def plan(
             + "`:\n"
             + "\n".join(unclear)
         )
-    return Plan(tuple(rows), tuple(lines), tuple(problems), set(SOURCES_ASKED) <= set(found.unasked))
+    return Plan(tuple(rows), tuple(lines), tuple(problems), set(sources.with_bars()) <= set(found.unasked))
 
 
 def _row_of(rows: Sequence[Row], symbol: str) -> Row | None:
@@ -130,7 +128,7 @@ def _row_of(rows: Sequence[Row], symbol: str) -> Row | None:
 
 
 def _row(chosen: Choice, timeframes: Sequence[str], since: date | None, before: Row | None) -> Row:
-    row = dict(before) if before else dict.fromkeys(COLUMNS, "")
+    row = dict(before) if before else dict.fromkeys(columns(), "")
     if before is None:
         row |= {
             "symbol": chosen.symbol,
@@ -138,7 +136,7 @@ def _row(chosen: Choice, timeframes: Sequence[str], since: date | None, before: 
             "calendar": next(
                 filter(None, (one.calendar for one in chosen.listings)), calendars.of(None, chosen.asset_class).name
             ),
-            "source_priority": PRIORITY.get(chosen.asset_class, ""),
+            "source_priority": _priority(chosen.asset_class),
             "timeframes": " ".join(timeframes) or TIMEFRAMES[chosen.asset_class],
         }
         known = [one.since for one in chosen.listings if one.since]
@@ -151,8 +149,14 @@ def _row(chosen: Choice, timeframes: Sequence[str], since: date | None, before: 
         together = {*before["timeframes"].split(), *timeframes}
         row["timeframes"] = " ".join(name for name in STEPS if name in together)
     for one in chosen.listings:
-        row[one.column] = row[one.column] or one.name
+        row[one.column] = row.get(one.column) or one.name
     return row | {"enabled": "true"}
+
+
+def _priority(asset_class: str) -> str:
+    """The order of sources that is written for a class: none where it is the usual one."""
+    preferred = sources.preferred_for(asset_class)
+    return " ".join(preferred) if preferred != sources.with_bars() else ""
 
 
 def _described(row: Row, chosen: Choice, before: Row | None, found: Found) -> list[str]:
@@ -162,9 +166,13 @@ def _described(row: Row, chosen: Choice, before: Row | None, found: Found) -> li
     for one in chosen.listings:
         history = f"history from {one.since}" if one.since else "it does not say from when"
         lines.append(f"       {one.column:16} {one.name:12} {one.description}; {history}")
-    absent = [name for name in NAMES if not row[name] and name != "coinmetrics" and name not in found.unasked]
-    if chosen.asset_class != "crypto":
-        absent = [name for name in absent if not name.startswith("binance")]
+    absent = [
+        column
+        for source in sources.listed().values()
+        if source.gives_bars and chosen.asset_class in (source.asset_classes or ASSET_CLASSES)
+        for column in source.columns
+        if not row.get(column) and column not in found.unasked
+    ]
     if absent:
         lines.append(f"       not at: {', '.join(absent)}")
     return lines
@@ -174,7 +182,7 @@ def _unknown(symbol: str, asset_class: str | None, found: Found) -> str:
     near = [f"{source}: {', '.join(names)}" for source, names in found.nearest[symbol].items()]
     hint = f"; nearest there: {'; '.join(near)}" if near else ""
     what = f"{asset_class} {symbol}" if asset_class else symbol
-    asked = [source for source in SOURCES_ASKED if source not in found.unasked]
+    asked = [source for source in sources.with_bars() if source not in found.unasked]
     if not asked:
         return f"{what}: no source could be asked"
     return f"{what}: unknown to {', '.join(asked)}{hint}"
@@ -243,7 +251,7 @@ def _replace(rows: Sequence[Row]) -> None:
     # No name that dbt would take for a seed.
     trial = path.with_name(".assets-trial.tmp")
     try:
-        registry_file.replace(trial, COLUMNS, rows)
+        registry_file.replace(trial, columns(), rows)
         try:
             registry.load(trial)
         except ConfigurationError as problem:
@@ -252,7 +260,7 @@ def _replace(rows: Sequence[Row]) -> None:
             ) from None
     finally:
         trial.unlink(missing_ok=True)
-    registry_file.replace(path, COLUMNS, rows)
+    registry_file.replace(path, columns(), rows)
 
 
 LOADED: LiteralString = """
@@ -278,7 +286,7 @@ def listed() -> list[dict[str, Any]]:
         found.append(
             {
                 "symbol": asset.symbol, "asset_class": asset.asset_class, "timeframes": list(asset.timeframes),
-                **{name: getattr(asset, name) for name in NAMES}, "calendar": asset.calendar,
+                **{name: asset.names.get(name) for name in sources.columns()}, "calendar": asset.calendar,
                 "active_from": asset.active_from and asset.active_from.isoformat(),
                 "active_to": asset.active_to and asset.active_to.isoformat(), "enabled": asset.enabled,
                 "bars": {name: there[name] for name in STEPS if name in there},
@@ -296,7 +304,7 @@ def show(as_json: bool = False) -> None:
     flat = [
         {
             "symbol": row["symbol"], "class": row["asset_class"], "fetched": " ".join(row["timeframes"]),
-            **{name: row[name] or "" for name in NAMES},
+            **{name: row[name] or "" for name in sources.columns()},
             "active": f"{row['active_from'] or ''}..{row['active_to'] or ''}" if row["active_from"] or row["active_to"] else "",
             "enabled": "yes" if row["enabled"] else "no",
             "bars": ", ".join(

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from extract.calendar import seeds
+from extract.core import sources
 from tests.conftest import ROOT
 
 Manifest = dict[str, Any]
 Rule = Callable[[Manifest], Iterator[str]]
 
-PROVIDERS = ("polygon", "binance", "yahoo", "coinmetrics", "ops", "legacy")
+STAGED = (*sources.names(), "ops", "legacy")
 # What engines spell differently, or what our style leaves out; only the portability macros may.
 UNPORTABLE = {
     "`::`": re.compile(r"::"),
@@ -201,7 +202,7 @@ def staging_is_views_of_known_sources(manifest: Manifest) -> Iterator[str]:
         if layer(node) == "staging":
             if node["config"]["materialized"] != "view":
                 yield f"{node['name']} is a {node['config']['materialized']}"
-            if node["fqn"][2] not in PROVIDERS:
+            if node["fqn"][2] not in STAGED:
                 yield f"{node['name']} lies in no source's folder"
 
 

@@ -31,7 +31,7 @@ import requests
 
 from extract.commands import backfill, extraction
 from extract.core import settings
-from extract.symbols.registry import COLUMNS
+from extract.symbols.registry import columns
 from scripts.postgres import temporary_postgres
 from scripts.simulator import Simulator, running
 from tests.benchmarks.results import BENCH, record
@@ -59,7 +59,7 @@ def market(symbols: int, timeframe: str = "5m") -> Iterator[tuple[str, Simulator
             f"SYM{number:03d},crypto,{timeframe},X:SYM{number:03d}USD,,,,,24/7,,,polygon,true"
             for number in range(symbols)
         )
-        assets.write_text("\n".join([",".join(COLUMNS), *rows, ""]))
+        assets.write_text("\n".join([",".join(columns()), *rows, ""]))
         home = Path.cwd()
         os.chdir(directory)
         stack.callback(os.chdir, home)

@@ -20,7 +20,7 @@ from extract.calendar.timeframes import FIRST_REACH
 from extract.commands.extraction import prepare_warehouse
 from extract.core import database as warehouse
 from extract.core import settings
-from extract.symbols.registry import COLUMNS
+from extract.symbols.registry import columns
 from extract.transport.retry_policy import RETRY_POLICY
 from scripts.cli import app
 from scripts.postgres import Server
@@ -64,7 +64,7 @@ class Market:
         path = self.directory / settings.ASSETS
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
+            writer = csv.DictWriter(file, columns())
             writer.writeheader()
             for row in rows:
                 writer.writerow({"enabled": "true", **row})

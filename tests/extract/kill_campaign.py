@@ -20,9 +20,8 @@ from tempfile import TemporaryDirectory
 import psycopg
 
 from extract.commands import backfill
-from extract.core import settings
-from extract.load import pipeline
-from extract.symbols.registry import COLUMNS
+from extract.core import settings, sources
+from extract.symbols.registry import columns
 from scripts.postgres import temporary_postgres
 from scripts.simulator import running
 
@@ -123,7 +122,7 @@ def prepare(directory: Path) -> None:
     assets = directory / settings.ASSETS
     assets.parent.mkdir(parents=True)
     rows = (f"{symbol},crypto,5m,,{symbol}USDT,,,,24/7,,,binance,true" for symbol in SYMBOLS)
-    assets.write_text("\n".join([",".join(COLUMNS), *rows, ""]))
+    assets.write_text("\n".join([",".join(columns()), *rows, ""]))
     os.chdir(directory)
 
 
@@ -138,7 +137,7 @@ def main() -> None:
         simulator = stack.enter_context(running("demo", CLOCK, process=True))
         prepare(Path(stack.enter_context(TemporaryDirectory())))
         os.environ.update(simulator.environment())
-        assert pipeline.RAW_SOURCES  # imported before the first fork
+        assert sources.names()  # imported before the first fork
         hit = campaign(options.kills, options.seed)
         stack.callback(os.chdir, "/")
     for what, times in hit.most_common():

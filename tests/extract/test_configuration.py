@@ -16,7 +16,7 @@ from extract.core.settings import ConfigurationError
 from extract.symbols import registry, registry_file
 from tests.extract.conftest import AAPL, BTC, Market, environment
 
-HEADER = ",".join(registry.COLUMNS)
+HEADER = ",".join(registry.columns())
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +111,7 @@ def test_a_registry_row_is_typed(tmp_path: Path) -> None:
     line = "META,stock,5m 1d,FB,,,META,,XNYS,2012-05-18,2022-06-08,yahoo polygon,true"
     (asset,) = registry.load(write(tmp_path / "assets.csv", line))
     assert asset.timeframes == ("5m", "1d") and asset.source_priority == ("yahoo", "polygon")
-    assert asset.polygon == "FB" and asset.binance is None
+    assert asset.names.get("polygon") == "FB" and asset.names.get("binance") is None
     assert asset.is_active(date(2012, 5, 18)) and asset.is_active(date(2022, 6, 8))
     assert not asset.is_active(date(2012, 5, 17)) and not asset.is_active(date(2022, 6, 9))
     start, end = asset.active_window()
@@ -193,7 +193,7 @@ def test_a_rename_is_two_rows_that_do_not_overlap(tmp_path: Path) -> None:
         "META,stock,1d,FB,,,META,,XNYS,,2022-06-08,,true",
         "META,stock,1d,META,,,META,,XNYS,2022-06-09,,,true",
     )
-    assert [asset.polygon for asset in registry.select(registry.load(path), ["META"])] == ["FB", "META"]
+    assert [asset.names.get("polygon") for asset in registry.select(registry.load(path), ["META"])] == ["FB", "META"]
 
 
 def test_a_configuration_error_is_exit_code_78(market: Market) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from extract.calendar import calendars
 from extract.calendar.windows import Window, merged, missing
-from extract.commands.extraction import PROVIDERS, prepare_warehouse
+from extract.commands.extraction import prepare_warehouse, provider_classes
 from extract.coverage.looks import AGAIN_AFTER, Look, resting, seen
 from extract.coverage.state import Known
 from extract.load.responses import Parsed, Task
@@ -299,7 +299,7 @@ def test_a_dead_series_costs_the_look_back_and_a_bounded_number_of_looks(market:
     """A coin that stopped, with four runs a day for 60 days."""
     market.assets(ALONE)
     prepare_warehouse()
-    providers = {name: make() for name, make in PROVIDERS.items()}
+    providers = {name: make() for name, make in provider_classes().items()}
     (series,) = planner.series_of(registry.load(), providers, ["1h"])
     stopped = at("2026-01-01")
     covered, looks = [(stopped - timedelta(days=40), stopped)], list[Look]()

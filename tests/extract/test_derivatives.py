@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -23,7 +24,8 @@ FILES = {
     date(2024, 3, 4): (STEP, DAY),
     date(2026, 6, 25): (timedelta(0), DAY - STEP),
 }
-COIN = Asset("COIN", "crypto", ("1h",), None, "COINUSDT", "COINUSDT", None, None, "24/7", None, None, (), True)
+NAMES = {"binance": "COINUSDT", "binance_futures": "COINUSDT"}
+COIN = Asset("COIN", "crypto", ("1h",), NAMES, "24/7", None, None, (), True)
 
 
 def at(text: str) -> datetime:
@@ -137,8 +139,8 @@ def test_a_file_that_is_not_there_sends_its_day_to_rest_with_the_stamp_at_its_en
 
 
 def test_the_stamp_at_which_one_contract_follows_another_is_asked_of_the_later_one() -> None:
-    early = Asset(**{**COIN.__dict__, "binance_futures": "1000COINUSDT", "active_to": date(2024, 3, 9)})
-    late = Asset(**{**COIN.__dict__, "active_from": date(2024, 3, 10)})
+    early = replace(COIN, names=NAMES | {"binance_futures": "1000COINUSDT"}, active_to=date(2024, 3, 9))
+    late = replace(COIN, active_from=date(2024, 3, 10))
     border, window = at("2024-03-10"), (at("2024-03-09"), at("2024-03-11"))
 
     def ends(assets: list[Asset], endpoint: str) -> list[datetime]:

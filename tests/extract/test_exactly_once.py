@@ -8,7 +8,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 
-from extract.core import database, settings
+from extract.core import database, sources
 from extract.coverage import state
 from scripts.simulator import running
 from tests.extract.conftest import AAPL, BTC, CLOCK, Market, environment
@@ -48,10 +48,10 @@ def test_the_state_that_is_kept_is_the_one_computed_anew(market: Market) -> None
     market.run("extract")
     market.at("2013-03-02T04:00:00Z")
     market.run("extract")
-    kept = {source: state.loaded(source) for source in settings.SOURCES}
+    kept = {source: state.loaded(source) for source in sources.with_bars()}
     assert len(market.query("select from ops.coverage_loads where source = 'binance'")) == 2
     market.execute("delete from ops.coverage; delete from ops.looks; delete from ops.coverage_loads")
-    assert {source: state.loaded(source) for source in settings.SOURCES} == kept
+    assert {source: state.loaded(source) for source in sources.with_bars()} == kept
     assert kept["binance"].covered("bars", "BTC", "1h") == [(at("2013-02-10"), at("2013-03-02 04:00"))]
 
 

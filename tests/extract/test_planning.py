@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from extract.calendar import calendars
 from extract.calendar.timeframes import FIRST_REACH, STEPS, day_start, floor
 from extract.calendar.windows import chunks, merged, missing
-from extract.commands.extraction import PROVIDERS, prepare_warehouse
+from extract.commands.extraction import prepare_warehouse, provider_classes
 from extract.coverage.state import Known
 from extract.load.responses import Task
 from extract.plan import planner
@@ -144,7 +144,7 @@ def series(market: Market, row: dict[str, str], timeframe: str) -> tuple[Series,
 
     market.assets(row)
     prepare_warehouse()
-    providers = {name: make() for name, make in PROVIDERS.items()}
+    providers = {name: make() for name, make in provider_classes().items()}
     (found,) = planner.series_of(registry.load(), providers, [timeframe])
     return found, providers  # type: ignore[return-value]
 

@@ -7,8 +7,10 @@ from datetime import datetime
 
 import pytest
 
-from extract.commands.probe import Probe, Probed
-from extract.commands.shapes import SHAPES, Difference, Shape, compare
+from extract.commands.probe import documented
+from extract.providers.binance.probe import BinanceProbe
+from extract.providers.probing import Probed
+from extract.providers.shapes import Difference, Shape, compare
 from tests.extract.conftest import AAPL, BTC, Market
 
 # A moment inside a five-minute period: whether a label is its start or its end can be told.
@@ -30,7 +32,7 @@ def asked(market: Market) -> Market:
 def test_nothing_differs_where_providers_answer_as_documented(asked: Market) -> None:
     output = asked.run("doctor", "--probe")
     endpoints = {line.split(":")[0].removeprefix("ok    ") for line in output.splitlines()}
-    assert endpoints == {f"{source} {endpoint}" for source, endpoint in SHAPES} | {
+    assert endpoints == {f"{source} {endpoint}" for source, endpoint in documented()} | {
         f"binance archive {kind}" for kind in ("spot klines", "futures klines", "metrics", "funding")
     }
     assert all(line.endswith("as documented") for line in output.splitlines())
@@ -96,7 +98,7 @@ def test_each_drift_is_named_with_what_it_means(asked: Market, fault: dict[str, 
     output = asked.run("doctor", "--probe", expect=1)
     assert f"DIFF  {line}" in output
     # Others are as documented all the same.
-    assert output.count("as documented") >= len(SHAPES) - 3
+    assert output.count("as documented") >= len(documented()) - 3
 
 
 def test_what_cannot_be_asked_is_not_called_clean(asked: Market) -> None:
@@ -114,7 +116,7 @@ def test_labels_are_told_by_the_age_of_the_newest_and_are_starts_since_2026() ->
     def told(newest: str, now: str) -> Probed:
         probed = Probed("binance", "open_interest")
         newest_at, now_at = (round(datetime.fromisoformat(one).timestamp() * 1000) for one in (newest, now))
-        Probe._compare_label(probed, newest_at, now_at, "5m")
+        BinanceProbe._compare_label(probed, newest_at, now_at, "5m")
         return probed
 
     assert told("2026-06-24T12:00:00+00:00", "2026-06-24T12:02:30+00:00").is_good
@@ -126,7 +128,7 @@ def test_labels_are_told_by_the_age_of_the_newest_and_are_starts_since_2026() ->
 
 
 def test_a_comparison_tells_kinds_order_and_units_once() -> None:
-    shape = SHAPES["binance", "open_interest"]
+    shape = documented()["binance", "open_interest"]
     good = {"symbol": "B", "sumOpenInterest": "1", "sumOpenInterestValue": "2", "timestamp": 1700000000000}
     assert compare(shape, [good, {**good, "timestamp": 1700000300000}]) == []
     found = compare(shape, [{**good, "timestamp": 1700000300000}, good])

@@ -25,7 +25,7 @@ from tests.extract.conftest import forget
 from tests.scripts.test_reports import market
 from tests.warehouse import Database, Warehouse
 
-HEADER = ",".join(registry.COLUMNS)
+HEADER = ",".join(registry.columns())
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_add_remove_and_list(database: Database, project: Path, simulator: Simul
     assert "binance          BTCUSDT      BTC in USDT, spot; history from 2010-01-01" in told
     assert "market backfill --symbols 'AAPL BTC'" in told
     assert rows(project) == [
-        dict(zip(registry.COLUMNS, line.split(","), strict=True))
+        dict(zip(registry.columns(), line.split(","), strict=True))
         for line in (
             "AAPL,stock,1d,AAPL,,,AAPL,,XNYS,2000-03-01,,,true",
             "BTC,crypto,1h 1d,X:BTCUSD,BTCUSDT,BTCUSDT,BTC-USD,,24/7,,,binance polygon yahoo,true",
@@ -144,11 +144,12 @@ def test_an_answer_that_nobody_foresaw_leaves_the_other_sources(
     database: Database, project: Path, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from extract.commands import lookup
+    from extract.providers.binance import lookup as spot_lookup
 
     def breaks(symbols: Sequence[str]) -> Any:
         raise KeyError("baseAsset")
 
-    monkeypatch.setattr(lookup, "_binance", breaks)
+    monkeypatch.setitem(spot_lookup.ASKS, "binance", breaks)
     for name, value in {**database.environment, **simulator.environment()}.items():
         monkeypatch.setenv(name, value)
     forget()
@@ -169,7 +170,7 @@ def test_a_geo_block_of_binance_is_answered_by_its_mirror(
 
 
 def listing(column: str, name: str, asset_class: str) -> Any:
-    from extract.commands.lookup import Listing
+    from extract.providers.lookups import Listing
 
     return Listing(column, name, asset_class, f"{name} there", date(2020, 1, 1))
 
@@ -180,8 +181,9 @@ def test_what_is_several_assets_is_asked_or_an_error_that_lists_them(
     """BTC is a coin, and the ticker of a fund."""
     from extract.commands import lookup
     from extract.core.settings import ConfigurationError
+    from extract.providers.lookups import Found
 
-    found = lookup.Found(
+    found = Found(
         {"BTC": [listing("binance", "BTCUSDT", "crypto"), listing("yahoo", "BTC-USD", "crypto"),
                  listing("yahoo", "BTC", "etf"), listing("polygon", "BTC", "stock")]}, {"BTC": {}},
     )  # fmt: skip
@@ -263,7 +265,7 @@ def test_a_change_is_whole_or_not_at_all(project: Path, monkeypatch: pytest.Monk
 
     monkeypatch.chdir(project)
     good = dict(
-        zip(registry.COLUMNS, ["A", "stock", "1d", "A", "", "", "A", "", "XNYS", "", "", "", "true"], strict=True)
+        zip(registry.columns(), ["A", "stock", "1d", "A", "", "", "A", "", "XNYS", "", "", "", "true"], strict=True)
     )
     assets.write([good])
     before = (project / ASSETS).read_bytes()

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from extract.commands.extraction import prepare_warehouse
 from extract.core import database as warehouse
 from extract.core import settings
-from extract.symbols.registry import COLUMNS
+from extract.symbols.registry import columns
 from scripts.cli import app
 from tests.warehouse import Database
 
@@ -33,7 +33,9 @@ def here(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assets.parent.mkdir(parents=True)
     rows = [{"symbol": "AAPL", "asset_class": "stock", "yahoo": "AAPL"}, {"symbol": "BTC", "asset_class": "crypto"}]
     cells = [{"timeframes": "1d", "enabled": "true", **row} for row in rows]
-    assets.write_text("\n".join(",".join(row) for row in [COLUMNS, *([c.get(n, "") for n in COLUMNS] for c in cells)]))
+    assets.write_text(
+        "\n".join(",".join(row) for row in [columns(), *([c.get(n, "") for n in columns()] for c in cells)])
+    )
     prepare_warehouse()
     yield database
     warehouse.pool().close()

@@ -39,9 +39,8 @@ def configured(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 
 def asset(symbol: str, timeframes: str, first: str = "polygon", **names: str) -> Asset:
-    sources = dict.fromkeys(("polygon", "binance", "binance_futures", "yahoo", "coinmetrics"), None) | {first: symbol}
     return Asset(
-        symbol, "stock", tuple(timeframes.split()), **{**sources, **names}, calendar=None, active_from=None,
+        symbol, "stock", tuple(timeframes.split()), {first: symbol} | names, calendar=None, active_from=None,
         active_to=None, source_priority=(), enabled=True,
     )  # fmt: skip
 

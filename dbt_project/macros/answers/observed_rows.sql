@@ -23,7 +23,7 @@
 {# The price from which on a row is rejected. Adjusted for many reverse splits, an old price of Yahoo's may be far above
    what was paid (UVXY: 2e9). It is checked as traded (as_traded_price). #}
 {% macro highest_price() -%}
-    case when source = 'yahoo' then 1e18 else 1e9 end
+    case when {{ is_source('source', sources('adjusts_for_splits')) }} then 1e18 else 1e9 end
 {%- endmacro %}
 
 {# Condition: rounding to the 10 decimals that are stored would change a price by more than 1e-6 of itself, which it can
@@ -48,7 +48,7 @@
 
 {# Condition: the source's prices are adjusted for splits that came later. #}
 {% macro is_adjusted_by_source() -%}
-    source = 'yahoo' and asset_class <> 'crypto'
+    {{ is_source('source', sources('adjusts_for_splits')) }} and asset_class <> 'crypto'
 {%- endmacro %}
 
 {# Post-hook: of two final rows of one answer on one bar the later one counts (Yahoo reports today's day twice, the second

@@ -4,7 +4,7 @@
 {# Condition: the source of a bar reports no volume in the unit of its column (Yahoo reports a coin's in dollars). A bar that
    was made of such bars has none either, nor one that was corrected by hand. #}
 {% macro has_no_volume(row='') -%}
-    ({{ row }}asset_class = 'crypto' and ({{ row }}source like '%yahoo%' or {{ row }}source like '%manual%'))
+    ({{ row }}asset_class = 'crypto' and {{ holds_source(row ~ 'source', sources('reports_no_coin_volume') + ['manual']) }})
 {%- endmacro %}
 
 {% macro bar_checks() -%}

@@ -9,7 +9,7 @@
 {% macro as_traded_price(price) -%}
     case
         when (adjustment > 1 or abs({{ price }}) > 999999999) and abs({{ price }}) * adjustment >= 999999999.99995 then null
-        when source = 'yahoo' and asset_class <> 'crypto' then round({{ price }} * adjustment, case
+        when {{ is_adjusted_by_source() }} then round({{ price }} * adjustment, case
             {%- for least in ['80', '8', '0.8', '0.08', '0.008', '0.0008'] %}
             when abs({{ price }}) * adjustment >= {{ least }} then {{ 3 + loop.index }}
             {%- endfor %}
@@ -41,8 +41,7 @@
 
 {# Condition: as traded, too, a price of Yahoo's has more digits than are stored (is_price_too_fine says it of others). #}
 {% macro is_finer_as_traded() -%}
-    source = 'yahoo'
-    and asset_class <> 'crypto'
+    {{ is_adjusted_by_source() }}
     and least(abs(open), abs(high), abs(low), abs(close)) * adjustment < 0.00005
     and (
         {%- for price in ['open', 'high', 'low', 'close'] %}

@@ -152,7 +152,7 @@
 
             -- Another basis of an answer that was processed before.
             select bases.series_id
-            from {{ ref('int_yahoo_bases') }} as bases
+            from {{ ref('int_price_bases') }} as bases
             where bases.changed_in_batch > {{ since }} and bases.batch <= {{ since }}
         ) as changed_series on changed_series.series_id = revisions.series_id
     ) as changed_rows

@@ -39,7 +39,7 @@
     4
     + case when {{ has_no_volume('bars.') }} then 0 else 1 end
     + case
-        when bars.asset_class = 'crypto' and (bars.source = 'binance' or bars.taker_buy_volume is not null) then 2
+        when bars.asset_class = 'crypto' and ({{ is_source('bars.source', sources('reports_taker_volumes')) }} or bars.taker_buy_volume is not null) then 2
         else 0
     end as fields_expected,
     num_nonnulls(bars.open, bars.high, bars.low, bars.close)

@@ -72,7 +72,7 @@
 {%- endmacro %}
 
 {# Condition: one of the sources in the order of a row of the registry has the asset, and bars of that length. All other
-   bars are resampled. #}
+   bars are resampled. `asset` has the row as `cells` (row_as_json). #}
 {% macro is_served(asset, timeframe) -%}
     exists (
         select 1
@@ -81,9 +81,9 @@
             served.timeframe = {{ timeframe }}
             and {{ position_in_list('served.source', asset ~ '.sources_in_order') }} is not null
             and case served.source
-                when 'polygon' then {{ asset }}.polygon
-                when 'binance' then coalesce({{ asset }}.binance, {{ asset }}.binance_futures)
-                when 'yahoo' then {{ asset }}.yahoo
+                {%- for source in sources_of('bars') %}
+                when '{{ source }}' then {{ provider_symbol(asset ~ '.cells', source, 'bars') }}
+                {%- endfor %}
             end is not null
     )
 {%- endmacro %}

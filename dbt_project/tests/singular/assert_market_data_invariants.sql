@@ -9,7 +9,7 @@
 {%- set invariants = {
     'the class is known': "asset_class not in ('stock', 'etf', 'crypto')",
     'the timeframe is known': "timeframe not in (select known.timeframe from " ~ ref('timeframes') ~ " as known)",
-    'the source is known': "source not in ('polygon', 'binance', 'yahoo', 'manual') and source not like '%+%'",
+    'the source is known': 'not ' ~ is_source('source', sources_of('bars') + ['manual']) ~ " and source not like '%+%'",
     'the day is the local date of the bar': "session_date not between " ~ local_date('timestamp', "'UTC'") ~ " - 1 and " ~ local_date('timestamp', "'UTC'") ~ " + 1",
     'a validated bar passes the hard checks':
         "is_validated and (num_nulls(open, high, low, close) > 0 or " ~ bar_checks().values() | join(' or ') ~ ")",

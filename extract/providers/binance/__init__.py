@@ -9,13 +9,17 @@ geo-block (451) sends spot requests to the keyless market-data mirror and future
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+
+from pydantic import AnyUrl
 
 from extract.calendar.timeframes import A_DAY, STEPS, day_start
 from extract.calendar.windows import Window, chunks, merged, missing
+from extract.core.settings import load as load_settings
 from extract.coverage.state import Loaded
 from extract.load.responses import Task
-from extract.providers.base import Fetched, Provider, QuotaCost
+from extract.providers.base import Fetched, Provider, QuotaCost, SettingCheck
 from extract.providers.binance import archive, derivatives
 from extract.providers.binance.asking import Asking, KnownSha
 from extract.providers.binance.derivatives import from_archive
@@ -67,8 +71,27 @@ class Binance(Provider):
             QuotaCost("requests of files", sum(task.requests for task in files), None),
         ]
 
-    def symbol_of(self, asset: Asset) -> str | None:
-        return asset.binance or asset.binance_futures
+    @classmethod
+    def urls(cls) -> list[AnyUrl | None]:
+        chosen = load_settings()
+        return [
+            chosen.binance_spot_base_url, chosen.binance_data_api_base_url, chosen.binance_futures_base_url,
+            chosen.binance_archive_base_url, chosen.binance_stream_url,
+        ]  # fmt: skip
+
+    @classmethod
+    def check_settings(cls) -> list[SettingCheck]:
+        chosen = load_settings()
+        both = (chosen.binance_api_key is None) == (chosen.binance_api_secret is None)
+        found = f"{'not set' if chosen.binance_api_key is None else 'set'} (not needed for market data)"
+        return [SettingCheck("BINANCE_API_KEY", both, found, "set BINANCE_API_KEY and BINANCE_API_SECRET, or neither")]
+
+    def names_to_try(self, asset: Asset) -> list[Asset]:
+        """Again for its futures symbol, which bars alone would not try."""
+        if asset.names.keys() >= {"binance", "binance_futures"}:
+            futures_only = {column: name for column, name in asset.names.items() if column != "binance"}
+            return [asset, replace(asset, names=futures_only)]
+        return [asset]
 
     def reach(self, timeframe: str) -> timedelta | None:
         return None
@@ -83,7 +106,7 @@ class Binance(Provider):
     def _bar_tasks(
         self, asset: Asset, timeframe: str, start: datetime, end: datetime, files: list[Window]
     ) -> list[Task]:
-        via = "spot" if asset.binance else "futures"
+        via = "spot" if asset.names.get("binance") else "futures"
         task = Task(
             self.NAME, "bars", start, end, asset.symbol, asset.asset_class, self.symbol_of(asset), timeframe, via=via
         )
@@ -119,3 +142,6 @@ class Binance(Provider):
         if per_day >= ARCHIVE_FILE_ROWS:
             files += [day for gap in missing(start, horizon, files) for day in archive.days(*gap)]
         return files
+
+
+PROVIDER = Binance

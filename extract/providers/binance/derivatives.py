@@ -50,9 +50,9 @@ def tasks(
     """What to ask about the futures of these assets: for bars that open in the window, or what a plain run lacks."""
     found: list[Task] = []
     for asset in assets:
-        if not asset.binance_futures:
+        if not asset.names.get("binance_futures"):
             continue
-        base = Task(source, "", now, now, asset.symbol, asset.asset_class, asset.binance_futures)
+        base = Task(source, "", now, now, asset.symbol, asset.asset_class, asset.names.get("binance_futures"))
         found += _funding(replace(base, endpoint="funding"), loaded, now, _stamps(asset, assets, HOUR), window)
         found += _statistics(base, loaded, now, _stamps(asset, assets, STEP), window)
         if not window and asset.is_active(now.date()):
@@ -84,7 +84,8 @@ def _stamps(asset: Asset, assets: Sequence[Asset], period: timedelta) -> Window:
     on with the symbol there: one stamp of two contracts would be one too many."""
     start, end = asset.active_window()
     goes_on = any(
-        other.symbol == asset.symbol and other.binance_futures and other.active_window()[0] == end for other in assets
+        other.symbol == asset.symbol and other.names.get("binance_futures") and other.active_window()[0] == end
+        for other in assets
     )
     return start, end if goes_on else end + period
 
@@ -171,9 +172,10 @@ def _revisions(source: str, assets: Sequence[Asset], now: datetime) -> list[Task
     due = state.files_due(source, [asset.symbol for asset in assets], now, FILE_REVISED_FOR, FILES_A_RUN)
     for asset in assets:
         for file in due:
-            if file.symbol != asset.symbol or file.provider_symbol not in (asset.binance, asset.binance_futures):
+            names = map(asset.names.get, ("binance", "binance_futures"))
+            if file.symbol != asset.symbol or file.provider_symbol not in names:
                 continue
-            via = "spot" if file.endpoint == "bars" and asset.binance else ""
+            via = "spot" if file.endpoint == "bars" and asset.names.get("binance") else ""
             about = (asset.symbol, asset.asset_class, file.provider_symbol, file.timeframe)
             found.append(
                 Task(source, file.endpoint, *file.window, *about, origin="archive", via=via, purpose="revision")

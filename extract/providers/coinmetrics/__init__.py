@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+from pydantic import AnyUrl
 from pyrate_limiter import Duration, InMemoryBucket, Limiter, Rate, SingleBucketFactory
 
 from extract.calendar.timeframes import day_start
@@ -52,11 +53,15 @@ class CoinMetrics(Provider):
         self._queue = threading.Lock()
         self._remaining: int | None = None
 
+    @classmethod
+    def urls(cls) -> list[AnyUrl | None]:
+        return [load_settings().coinmetrics_base_url]
+
     def close(self) -> None:
         self._session.close()
 
     def symbol_of(self, asset: Asset) -> str | None:
-        return asset.coinmetrics
+        return asset.name_at(self.NAME, "exchange_inflow")
 
     def reach(self, timeframe: str) -> timedelta | None:
         return None
@@ -72,7 +77,7 @@ class CoinMetrics(Provider):
         today = day_start(now, UTC)
         tasks = []
         for asset in assets:
-            if asset.coinmetrics is None:
+            if asset.names.get("coinmetrics") is None:
                 continue
             active_from, active_to = asset.active_window()
             first = max(today - FIRST_REACH, active_from)
@@ -126,7 +131,9 @@ class CoinMetrics(Provider):
             query["next_page_token"] = token
 
     def _task(self, asset: Asset, start: datetime, end: datetime) -> Task:
-        return Task(self.NAME, "exchange_inflow", start, end, asset.symbol, asset.asset_class, asset.coinmetrics)
+        return Task(
+            self.NAME, "exchange_inflow", start, end, asset.symbol, asset.asset_class, asset.names.get("coinmetrics")
+        )
 
     def _ask(self, query: dict[str, str | int]) -> Answer:
         def send() -> http.Response:
@@ -137,3 +144,6 @@ class CoinMetrics(Provider):
             return response
 
         return self.source.ask(send, quota=lambda: self._remaining)
+
+
+PROVIDER = CoinMetrics

@@ -12,13 +12,16 @@ from datetime import UTC, datetime, timedelta
 from math import ceil
 from urllib.parse import quote, urlencode
 
+import psycopg
+from pydantic import AnyUrl
+
 from extract.calendar import calendars
 from extract.calendar.timeframes import A_DAY, DAY, STEPS, WEEK, day_start, following
 from extract.calendar.windows import Window, merged, missing
 from extract.core.settings import load as load_settings
 from extract.coverage.state import Loaded
 from extract.load.responses import Answer, BadPayload, Task
-from extract.providers.base import Fetched, Provider, bad, examined, failed, milliseconds
+from extract.providers.base import Fetched, Provider, SettingCheck, bad, examined, failed, milliseconds
 from extract.providers.polygon import helpers
 from extract.providers.polygon.settings import (
     ANNOUNCED_AHEAD,
@@ -46,10 +49,26 @@ HOLIDAYS_PATH = "/v1/marketstatus/upcoming"
 # endpoint -> the date field its rows are filtered and sorted by
 DATED = {"splits": "execution_date", "dividends": "ex_dividend_date"}
 
+# What it has last reported of its tickers: a delisted name brings no more bars.
+DELISTED = """
+select symbol, provider_symbol, delisted_at
+from (
+    select distinct on (symbol, provider_symbol)
+        symbol, provider_symbol, payload #>> '{results,0,delisted_utc}' as delisted_at
+    from raw_polygon.responses
+    where
+        endpoint = 'tickers' and status = 'ok'
+        and _dlt_load_id in (select load_id from raw_polygon._dlt_loads where status = 0)
+    order by symbol, provider_symbol, _dlt_load_id desc
+) as newest
+where delisted_at is not null
+"""
+
 
 class Polygon(Provider):
     NAME = "polygon"
     TIMEFRAMES = frozenset(SPANS)
+    HAS_SMALL_BUDGET = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,6 +78,7 @@ class Polygon(Provider):
         per_minute = chosen.polygon_requests_per_minute
         self.requests_are_scarce = 0 < per_minute < SCARCE_BELOW
         self.requests_per_minute = per_minute or None
+        self.is_required = chosen.polygon_required
         self._budget = RequestsPerMinute(self.NAME, per_minute) if per_minute else None
         self._session = http.session(connections=16)
         # The answer of the check at start-up, stored as this run's market status.
@@ -86,8 +106,29 @@ class Polygon(Provider):
     def close(self) -> None:
         self._session.close()
 
-    def symbol_of(self, asset: Asset) -> str | None:
-        return asset.polygon
+    @classmethod
+    def urls(cls) -> list[AnyUrl | None]:
+        return [load_settings().polygon_base_url]
+
+    @classmethod
+    def plan_per_minute(cls) -> int | None:
+        return load_settings().polygon_requests_per_minute or None
+
+    @classmethod
+    def check_settings(cls) -> list[SettingCheck]:
+        # With POLYGON_REQUIRED its absence is a bad setting, and never comes this far.
+        is_set = load_settings().polygon_api_key is not None
+        remedy = "put POLYGON_API_KEY into .env; without it Polygon is left out"
+        return [SettingCheck("POLYGON_API_KEY", is_set, "set" if is_set else "not set", remedy)]
+
+    @classmethod
+    def delisted(cls, connection: psycopg.Connection, assets: Sequence[Asset]) -> list[str]:
+        return [
+            f"{symbol} ({name}) is delisted since {since[:10]}"
+            for symbol, name, since in connection.execute(DELISTED).fetchall()
+            for asset in assets
+            if (asset.symbol, asset.name_at(cls.NAME)) == (symbol, name) and asset.active_to is None
+        ]
 
     def reach(self, timeframe: str) -> timedelta | None:
         return None
@@ -96,7 +137,7 @@ class Polygon(Provider):
         minutes = CRYPTO_MINUTES_A_DAY if asset.asset_class == "crypto" else STOCK_MINUTES_A_DAY * 5 / 7
         base_bars = 1 if STEPS[timeframe] >= A_DAY else minutes
         pages = max(1, ceil((end - start) / timedelta(days=1) * base_bars / PAGE_LIMIT))
-        series = (asset.symbol, asset.asset_class, asset.polygon, timeframe)
+        series = (asset.symbol, asset.asset_class, asset.names.get("polygon"), timeframe)
         return [Task(self.NAME, "bars", start, end, *series, requests=pages)]
 
     def extra_tasks(
@@ -104,14 +145,26 @@ class Polygon(Provider):
     ) -> list[Task]:
         """Reference data, none of which depends on a window: each is asked once a day, listings once a week."""
         today = day_start(now, UTC)
-        stocks = {asset.polygon: asset for asset in assets if asset.polygon and asset.asset_class != "crypto"}
+        stocks = {
+            asset.names.get("polygon"): asset
+            for asset in assets
+            if asset.names.get("polygon") and asset.asset_class != "crypto"
+        }
         tasks = [Task(self.NAME, "market_status", now, now)]
         if loaded.asked.get(("market_holidays", None, None), EVER) < today:
             tasks.append(Task(self.NAME, "market_holidays", today, today + timedelta(days=365)))
         for endpoint in DATED:
             tasks += self._dated_tasks(endpoint, list(stocks.values()), loaded, today)
         tasks += [
-            Task(self.NAME, "tickers", today, today + TICKERS_AGE, asset.symbol, asset.asset_class, asset.polygon)
+            Task(
+                self.NAME,
+                "tickers",
+                today,
+                today + TICKERS_AGE,
+                asset.symbol,
+                asset.asset_class,
+                asset.names.get("polygon"),
+            )
             for asset in stocks.values()
             if loaded.asked.get(("tickers", asset.symbol, None), EVER) <= now - TICKERS_AGE
         ]
@@ -127,7 +180,7 @@ class Polygon(Provider):
             # Pages that never came: their part of the window stays open.
             known = merged([*loaded.covered(endpoint, asset.symbol), *loaded.covered(endpoint)])
             hole = missing(EVER, min(own_asked, today) - ANNOUNCED_LATE, known) if own_asked and known else []
-            task = Task(self.NAME, endpoint, EVER, end, asset.symbol, asset.asset_class, asset.polygon)
+            task = Task(self.NAME, endpoint, EVER, end, asset.symbol, asset.asset_class, asset.names.get("polygon"))
             if own_asked is None:
                 tasks.append(task)
             elif max(own_asked, wide_asked) < today or hole:
@@ -305,3 +358,6 @@ def _trading_days(task: Task) -> Iterator[datetime]:
         if day.astimezone(US.zone).isoweekday() in US.weekdays:
             yield day
         day = day_start(day, US.zone, 1)
+
+
+PROVIDER = Polygon

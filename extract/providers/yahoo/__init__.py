@@ -14,6 +14,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from pydantic import AnyUrl
+
 from extract.calendar.timeframes import DAY
 from extract.calendar.windows import Window, merged, missing
 from extract.core import clock
@@ -45,17 +47,18 @@ class Yahoo(Provider):
         self._events_asked_from: dict[str, datetime] = {}
         self._listed_until: dict[str, datetime] = {}
 
-    def symbol_of(self, asset: Asset) -> str | None:
-        return asset.yahoo
+    @classmethod
+    def urls(cls) -> list[AnyUrl | None]:
+        return [load_settings().yahoo_base_url]
 
     def reach(self, timeframe: str) -> timedelta | None:
         return REACH.get(timeframe)
 
     def bar_tasks(self, asset: Asset, timeframe: str, start: datetime, end: datetime, now: datetime) -> list[Task]:
-        series = (asset.symbol, asset.asset_class, asset.yahoo, timeframe)
+        series = (asset.symbol, asset.asset_class, asset.names.get("yahoo"), timeframe)
         until = min(now, asset.active_window()[1])
         # A ticker that is another company's later splits no more.
-        self._listed_until[asset.yahoo or ""] = until
+        self._listed_until[asset.names.get("yahoo") or ""] = until
         requests = 2 if asset.asset_class != "crypto" and end < until - EVENTS_DUE[timeframe] else 1
         return [Task(self.NAME, "bars", start, end, *series, origin="chart", requests=requests)]
 
@@ -72,13 +75,13 @@ class Yahoo(Provider):
                 end
                 for timeframe in INTERVALS
                 for _, end in loaded.covered("bars", asset.symbol, timeframe)
-                if asset.yahoo and asset.asset_class != "crypto" and listed_from < end <= listed_to
+                if asset.names.get("yahoo") and asset.asset_class != "crypto" and listed_from < end <= listed_to
             ]
             if not ends:
                 continue
             asked = merged([*loaded.covered("bars", asset.symbol, DAY), *loaded.covered("events", asset.symbol)])
             tasks += [
-                _events(asset.symbol, asset.asset_class, asset.yahoo, asset.calendar, start, end)
+                _events(asset.symbol, asset.asset_class, asset.names.get("yahoo"), asset.calendar, start, end)
                 for start, end in missing(min(ends), min(now, listed_to), asked)
                 if end - start > EVENTS_DUE[DAY]
             ]
@@ -169,3 +172,6 @@ def _events(
     # A repair: without it bars are left out, and the next plain extract asks again.
     asked = (start, end, symbol, asset_class, ticker)
     return Task("yahoo", "events", *asked, origin="chart", purpose="repair", calendar=calendar)
+
+
+PROVIDER = Yahoo

@@ -11,8 +11,8 @@
 -- Which part of each session a source has answered for, and since which load: the evidence that a bar which is not there
 -- had no trades, and that a session is over. An answer covers its window up to its last row, and beyond it to its end if
 -- no later session lies in the window: where it stopped earlier, it may have been cut. Of answers from the same moment on
--- only those stay that reach further than all before. Not of assets that Binance lists: it gives a bar without
--- trades, too, with volume 0, so a bar that it does not give is an outage. Appended to, and a function of the answers alone.
+-- only those stay that reach further than all before. Not of assets that a source gives quiet bars of (Binance's spot
+-- markets, with volume 0): a bar that it does not give is an outage. Appended to, and a function of the answers alone.
 {%- set since = watermark('int_answered_sessions') %}
 {#- What is newer than the question is not covered, nor what may not have been published when it was asked. -#}
 {%- set asked_to = 'least(answers.window_end, answers.requested_at - ' ~ publication_delay() ~ ')' %}
@@ -42,12 +42,12 @@ series as (
         and series.step_minutes < 1440
         and not exists (
             select 1
-            from {{ ref('assets') }} as assets
+            from {{ ref('int_provider_symbols') }} as provider_symbols
             where
-                assets.symbol = series.symbol
-                and assets.asset_class = series.asset_class
-                and assets.binance is not null
-                and {{ position_in_list("'binance'", 'series.sources_in_order') }} is not null
+                provider_symbols.symbol = series.symbol
+                and provider_symbols.asset_class = series.asset_class
+                and provider_symbols.used_for = 'quiet_bars'
+                and {{ position_in_list('provider_symbols.source', 'series.sources_in_order') }} is not null
         )
 ),
 

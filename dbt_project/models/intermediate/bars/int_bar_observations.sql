@@ -74,7 +74,7 @@ from (
                 <= {{ local_date("expected_bars.closes_at - interval '1 second'", 'series.time_zone') }},
                 false
             ) as has_split_inside,
-            -- What a Yahoo answer is divided by, as it shows itself.
+            -- What an answer of a source that adjusts is divided by, as it shows itself.
             coalesce(bases.adjustment, 1) as adjustment,
             bases.basis_problem
         from {{ ref('int_bar_revisions') }} as revisions
@@ -101,9 +101,9 @@ from (
                 and factors.asset_class = series.asset_class
                 and factors.first_session <= expected_bars.bar_date
                 and factors.next_first_session > expected_bars.bar_date
-        left join {{ ref('int_yahoo_bases') }} as bases
+        left join {{ ref('int_price_bases') }} as bases
             on
-                revisions.source = 'yahoo'
+                bases.source = revisions.source
                 and bases.series_id = revisions.series_id
                 and bases.batch = revisions.batch
                 and bases.fetched_at = revisions.fetched_at

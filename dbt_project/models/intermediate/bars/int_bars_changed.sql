@@ -6,7 +6,7 @@
 -- depends_on: {{ ref('int_bar_revisions') }}
 -- depends_on: {{ ref('int_series_fingerprints') }}
 -- depends_on: {{ ref('int_splits') }}
--- depends_on: {{ ref('int_yahoo_bases') }}
+-- depends_on: {{ ref('int_price_bases') }}
 -- depends_on: {{ ref('int_series') }}
 -- The bars that int_bars_selected has to look at again: those on which a source reported something, and all bars of a
 -- series whose rules or splits changed. Empty on its full build, which looks at all.

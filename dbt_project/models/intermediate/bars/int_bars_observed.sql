@@ -94,7 +94,8 @@ classified as (
         *,
         {{ first_reason({
             'not in the asset registry': 'series_id is null',
-            'no readable time stamp or zone': "opened_at is null and source = 'yahoo' and step_minutes >= 1440",
+            'no readable time stamp or zone':
+                'opened_at is null and step_minutes >= 1440 and ' ~ is_source('source', sources('dates_by_zone')),
             'no readable time stamp': 'opened_at is null',
             'stamped after the answer was made': "opened_at > known_until + interval '24 hours'",
             'outside the asked window': is_outside_window(),

@@ -1,8 +1,7 @@
 {{ config(materialized='view') }}
 -- Every bar row that any source ever sent, finished or not, in one shape; corrections by hand are a source too.
-{% for model in [
-    'stg_polygon__bars', 'stg_polygon__grouped_bars', 'stg_binance__bars', 'stg_yahoo__bars', 'stg_ops__manual_corrections'
-] %}
+{%- set models = var('sources').values() | map(attribute='bars', default=[]) | sum(start=[]) + ['stg_ops__manual_corrections'] %}
+{% for model in models %}
 select
     source,
     symbol,

@@ -21,7 +21,7 @@ loads as (
 
 -- Alike rows of one answer are one event.
 events as (
-    {% for provider in ['polygon', 'yahoo'] -%}
+    {% for provider in sources('actions') -%}
     select distinct
         source, 'split' as kind, ticker, ex_date, '' as dividend_type, split_to, split_from,
         cast(null as numeric) as amount, cast(null as text) as currency, timeframe, window_start, fetched_at, load_id
@@ -88,7 +88,7 @@ reported as (
 ),
 
 answers as (
-    {% for provider in ['polygon', 'yahoo'] -%}
+    {% for provider in sources('actions') -%}
     select
         answers.source, answers.kind, answers.ticker, answers.reported_after, answers.reported_before,
         coalesce(answers.timeframe, '') as timeframe, answers.window_start, answers.fetched_at, loads.batch

@@ -14,18 +14,15 @@ observations as (
 ),
 
 listings as (
-    {% for source in ['polygon', 'yahoo'] -%}
     select
-        '{{ source }}' as source,
-        {{ source }} as ticker,
+        source,
+        provider_symbol as ticker,
         symbol,
         asset_class,
         coalesce(active_from, date '0001-01-01') as active_from,
         coalesce(active_to, date '9999-12-31') as active_to
-    from {{ ref('assets') }}
-    where {{ source }} is not null
-    {% if not loop.last %}union all{% endif %}
-    {% endfor %}
+    from {{ ref('int_provider_symbols') }}
+    where used_for = 'bars'
 ),
 
 latest as (
@@ -76,7 +73,11 @@ passed_over as (
             and observations.kind = latest.kind
             and observations.ticker = latest.ticker
             and observations.ex_date = latest.ex_date
-    where latest.source = 'yahoo' and latest.kind = 'split' and latest.is_retracted and observations.split_to is not null
+    where
+        {{ is_source('latest.source', sources('omits_actions_at_times')) }}
+        and latest.kind = 'split'
+        and latest.is_retracted
+        and observations.split_to is not null
 ),
 
 series as (
@@ -158,9 +159,9 @@ jumps as (
                 >= {{ local_instant('questions.ex_date', "'00:00'", 'series.time_zone') }} - interval '8 days'
                 and bars.close > 0
                 and (
-                    bars.source = 'polygon'
+                    {{ is_as_traded_source('bars.source') }}
                     or (
-                        bars.source = 'yahoo'
+                        {{ is_source('bars.source', sources('adjusts_for_splits')) }}
                         and bars.fetched_at
                         < {{ local_instant('questions.ex_date', "'00:00'", 'series.time_zone') }} - interval '4 days'
                     )

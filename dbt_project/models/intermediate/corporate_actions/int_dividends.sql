@@ -1,6 +1,6 @@
 {{ config(materialized='table_in_place', post_hook=['{{ analyze() }}']) }}
--- What each source reports of each cash dividend, per share as traded on its ex-date: Yahoo divides its amounts like its
--- prices, by the later splits up to its answer, undone here. One of them is used: what was set by hand, or that of the
+-- What each source reports of each cash dividend, per share as traded on its ex-date: a source that adjusts divides its
+-- amounts like its prices, by the later splits up to its answer, undone here. One of them is used: what was set by hand, or that of the
 -- first source in the asset's order; what another one dates a few days off and reports alike is the same dividend. Of amounts
 -- of one source that contradict each other, the one that another source reports is meant, or none. 0 was struck by hand.
 with
@@ -18,7 +18,7 @@ assets as (
         assets.symbol,
         assets.asset_class,
         max(calendars.time_zone) as time_zone,
-        max(coalesce(assets.source_priority, '{{ var('source_priority') | replace(',', ' ') }}')) as sources_in_order
+        max(coalesce(assets.source_priority, '{{ source_priority() | replace(',', ' ') }}')) as sources_in_order
     from {{ ref('assets') }} as assets
     inner join calendars on calendars.calendar = {{ calendar_of('assets') }}
     group by assets.symbol, assets.asset_class
@@ -39,7 +39,7 @@ reported as (
             1000
         ) as source_rank,
         case
-            when reported.source = 'yahoo'
+            when {{ is_source('reported.source', sources('adjusts_for_splits')) }}
                 then round(reported.amount * case
                     -- As the prices of the chart that reported it.
                     when reported.timeframe <> '' then coalesce(bases.adjustment, 1)
@@ -66,9 +66,10 @@ reported as (
             series.symbol = reported.symbol
             and series.asset_class = reported.asset_class
             and series.timeframe = reported.timeframe
-    left join {{ ref('int_yahoo_bases') }} as bases
+    left join {{ ref('int_price_bases') }} as bases
         on
-            bases.series_id = series.series_id
+            bases.source = reported.source
+            and bases.series_id = series.series_id
             and bases.batch = reported.batch
             and bases.fetched_at = reported.fetched_at
             and bases.first_session <= reported.ex_date

@@ -47,10 +47,7 @@ asked as (
     inner join assets on assets.symbol = answers.symbol and assets.asset_class = answers.asset_class
     where
         answers.status in ('ok', 'unchanged')
-        and (
-            (answers.source = 'polygon' and answers.endpoint = 'dividends')
-            or (answers.source = 'yahoo' and answers.endpoint = 'bars' and answers.timeframe = {{ day_timeframe() }})
-        )
+        and {{ is_answer_about('dividends', 'answers') }}
     group by answers.symbol, answers.asset_class
 ),
 

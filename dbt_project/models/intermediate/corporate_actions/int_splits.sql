@@ -16,7 +16,7 @@ assets as (
     select
         symbol,
         asset_class,
-        max(coalesce(source_priority, '{{ var('source_priority') | replace(',', ' ') }}')) as sources_in_order
+        max(coalesce(source_priority, '{{ source_priority() | replace(',', ' ') }}')) as sources_in_order
     from {{ ref('assets') }}
     group by symbol, asset_class
 ),

@@ -11,9 +11,9 @@ inflows as (
         cast(inflows.exchange_inflow as numeric(28, 8)) as exchange_inflow,
         inflows.fetched_at,
         loads.batch
-    from {{ ref('stg_coinmetrics__exchange_inflows') }} as inflows
+    from ({{ staged('exchange_inflow', 'exchange_inflows') }}) as inflows
     inner join {{ ref('int_loads') }} as loads
-        on loads.provider = 'coinmetrics' and loads.load_id = inflows.load_id
+        on loads.provider = inflows.source and loads.load_id = inflows.load_id
 ),
 
 compared as (

@@ -40,8 +40,8 @@ arrived as (
                 settlements.interval_hours desc
             rows between unbounded preceding and current row
         ) as reported_interval_hours
-    from {{ ref('stg_binance__funding_rates') }} as settlements
-    inner join {{ ref('int_loads') }} as loads on loads.provider = 'binance' and loads.load_id = settlements.load_id
+    from ({{ staged('derivatives', 'funding_rates') }}) as settlements
+    inner join {{ ref('int_loads') }} as loads on loads.provider = settlements.source and loads.load_id = settlements.load_id
     where
         {{ is_new_load('int_funding_rates', 'settlements.load_id') }}
         or {{ is_of_replaced_asset('int_funding_rates', 'settlements') }}

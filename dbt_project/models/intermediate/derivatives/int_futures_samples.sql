@@ -18,6 +18,7 @@ with
 
 samples as (
     select
+        source,
         symbol,
         asset_class,
         'open_interest' as measure,
@@ -28,11 +29,12 @@ samples as (
         round(open_interest, 8) as value,
         fetched_at,
         load_id
-    from {{ ref('stg_binance__open_interest') }}
+    from ({{ staged('derivatives', 'open_interest') }}) as open_interest
 
     union all
 
     select
+        source,
         symbol,
         asset_class,
         'long_short_ratio',
@@ -43,7 +45,7 @@ samples as (
         round(long_account / (long_account + short_account), 8),
         fetched_at,
         load_id
-    from {{ ref('stg_binance__long_short_ratios') }}
+    from ({{ staged('derivatives', 'long_short_ratios') }}) as long_short_ratios
 ),
 
 timed as (
@@ -59,7 +61,7 @@ timed as (
         {{ sample_taken_at('samples.sampled_at', 'timeframes.step_minutes', 'samples.origin', 'samples.window_start') }}
             as sampled_at
     from samples
-    inner join {{ ref('int_loads') }} as loads on loads.provider = 'binance' and loads.load_id = samples.load_id
+    inner join {{ ref('int_loads') }} as loads on loads.provider = samples.source and loads.load_id = samples.load_id
     inner join {{ ref('timeframes') }} as timeframes on timeframes.timeframe = samples.period
     where
         {{ is_new_load('int_futures_samples', 'samples.load_id') }}

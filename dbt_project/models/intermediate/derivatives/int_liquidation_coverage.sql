@@ -9,8 +9,8 @@ watches as (
         watches.watched_from,
         watches.watched_to,
         loads.batch
-    from {{ ref('stg_binance__liquidation_watches') }} as watches
-    inner join {{ ref('int_loads') }} as loads on loads.provider = 'binance' and loads.load_id = watches.load_id
+    from ({{ staged('derivatives', 'liquidation_watches') }}) as watches
+    inner join {{ ref('int_loads') }} as loads on loads.provider = watches.source and loads.load_id = watches.load_id
 ),
 
 ordered as (

@@ -21,8 +21,8 @@ arrived as (
         cast(liquidations.quantity as numeric(28, 8)) as quantity,
         cast(coalesce(liquidations.average_price, 0) as numeric(19, 10)) as average_price,
         min(loads.batch) as changed_in_batch
-    from {{ ref('stg_binance__liquidations') }} as liquidations
-    inner join {{ ref('int_loads') }} as loads on loads.provider = 'binance' and loads.load_id = liquidations.load_id
+    from ({{ staged('derivatives', 'liquidations') }}) as liquidations
+    inner join {{ ref('int_loads') }} as loads on loads.provider = liquidations.source and loads.load_id = liquidations.load_id
     where
         (
             {{ is_new_load('int_liquidations', 'liquidations.load_id') }}

@@ -13,7 +13,9 @@
 -- depends_on: {{ ref('int_funding_rates') }}
 -- depends_on: {{ ref('int_futures_samples') }}
 -- depends_on: {{ ref('int_liquidations') }}
--- depends_on: {{ ref('stg_binance__liquidation_watches') }}
+{%- for source in sources_of('derivatives') %}
+-- depends_on: {{ ref('stg_' ~ source ~ '__liquidation_watches') }}
+{%- endfor %}
 -- depends_on: {{ ref('int_exchange_inflows') }}
 -- depends_on: {{ ref('int_loads') }}
 -- depends_on: {{ ref('int_series_fingerprints') }}
@@ -88,8 +90,8 @@ changed_derivatives as (
     where changed_in_batch > {{ watermark('market_data_v2') }}
     union all
     select watches.symbol, watches.asset_class, watches.watched_from, watches.watched_to + interval '168 hours'
-    from {{ ref('stg_binance__liquidation_watches') }} as watches
-    inner join {{ ref('int_loads') }} as loads on loads.provider = 'binance' and loads.load_id = watches.load_id
+    from ({{ staged('derivatives', 'liquidation_watches') }}) as watches
+    inner join {{ ref('int_loads') }} as loads on loads.provider = watches.source and loads.load_id = watches.load_id
     where loads.batch > {{ watermark('market_data_v2') }}
     union all
     select symbol, asset_class, published_at, {{ endless_future }}

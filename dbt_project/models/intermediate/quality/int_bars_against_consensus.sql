@@ -11,7 +11,7 @@
 -- depends_on: {{ ref('int_bar_revisions') }}
 -- depends_on: {{ ref('int_series_fingerprints') }}
 -- depends_on: {{ ref('int_splits') }}
--- depends_on: {{ ref('int_yahoo_bases') }}
+-- depends_on: {{ ref('int_price_bases') }}
 -- The bars on which two sources agree with each other against the one that supplies the bar, and in which fields. Only
 -- bars of which three sources have a usable observation can be such. Bars with a new observation since are classified
 -- again, and all bars of a series whose rules or splits changed. One that agrees with the consensus again stays, without fields.

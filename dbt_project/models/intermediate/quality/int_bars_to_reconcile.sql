@@ -8,7 +8,7 @@
 }}
 -- depends_on: {{ ref('int_series_fingerprints') }}
 -- depends_on: {{ ref('int_splits') }}
--- depends_on: {{ ref('int_yahoo_bases') }}
+-- depends_on: {{ ref('int_price_bases') }}
 -- depends_on: {{ ref('int_series') }}
 -- The bars of which source_reconciliation compares the observations again: those on which anything changed, if two sources, or
 -- a source and our own resampling, have something to say about them.
@@ -34,7 +34,7 @@ changed as (
     inner join {{ ref('int_series_fingerprints') }} as rules
         on rules.series_id = bars.series_id and rules.changed_in_batch > {{ since }}
     union
-    -- Yahoo's observations are adjusted for splits: a new split changes them, and leaves the bar of the preferred source alone.
+    -- The observations of some sources are adjusted for splits: a new split changes them, and leaves the bar of the preferred source alone.
     select bars.series_id, bars.opened_at
     from {{ ref('int_bars_selected') }} as bars
     inner join {{ ref('int_series') }} as series on series.series_id = bars.series_id
@@ -44,7 +44,7 @@ changed as (
     union
     select bars.series_id, bars.opened_at
     from {{ ref('int_bars_selected') }} as bars
-    inner join {{ ref('int_yahoo_bases') }} as bases on bases.series_id = bars.series_id
+    inner join {{ ref('int_price_bases') }} as bases on bases.series_id = bars.series_id
     where bases.changed_in_batch > {{ since }} and bases.batch <= {{ since }}
     {%- endif %}
 ),

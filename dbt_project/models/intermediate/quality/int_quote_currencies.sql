@@ -5,20 +5,17 @@
 with
 
 names as (
-    {% for source, column in {
-        'polygon': 'polygon', 'binance': 'coalesce(binance, binance_futures)', 'yahoo': 'yahoo'
-    }.items() -%}
     select
-        symbol,
-        asset_class,
-        '{{ source }}' as source,
-        max({{ column }}) as provider_symbol,
+        provider_symbols.symbol,
+        provider_symbols.asset_class,
+        provider_symbols.source,
+        max(provider_symbols.provider_symbol) as provider_symbol,
         max({{ calendar_of('assets') }}) as calendar
-    from {{ ref('assets') }} as assets
-    where {{ column }} is not null
-    group by symbol, asset_class
-    {% if not loop.last %}union all{% endif %}
-    {% endfor %}
+    from {{ ref('int_provider_symbols') }} as provider_symbols
+    inner join {{ ref('assets') }} as assets
+        on assets.symbol = provider_symbols.symbol and assets.asset_class = provider_symbols.asset_class
+    where provider_symbols.used_for = 'bars'
+    group by provider_symbols.symbol, provider_symbols.asset_class, provider_symbols.source
 ),
 
 final as (

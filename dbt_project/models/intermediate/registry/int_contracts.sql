@@ -3,8 +3,28 @@
 with
 
 assets as (
-    select * from {{ ref('assets') }}
-    where asset_class = 'crypto' and binance_futures is not null
+    select
+        symbol,
+        asset_class,
+        active_from,
+        active_to,
+        {{ row_as_json('assets') }} as cells
+    from {{ ref('assets') }} as assets
+    where asset_class = 'crypto'
+),
+
+named as (
+    {% for source in sources_of('derivatives') -%}
+    select
+        symbol,
+        asset_class,
+        active_from,
+        active_to,
+        {{ provider_symbol('cells', source, 'bars') }} as bars_symbol,
+        {{ provider_symbol('cells', source, 'derivatives') }} as contract
+    from assets
+    {% if not loop.last %}union all{% endif %}
+    {% endfor %}
 ),
 
 final as (
@@ -14,8 +34,9 @@ final as (
         -- Not the year 1: west of UTC its first moment is read as the year before, which Python does not have.
         {{ local_instant("coalesce(active_from, date '0002-01-01')", "'00:00'", "'UTC'") }} as named_from,
         {{ local_instant("coalesce(active_to, date '9998-12-31') + 1", "'00:00'", "'UTC'") }} as named_until,
-        {{ contract_multiplier('binance', 'binance_futures') }} as multiplier
-    from assets
+        {{ contract_multiplier('bars_symbol', 'contract') }} as multiplier
+    from named
+    where contract is not null
 )
 
 select * from final

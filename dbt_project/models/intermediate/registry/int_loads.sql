@@ -34,7 +34,7 @@ registry_rows as (
             {%- for seed in ['calendars', 'session_exceptions', 'timeframes'] %}
             {{ all_rows_of(ref(seed)) }},
             {%- endfor %}
-            {{ classification_settings() }}, '{{ var('source_priority') }}', {{ quarantined_list() }}
+            {{ classification_settings() }}, '{{ source_priority() }}', {{ quarantined_list() }}
         )) as fingerprint
     from (select {{ all_rows_of(ref('assets')) }} as all_rows) as assets
     where assets.all_rows is not null

@@ -12,13 +12,9 @@ with
 assets as (
     select
         *,
-        coalesce(source_priority, '{{ var('source_priority') | replace(',', ' ') }}') as sources_in_order,
-        -- NULL as text: concat_ws would leave it out, and a name moved to another source would look the same.
-        concat_ws(
-            ' ', timeframes, coalesce(polygon, '-'), coalesce(binance, '-'), coalesce(binance_futures, '-'),
-            coalesce(yahoo, '-'), coalesce(coinmetrics, '-')
-        ) as provider_names
-    from {{ ref('assets') }}
+        coalesce(source_priority, '{{ source_priority() | replace(',', ' ') }}') as sources_in_order,
+        {{ row_as_json('assets') }} as cells
+    from {{ ref('assets') }} as assets
 ),
 
 calendars as (
@@ -77,13 +73,17 @@ fetched as (
             coalesce(cast(assets.active_from as text), '') || '..' || coalesce(cast(assets.active_to as text), ''), ' '
             order by coalesce(assets.active_from, date '0001-01-01')
         ) as active_ranges,
+        {% for source in sources('names_whole_market') -%}
         string_agg(
-            coalesce(assets.polygon, ''), '|' order by coalesce(assets.active_from, date '0001-01-01')
-        ) as polygon_symbols,
-        string_agg(assets.provider_names, '|' order by coalesce(assets.active_from, date '0001-01-01')) as all_names,
+            coalesce({{ provider_symbol('assets.cells', source, 'bars') }}, ''), '|'
+            order by coalesce(assets.active_from, date '0001-01-01')
+        ) as {{ source }}_symbols,
+        {% endfor -%}
+        string_agg(
+            concat_ws(' ', assets.timeframes, {{ all_provider_symbols('assets.cells') }}), '|'
+            order by coalesce(assets.active_from, date '0001-01-01')
+        ) as all_names,
         max(assets.sources_in_order) as sources_in_order,
-        max(assets.binance_futures) as futures_symbol,
-        max(assets.coinmetrics) as coinmetrics_symbol,
         max(
             case
                 when
@@ -148,11 +148,15 @@ series as (
         based.calendar,
         calendars.time_zone,
         calendars.rules as calendar_rules,
-        based.polygon_symbols,
+        {% for source in sources('names_whole_market') -%}
+        based.{{ source }}_symbols,
+        {% endfor -%}
         based.all_names,
         case
             when
-                {{ may_lie_on_clock('based.step_minutes') }} and based.is_fetched and leading_sources.source = 'polygon'
+                {{ may_lie_on_clock('based.step_minutes') }}
+                and based.is_fetched
+                and {{ is_source('leading_sources.source', sources('has_hours_on_clock')) }}
                 and not calendars.never_closes
                 then 'clock'
             else 'open'
@@ -162,8 +166,6 @@ series as (
         based.has_pause,
         based.active_ranges,
         based.sources_in_order,
-        based.futures_symbol,
-        based.coinmetrics_symbol,
         -- Bars that had closed before this were backfilled: their lateness is no staleness.
         first_fetches.first_fetched_at
     from based
@@ -213,12 +215,13 @@ final as (
         has_pause,
         active_ranges,
         sources_in_order,
-        futures_symbol,
-        coinmetrics_symbol,
         first_fetched_at,
         -- What places the rows of an answer (Polygon's days of the whole market name stocks by its symbols): when this
         -- changes, all answers on the series are read again.
-        md5(concat_ws('|', polygon_symbols, active_ranges, calendar_rules, quarantined_loads)) as calendar_fingerprint,
+        md5(concat_ws(
+            '|', {% for source in sources('names_whole_market') %}{{ source }}_symbols, {% endfor -%}
+            active_ranges, calendar_rules, quarantined_loads
+        )) as calendar_fingerprint,
         -- Whatever else than observations its rows depend on: when this changes, the series is rebuilt from its observations on.
         md5(concat_ws(
             '|', all_names, active_ranges, calendar_rules, alignments, sources_in_order,

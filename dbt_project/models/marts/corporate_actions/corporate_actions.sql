@@ -1,4 +1,6 @@
 {{ config(materialized='view') }}
+{%- set values = [] %}
+{%- for source in sources('actions') %}{% do values.append('events.' ~ source ~ '_value') %}{% endfor %}
 -- Splits and dividends as each source reports them, side by side, and what was set by hand: whether they agree, which one is
 -- used, and why.
 with
@@ -32,8 +34,12 @@ events as (
         reported.asset_class,
         reported.kind,
         reported.ex_date,
-        max(case when reported.source = 'polygon' then coalesce(reported.ratio, dividends.amount) end) as polygon_value,
-        max(case when reported.source = 'yahoo' then coalesce(reported.ratio, dividends.amount) end) as yahoo_value,
+        {% for source in sources('actions') -%}
+        max(case when reported.source = '{{ source }}' then coalesce(reported.ratio, dividends.amount) end) as {{ source }}_value,
+        {% endfor -%}
+        count(distinct case
+            when reported.source <> 'manual' and coalesce(reported.ratio, dividends.amount) is not null then reported.source
+        end) as sources,
         max(case when reported.is_retracted or reported.source = 'manual' then 0 else 1 end) = 0 as is_retracted,
         max(case when reported.is_retracted then reported.source end) as retracted_by,
         max(case when dividends.is_reported_elsewhere then 1 else 0 end) = 1 as is_dividend_of_other_date,
@@ -100,10 +106,10 @@ classified as (
             when events.is_retracted then 'withdrawn'
             when used.source is null and events.alternatives is not null then 'contradictory'
             when used.source is null and (events.kind = 'split' or events.is_dividend_of_other_date) then 'other date'
-            when events.polygon_value is null or events.yahoo_value is null then 'one source'
-            when abs(events.polygon_value - events.yahoo_value) <= case events.kind
-                when 'split' then 0.000001 * events.polygon_value
-                else greatest(0.001, 0.005 * events.polygon_value)
+            when events.sources < 2 then 'one source'
+            when greatest({{ values | join(', ') }}) - least({{ values | join(', ') }}) <= case events.kind
+                when 'split' then 0.000001 * coalesce({{ values | join(', ') }}, 0)
+                else greatest(0.001, 0.005 * coalesce({{ values | join(', ') }}, 0))
             end then 'agreed'
             else 'differs'
         end as verdict
@@ -128,8 +134,9 @@ final as (
         cast(asset_class as varchar(10)) as asset_class,
         kind,
         ex_date,
-        {{ fits('polygon_value', 24, 10) }} as polygon_value,
-        {{ fits('yahoo_value', 24, 10) }} as yahoo_value,
+        {%- for source in sources('actions') %}
+        {{ fits(source ~ '_value', 24, 10) }} as {{ source }}_value,
+        {%- endfor %}
         verdict,
         case
             when used_source is null then false

@@ -1,7 +1,7 @@
 {{ config(materialized='view') }}
 -- Days on which prices and corporate actions contradict each other: a jump by a split's ratio that nobody reports a split
 -- for, a split after which the price went on as if there had been none or jumped by another ratio, a source's rows that
--- contradict each other, and Yahoo's prices of which nothing shows whether they are adjusted. The log return runs through
+-- contradict each other, and prices of a source that adjusts of which nothing shows whether they are adjusted. The log return runs through
 -- the splits that are known, so it is about the ratio's logarithm where one is missed: only such days are looked at, and
 -- those with a split.
 with
@@ -134,8 +134,8 @@ unclear as (
                 then 'adjusted for the split of ' || cast(bases.unclear_ex_date as text) || ' or not'
             else 'splits before it was asked unknown'
         end as suspicion,
-        'yahoo' as source
-    from {{ ref('int_yahoo_bases') }} as bases
+        bases.source
+    from {{ ref('int_price_bases') }} as bases
     inner join {{ ref('int_series') }} as series on series.series_id = bases.series_id
     where
         bases.basis_problem is not null

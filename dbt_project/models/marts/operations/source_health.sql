@@ -4,7 +4,7 @@
 with
 
 sources as (
-    {% for provider in ['polygon', 'binance', 'yahoo', 'coinmetrics'] -%}
+    {% for provider in sources() -%}
     select '{{ provider }}' as source
     {% if not loop.last %}union all{% endif %}
     {% endfor %}

@@ -63,17 +63,16 @@ versions as (
 
 -- What a source reported otherwise of a split that it had reported, and what was set, struck or given back by hand.
 split_changes as (
-    {% for source in ['polygon', 'yahoo'] -%}
     select
-        assets.symbol,
-        assets.asset_class,
+        provider_symbols.symbol,
+        provider_symbols.asset_class,
         observations.fetched_at as changed_at,
         cast(null as text) as corrected_by
     from {{ ref('int_action_observations') }} as observations
-    inner join {{ ref('assets') }} as assets on assets.{{ source }} = observations.ticker
-    where observations.source = '{{ source }}' and observations.kind = 'split' and observations.observation_no > 1
+    inner join {{ ref('int_provider_symbols') }} as provider_symbols
+        on provider_symbols.used_for = 'bars' and provider_symbols.source = observations.source and provider_symbols.provider_symbol = observations.ticker
+    where observations.kind = 'split' and observations.observation_no > 1
     union all
-    {% endfor -%}
     select
         symbol,
         asset_class,
@@ -119,7 +118,7 @@ reasoned as (
             when splits.changes > 0 then 'source_updated'
             else 'late_data'
         end as split_reason,
-        -- No other answer: Yahoo's is read in another basis, for what is known of splits now.
+        -- No other answer: an adjusted one is read in another basis, for what is known of splits now.
         versions.source = versions.earlier_source and versions.fetched_at = versions.earlier_fetched_at as is_same_answer,
         case
             when quarantines.changed_by is not null then 'manual_correction'

@@ -11,26 +11,17 @@ series as (
         series.series_id,
         series.base_series_id,
         (
-            select count(distinct candidates.source)
-            from {{ ref('assets') }} as assets
-            inner join lateral (
-                select 'polygon' as source
-                where assets.polygon is not null
-                union all
-                select 'binance'
-                where coalesce(assets.binance, assets.binance_futures) is not null
-                union all
-                select 'yahoo'
-                where assets.yahoo is not null
-            ) as candidates on true
+            select count(distinct provider_symbols.source)
+            from {{ ref('int_provider_symbols') }} as provider_symbols
             inner join {{ ref('source_timeframes') }} as served
                 on
-                    served.source = candidates.source
+                    served.source = provider_symbols.source
                     and served.timeframe = case when series.is_fetched then series.timeframe else series.base_timeframe end
             where
-                assets.symbol = series.symbol
-                and assets.asset_class = series.asset_class
-                and {{ position_in_list('candidates.source', 'series.sources_in_order') }} is not null
+                provider_symbols.symbol = series.symbol
+                and provider_symbols.asset_class = series.asset_class
+                and provider_symbols.used_for = 'bars'
+                and {{ position_in_list('provider_symbols.source', 'series.sources_in_order') }} is not null
         ) as sources
     from {{ ref('int_series') }} as series
     {{ optimization_fence() }}
@@ -162,8 +153,8 @@ classified as (
             when answering is null then 'not fetched'
             -- Where the registry says since when it is active, an answer without bars does not say otherwise.
             when place = 'before' and active_from is null then 'not listed'
-            -- Binance gives quiet bars too, with volume 0: where it has none, the exchange stood still.
-            when answering like '%binance%' then 'outage'
+            -- A source that gives quiet bars too, with volume 0: where it has none, the exchange stood still.
+            when {{ holds_source('answering', sources_of('quiet_bars')) }} then 'outage'
             else 'provider hole'
         end as verdict,
         seen_last_at - seen_first_at as looked_for

@@ -19,21 +19,18 @@ loads as (
 ),
 
 listings as (
-    {% for provider in ['polygon', 'yahoo'] -%}
     select
-        '{{ provider }}' as source,
-        {{ provider }} as ticker,
+        source,
+        provider_symbol as ticker,
         max(symbol) as symbol,
         max(asset_class) as asset_class
-    from {{ ref('assets') }}
-    where {{ provider }} is not null
-    group by {{ provider }}
-    {% if not loop.last %}union all{% endif %}
-    {% endfor %}
+    from {{ ref('int_provider_symbols') }}
+    where used_for = 'bars'
+    group by source, provider_symbol
 ),
 
 rejected as (
-    {% for provider in ['polygon', 'binance', 'yahoo', 'coinmetrics'] -%}
+    {% for provider in sources_of_rows() -%}
     select * from {{ ref('stg_' ~ provider ~ '__rejected_rows') }}
     where {{ is_new_load('rejected_rows', 'load_id', since) }}
     {% if not loop.last %}union all{% endif %}

@@ -122,17 +122,15 @@ series as (
         series.symbol,
         series.asset_class,
         series.timeframe,
-        quotes.of_polygon,
-        quotes.of_binance,
-        quotes.of_yahoo
+        quotes.of_{{ sources_of('bars') | join(',\n        quotes.of_') }}
     from {{ ref('int_series') }} as series
     left join (
         select
             symbol,
             asset_class,
-            max(case when source = 'polygon' then currency end) as of_polygon,
-            max(case when source = 'binance' then currency end) as of_binance,
-            max(case when source = 'yahoo' then currency end) as of_yahoo
+            {%- for source in sources_of('bars') %}
+            max(case when source = '{{ source }}' then currency end) as of_{{ source }}{{ ',' if not loop.last }}
+            {%- endfor %}
         from {{ ref('int_quote_currencies') }}
         group by symbol, asset_class
     ) as quotes
@@ -145,16 +143,13 @@ quoted as (
         series.symbol,
         series.asset_class,
         series.timeframe,
-        case paired.source
-            when 'polygon' then series.of_polygon
-            when 'binance' then series.of_binance
-            when 'yahoo' then series.of_yahoo
-        end as currency,
-        case paired.other_source
-            when 'polygon' then series.of_polygon
-            when 'binance' then series.of_binance
-            when 'yahoo' then series.of_yahoo
-        end as other_currency
+        {%- for column, quoted in [('source', 'currency'), ('other_source', 'other_currency')] %}
+        case paired.{{ column }}
+            {%- for source in sources_of('bars') %}
+            when '{{ source }}' then series.of_{{ source }}
+            {%- endfor %}
+        end as {{ quoted }}{{ ',' if not loop.last }}
+        {%- endfor %}
     from paired
     inner join series on series.series_id = paired.series_id
 ),

@@ -3,7 +3,7 @@
 with
 
 answers as (
-    {% for provider in ['polygon', 'binance', 'yahoo', 'coinmetrics'] -%}
+    {% for provider in sources() -%}
     select
         '{{ provider }}' as source,
         run_id,

@@ -3,7 +3,7 @@
 with
 
 loads as (
-    {% for provider in ['polygon', 'binance', 'yahoo', 'coinmetrics'] -%}
+    {% for provider in sources() -%}
     select
         '{{ provider }}' as provider,
         load_id,

@@ -3,7 +3,7 @@
 with
 
 events as (
-    {{ dividend_rows('polygon') }}
+    {{ dividend_rows(polygon_dividend_events()) }}
 )
 
 select

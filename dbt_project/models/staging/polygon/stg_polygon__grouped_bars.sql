@@ -23,8 +23,8 @@ bars as (
     select
         ---------- keys
         'polygon' as source,
-        listings.symbol,
-        listings.asset_class,
+        cast(listings.symbol as text) as symbol,
+        cast(listings.asset_class as text) as asset_class,
         '1d' as timeframe,
         answers.window_start as opened_at,
 

@@ -3,7 +3,7 @@
 with
 
 rejected as (
-    {{ rejected_event_rows('polygon') }}
+    {{ rejected_event_rows(polygon_split_events(), polygon_dividend_events()) }}
 )
 
 select * from rejected

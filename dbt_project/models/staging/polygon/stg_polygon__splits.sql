@@ -3,7 +3,7 @@
 with
 
 events as (
-    {{ split_rows('polygon') }}
+    {{ split_rows(polygon_split_events()) }}
 )
 
 select

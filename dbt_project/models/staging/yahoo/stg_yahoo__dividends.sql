@@ -2,7 +2,7 @@
 with
 
 events as (
-    {{ dividend_rows('yahoo') }}
+    {{ dividend_rows(yahoo_dividend_events()) }}
 )
 
 select

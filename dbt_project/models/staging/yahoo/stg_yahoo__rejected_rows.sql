@@ -3,7 +3,7 @@
 with
 
 rejected as (
-    {{ rejected_event_rows('yahoo') }}
+    {{ rejected_event_rows(yahoo_split_events(), yahoo_dividend_events()) }}
 )
 
 select * from rejected

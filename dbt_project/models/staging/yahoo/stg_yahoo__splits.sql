@@ -2,7 +2,7 @@
 with
 
 events as (
-    {{ split_rows('yahoo') }}
+    {{ split_rows(yahoo_split_events()) }}
 )
 
 select

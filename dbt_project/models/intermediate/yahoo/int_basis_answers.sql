@@ -30,10 +30,8 @@ answers as (
     from {{ ref('stg_ops__answers') }} as answers
     where
         answers.status in ('ok', 'unchanged')
-        and (
-            (answers.source = 'yahoo' and answers.endpoint in ('bars', 'events') and answers.asset_class <> 'crypto')
-            or (answers.source = 'polygon' and answers.endpoint = 'splits')
-        )
+        and (answers.asset_class is null or answers.asset_class <> 'crypto')
+        and {{ is_answer_about('splits', 'answers') }}
         and answers.window_start is not null
         and answers.window_end is not null
         and {{ is_new_load('int_basis_answers', 'answers.load_id', since) }}

@@ -1,17 +1,13 @@
-"""What each provider documents of its answers, as data: `market doctor --probe` compares a real answer with it.
+"""How what a provider documents of its answers is written down, and a real answer compared with it (`market doctor --probe`).
 
-One `Shape` per endpoint in use. Sources are named in each provider's README; a field that documents of different years
-do not share is not required.
+One `Shape` per endpoint in use, in `shapes.py` of the provider's folder. Sources are named in its README; a field that documents
+of different years do not share is not required.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-
-from extract.providers.binance.settings import FUNDING_ROWS, SPOT_KLINES, STATISTICS_ROWS
-from extract.providers.coinmetrics.settings import METRIC
 
 # A kind of JSON value: its Python types. A number that is written as text is text.
 KINDS: dict[str, tuple[type, ...]] = {
@@ -60,164 +56,14 @@ class Shape:
     others: frozenset[str] = field(default_factory=frozenset)
 
 
-def _fields(kinds: Mapping[str, str], harm: str = QUARANTINED) -> tuple[Field, ...]:
+def fields(kinds: Mapping[str, str], harm: str = QUARANTINED) -> tuple[Field, ...]:
+    """Required fields of these kinds."""
     return tuple(Field(name, kind, harm=harm) for name, kind in kinds.items())
 
 
-def _optional(names: Sequence[str], kind: str) -> tuple[Field, ...]:
+def optional(names: Sequence[str], kind: str) -> tuple[Field, ...]:
+    """Fields that may be there, and that nothing reads."""
     return tuple(Field(name, kind, is_required=False, harm=UNREAD) for name in names)
-
-
-_POLYGON_AROUND = (Field("status", "text"), Field("request_id", "text", harm=UNREAD))
-_AGGREGATES = (
-    _fields(dict.fromkeys("tohlcv", "number")) + _optional(("vw", "n"), "number") + _optional(("otc",), "boolean")
-)
-_KLINE_KINDS = (
-    "whole number", "text", "text", "text", "text", "text", "whole number", "text", "whole number", "text", "text", "text",
-)  # fmt: skip
-_KLINES = tuple(Field(str(place), kind, harm=REJECTED) for place, kind in enumerate(_KLINE_KINDS))
-_STATISTICS = _fields({"timestamp": "whole number"})
-_WEIGHT = ("x-mbx-used-weight-1m",)
-
-SHAPES: dict[tuple[str, str], Shape] = {
-    ("polygon", "bars"): Shape(
-        _AGGREGATES,
-        ("results",),
-        (
-            *_POLYGON_AROUND,
-            Field("ticker", "text"),
-            Field("adjusted", "boolean"),
-            *_fields({"queryCount": "whole number", "resultsCount": "whole number"}, UNREAD),
-        ),
-        ordered_by="t",
-        unit=MILLISECONDS,
-        others=frozenset({"count", "next_url"}),
-    ),
-    ("polygon", "grouped_daily"): Shape(
-        (*_AGGREGATES, Field("T", "text")),
-        ("results",),
-        (*_POLYGON_AROUND, Field("adjusted", "boolean")),
-        unit=MILLISECONDS,
-        others=frozenset({"count", "queryCount", "resultsCount"}),
-    ),
-    ("polygon", "splits"): Shape(
-        _fields({"execution_date": "text", "ticker": "text", "split_from": "number", "split_to": "number"}),
-        ("results",),
-        _POLYGON_AROUND,
-        ordered_by="execution_date",
-        others=frozenset({"id", "next_url", "adjustment_type", "historical_adjustment_factor"}),
-    ),
-    ("polygon", "dividends"): Shape(
-        _fields({"ex_dividend_date": "text", "ticker": "text", "cash_amount": "number"})
-        + _optional(("id", "currency", "dividend_type", "declaration_date", "pay_date", "record_date"), "text")
-        + _optional(("frequency",), "whole number"),
-        ("results",),
-        _POLYGON_AROUND,
-        ordered_by="ex_dividend_date",
-        others=frozenset(
-            {"next_url", "distribution_type", "split_adjusted_cash_amount", "historical_adjustment_factor"}
-        ),
-    ),
-    ("polygon", "tickers"): Shape(
-        _fields({"ticker": "text", "active": "boolean"}),
-        ("results",),
-        _POLYGON_AROUND,
-        others=frozenset(
-            {
-                "name",
-                "market",
-                "locale",
-                "primary_exchange",
-                "type",
-                "currency_name",
-                "cik",
-                "composite_figi",
-                "share_class_figi",
-                "last_updated_utc",
-                "delisted_utc",
-                "count",
-                "next_url",
-                "currency_symbol",
-                "base_currency_name",
-                "base_currency_symbol",
-            }
-        ),
-    ),
-    ("polygon", "market_status"): Shape(
-        _fields({"market": "text", "serverTime": "text"}, UNREAD),
-        others=frozenset({"earlyHours", "afterHours", "exchanges", "currencies", "indicesGroups"}),
-    ),
-    ("polygon", "market_holidays"): Shape(
-        _fields({"date": "text", "exchange": "text", "name": "text", "status": "text"}, UNREAD),
-        others=frozenset({"open", "close"}),
-    ),
-    ("binance", "spot klines"): Shape(_KLINES, ordered_by="0", unit=MILLISECONDS, cap=SPOT_KLINES[1], headers=_WEIGHT),
-    ("binance", "futures klines"): Shape(_KLINES, ordered_by="0", unit=MILLISECONDS, cap=1000, headers=_WEIGHT),
-    ("binance", "funding"): Shape(
-        _fields({"symbol": "text", "fundingTime": "whole number", "fundingRate": "text"}),
-        ordered_by="fundingTime",
-        unit=MILLISECONDS,
-        cap=FUNDING_ROWS,
-        others=frozenset({"markPrice", "rateType"}),
-    ),
-    ("binance", "open_interest_now"): Shape(
-        _fields({"openInterest": "text", "symbol": "text", "time": "whole number"}), unit=MILLISECONDS
-    ),
-    ("binance", "open_interest"): Shape(
-        _STATISTICS + _fields({"symbol": "text", "sumOpenInterest": "text", "sumOpenInterestValue": "text"}),
-        ordered_by="timestamp",
-        unit=MILLISECONDS,
-        cap=STATISTICS_ROWS,
-        others=frozenset({"CMCCirculatingSupply"}),
-    ),
-    ("binance", "long_short_ratio"): Shape(
-        _STATISTICS
-        + _fields({"symbol": "text", "longShortRatio": "text", "longAccount": "text", "shortAccount": "text"}),
-        ordered_by="timestamp",
-        unit=MILLISECONDS,
-        cap=STATISTICS_ROWS,
-    ),
-    ("binance", "taker_ratio"): Shape(
-        _STATISTICS + _fields({"buySellRatio": "text", "buyVol": "text", "sellVol": "text"}),
-        ordered_by="timestamp",
-        unit=MILLISECONDS,
-        cap=STATISTICS_ROWS,
-    ),
-    ("yahoo", "bars"): Shape(
-        _fields(dict.fromkeys(("open", "high", "low", "close", "volume"), "array")),
-        ("chart", "result", "0", "indicators", "quote", "0"),
-    ),
-    ("coinmetrics", "exchange_inflow"): Shape(
-        _fields({"asset": "text", "time": "text", METRIC: "text"}),
-        ("data",),
-        ordered_by="time",
-        headers=("X-RateLimit-Remaining",),
-        others=frozenset({"next_page_token", "next_page_url"}),
-    ),
-}
-YAHOO_META = _fields(
-    {"symbol": "text", "exchangeTimezoneName": "text", "dataGranularity": "text"}
-) + _fields({"currency": "text", "gmtoffset": "whole number", "instrumentType": "text"}, UNREAD)  # fmt: skip
-
-# The first line of the archive's files; klines of the spot market have none.
-ARCHIVE_HEADERS: dict[str, list[str] | None] = {
-    "spot klines": None,
-    "futures klines": [
-        "open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "count",
-        "taker_buy_volume", "taker_buy_quote_volume", "ignore",
-    ],
-    "metrics": [
-        "create_time", "symbol", "sum_open_interest", "sum_open_interest_value", "count_toptrader_long_short_ratio",
-        "sum_toptrader_long_short_ratio", "count_long_short_ratio", "sum_taker_long_short_vol_ratio",
-    ],
-    "funding": ["calc_time", "funding_interval_hours", "last_funding_rate"],
-}  # fmt: skip
-# From this day on the spot archive's times are microseconds.
-SPOT_FILES_IN_MICROSECONDS_FROM = datetime(2025, 1, 1, tzinfo=UTC)
-# From this instant on a sample's label is the start of its period (reported; docs/reference/providers.md), before it the end.
-LABELS_ARE_STARTS_FROM = datetime(2026, 6, 25, tzinfo=UTC)
-# For so long after a period's end its sample may not be there yet: starts cannot be distinguished from ends then.
-PUBLISHED_WITHIN = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)

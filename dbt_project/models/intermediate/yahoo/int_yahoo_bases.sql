@@ -13,8 +13,8 @@
 -- What the prices of a Yahoo answer are multiplied by to be as traded, per answer and range of sessions; an answer that no
 -- split concerns has no row. Yahoo divides what lies before a split by its ratio: the evening before the ex-date, on it,
 -- days later, or (intraday) never. So each answer is classified for itself and for each split, by what it shows:
---   1. a bar of it whose as-traded price is known (Polygon's, or Yahoo's own from days before the split): the same price
---      is as traded, one that is off by the ratio is adjusted;
+--   1. a bar of it whose as-traded price is known (of a source that gives them, or Yahoo's own from days before the split):
+--      the same price is as traded, one that is off by the ratio is adjusted;
 --   2. the jump from its last bar before the split to its first one after it; a jump by the ratio on a day nearby
 --      contradicts the ex-date;
 --   3. a day or week asked for a week after the ex-date counts as adjusted, unless the jump speaks against it: Yahoo has
@@ -190,7 +190,7 @@ seen as (
                 and known.opened_at < spanned.before_until
                 and known.close > 0
                 and (
-                    known.source = 'polygon'
+                    {{ is_as_traded_source('known.source') }}
                     or (
                         known.source = 'yahoo'
                         and known.fetched_at < spanned.split_at - interval '{{ early_days }} days'
@@ -408,13 +408,14 @@ questions as (
         answers.window_start,
         answers.window_end
     from {{ ref('int_basis_answers') }} as answers
-    cross join (
+    inner join (
         select distinct
+            source,
             symbol,
             asset_class
-        from {{ ref('assets') }}
-        where polygon is not null
-    ) as series
+        from {{ ref('int_provider_symbols') }}
+        where used_for = 'bars'
+    ) as series on series.source = answers.source
     where answers.symbol is null and answers.window_start < answers.window_end
 ),
 
