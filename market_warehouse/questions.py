@@ -152,7 +152,7 @@ def chosen_series(
     if not symbols:
         raise BadQuestion("symbols: name at least one")
     chosen = []
-    for symbol in symbols:
+    for symbol in spelled(symbols, there):
         refuse_unknown(symbol, there)
         known = [one for one in there if one.symbol == symbol and asset_class in (None, one.asset_class)]
         found = [one for one in known if one.timeframe == timeframe]
@@ -163,6 +163,12 @@ def chosen_series(
             raise BadQuestion(f"{symbol} is {classes}: say which by asset_class=")
         chosen += found
     return tuple(chosen)
+
+
+def spelled(symbols: Iterable[str], there: list[Series]) -> list[str]:
+    """The symbols as the warehouse spells them, each once: `aapl` is AAPL unless there are both."""
+    known = {one.symbol for one in there}
+    return list(dict.fromkeys(reading.spelled(symbol, known) for symbol in symbols))
 
 
 def refuse_unknown(symbol: str, there: list[Series]) -> None:
@@ -256,12 +262,14 @@ def shares_of(row: tuple[Any, ...] | None) -> Any:
 
 def select(question: Question, factors: dict[Series, Any], numbers: Literal["float64", "decimal"]) -> sql.Composed:
     """The select: symbol, timestamp, then the columns. `factors` are those of `shares()` where prices are adjusted."""
+    common = _common(question, factors)
+    factor = sql.SQL("shares.split_factor" if common is None else "cast({} as numeric)").format(sql.Literal(common))
     return sql.SQL("select {columns} from {source} where {conditions} order by bars.symbol, bars.timestamp").format(
         columns=sql.SQL(", ").join(
             [
                 sql.SQL("bars.symbol"),
                 sql.SQL("bars.timestamp"),
-                *(_value(one, question.adjusted, numbers) for one in question.columns),
+                *(_value(one, question.adjusted, numbers, factor) for one in question.columns),
             ]
         ),
         source=source(question, factors),
@@ -276,6 +284,8 @@ def source(question: Question, factors: dict[Series, Any]) -> sql.Composable:
         bars = sql.SQL("marts.market_data_as_of({}) as bars").format(sql.Literal(question.as_of))
     if question.adjusted is None:
         return bars
+    if _common(question, factors) is not None:
+        return bars + _returns(question)
     rows = [
         sql.SQL("({}, {}, cast({} as numeric))").format(
             sql.Literal(one.symbol), sql.Literal(one.asset_class), sql.Literal(factors.get(one, 1))
@@ -286,9 +296,18 @@ def source(question: Question, factors: dict[Series, Any]) -> sql.Composable:
         "{bars} inner join (values {rows}) as shares (symbol, asset_class, split_factor)"
         " on shares.symbol = bars.symbol and shares.asset_class = bars.asset_class"
     ).format(bars=bars, rows=sql.SQL(", ").join(rows))
-    if question.adjusted == "total_return":
-        joined += sql.SQL(" inner join marts.market_data_adjusted as returns on returns.id = bars.id")
-    return joined
+    return joined + _returns(question)
+
+
+def _returns(question: Question) -> sql.Composable:
+    is_wanted = question.adjusted == "total_return"
+    return sql.SQL(" inner join marts.market_data_adjusted as returns on returns.id = bars.id" if is_wanted else "")
+
+
+def _common(question: Question, factors: dict[Series, Any]) -> Any:
+    """What all series are adjusted to, None where they differ."""
+    found = {factors.get(one, 1) for one in question.series}
+    return found.pop() if len(found) == 1 else None
 
 
 def conditions(question: Question) -> sql.Composable:
@@ -317,7 +336,8 @@ def conditions(question: Question) -> sql.Composable:
     return sql.SQL(" and ").join(conditions)
 
 
-def _value(column: Column, adjusted: Adjustment | None, numbers: str) -> sql.Composable:
+def _value(column: Column, adjusted: Adjustment | None, numbers: str, factor: sql.Composable) -> sql.Composable:
+    """The column as it is asked for; `factor` is the split factor to adjust to."""
     name = sql.Identifier(column.name)
     value: sql.Composable = sql.SQL("bars.{}").format(name)
     if adjusted == "total_return" and column.is_price:
@@ -325,13 +345,11 @@ def _value(column: Column, adjusted: Adjustment | None, numbers: str) -> sql.Com
     elif adjusted and (column.is_price or column.is_amount):
         # As in market_data_adjusted. Most bars are in the shares of today: exact arithmetic costs a microsecond a value.
         changed = sql.SQL(
-            "round(bars.{} * (bars.split_factor / shares.split_factor), 10)"
+            "round(bars.{} * (bars.split_factor / {}), 10)"
             if column.is_price
-            else "round(bars.{} / (bars.split_factor / shares.split_factor), 8)"
-        ).format(name)
-        value = sql.SQL("case when bars.split_factor = shares.split_factor then bars.{} else {} end").format(
-            name, changed
-        )
+            else "round(bars.{} / (bars.split_factor / {}), 8)"
+        ).format(name, factor)
+        value = sql.SQL("case when bars.split_factor = {} then bars.{} else {} end").format(factor, name, changed)
     if column.is_number and numbers == "float64":
         value = sql.SQL("cast({} as double precision)").format(value)
     return sql.SQL("{} as {}").format(value, name)

@@ -340,10 +340,10 @@ def status(symbol: OneSymbol = None, json: AsJson = False) -> None:
 @app.command()
 def gaps(
     symbol: OneSymbol = None,
-    everything: Annotated[bool, typer.Option("--all", help="those that are repaired or beyond repair, too")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="also repaired ones, and those around the bars")] = False,
     json: AsJson = False,
 ) -> None:
-    """Show which bars are missing, why, and what is done about it."""
+    """Show which bars are missing between others, why, and what is done about it: the gaps that status counts."""
     with _reporting():
         from scripts.reading import reports
 

@@ -113,6 +113,7 @@ def yahoo_chart(
     splits: Mapping[date, tuple[int, int]] | None = None,
     day_starts_at: timedelta = timedelta(hours=9, minutes=30),
     dividends: Mapping[date, Decimal] | None = None,
+    capital_gains: Mapping[date, Decimal] | None = None,
 ) -> Payload:
     """A chart answer. `bars` carry Yahoo's own (split-adjusted) prices, `dividends` its adjusted amounts; days are
     stamped at the exchange's open."""
@@ -127,11 +128,12 @@ def yahoo_chart(
         }
         for day, (new, old) in (splits or {}).items()
     }
-    paid = {
-        str(_split_stamp(day)): {"date": _split_stamp(day), "amount": amount}
-        for day, amount in (dividends or {}).items()
-    }
-    told = ({"splits": events} if events else {}) | ({"dividends": paid} if paid else {})
+    told = {"splits": events} if events else {}
+    for kind, paid in (("dividends", dividends), ("capitalGains", capital_gains)):
+        if paid:
+            told[kind] = {
+                str(_split_stamp(day)): {"date": _split_stamp(day), "amount": amount} for day, amount in paid.items()
+            }
     result = {
         "meta": {"exchangeTimezoneName": time_zone, "dataGranularity": timeframe},
         "timestamp": [int((bar.timestamp + shift).timestamp()) for bar in bars],

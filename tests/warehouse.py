@@ -379,7 +379,9 @@ def bar_answer(provider: str, symbol: str, timeframe: str, bars: Sequence[Bar], 
     payload: payloads.Payload
     if provider == "yahoo":
         chart = {
-            name: answer.pop(name) for name in ("splits", "dividends", "time_zone", "day_starts_at") if name in answer
+            name: answer.pop(name)
+            for name in ("splits", "dividends", "capital_gains", "time_zone", "day_starts_at")
+            if name in answer
         }
         payload = payloads.yahoo_chart(bars, timeframe, **chart)
         answer.setdefault("origin", "chart")

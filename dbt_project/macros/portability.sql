@@ -196,6 +196,12 @@
     cast(({{ instant }}) at time zone {{ time_zone }} as date)
 {%- endmacro %}
 
+{# The wall-clock time (HH:MM, as text) at an instant in a time zone. #}
+{% macro local_time(instant, time_zone) %}{{ return(adapter.dispatch('local_time', 'market_warehouse')(instant, time_zone)) }}{% endmacro %}
+{% macro postgres__local_time(instant, time_zone) -%}
+    to_char({{ instant }} at time zone {{ time_zone }}, 'HH24:MI')
+{%- endmacro %}
+
 {# The instant of a local wall-clock time (`time` is a time of day, 24:00 included) on a date in a time zone. #}
 {% macro local_instant(date, time, time_zone) %}{{ return(adapter.dispatch('local_instant', 'market_warehouse')(date, time, time_zone)) }}{% endmacro %}
 {% macro postgres__local_instant(date, time, time_zone) -%}

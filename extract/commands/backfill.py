@@ -65,6 +65,7 @@ def resume() -> Report:
                 report.outcomes += part.outcomes
                 report.failed += part.failed
                 report.done += part.done
+                report.series_done += part.series_done
         return report
 
 

@@ -168,6 +168,16 @@ def _sources(assets: list[Asset]) -> Iterator[Check]:
     """Each source answers, and knows each of its symbols."""
     with ExitStack() as stack:
         for name, provider in open_providers(stack).items():
+            if not provider.source.is_available:
+                # Each of its symbols would say the same.
+                until = provider.source.block.until
+                found = (
+                    f"not asked: left alone until {until:%Y-%m-%d %H:%M} UTC"
+                    if until
+                    else "not asked: it has failed again and again"
+                )
+                yield Check(f"symbols of {name}", False, found, f"wait, or ask it again: market unblock {name}")
+                continue
             known, problems = 0, []
             for asset in assets:
                 for one in provider.names_to_try(asset):
@@ -178,7 +188,9 @@ def _sources(assets: list[Asset]) -> Iterator[Check]:
                     if problem:
                         problems.append(problem)
             remedy = "correct the symbol in assets.csv, or its active_from and active_to; or the source is down"
-            yield Check(f"symbols of {name}", not problems, "; ".join(problems) or f"all {known} known", remedy)
+            # A coin has a name on each of two markets, which a source that is down fails alike.
+            found = "; ".join(dict.fromkeys(problems)) or f"all {known} names known"
+            yield Check(f"symbols of {name}", not problems, found, remedy)
 
 
 def _probe(provider: Provider, asset: Asset) -> str | None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from ipaddress import ip_address
+from typing import Any
 
 import psycopg
+from psycopg.rows import tuple_row
 from pydantic import AnyUrl
 
-from extract.core import database, sources
+from extract.core import clock as pipeline_clock
+from extract.core import database, settings, sources
 from extract.core.settings import ConfigurationError
 
 CREATE = """
@@ -26,12 +30,20 @@ def set_clock(connection: psycopg.Connection, at: str) -> None:
     connection.execute("insert into ops.demo_clock values (%s)", (at,))
 
 
-def clock(connection: psycopg.Connection) -> str | None:
+def clock(connection: psycopg.Connection[Any]) -> str | None:
     """The present of the demo that filled this database (ISO-8601, UTC); None where none did."""
-    if connection.execute("select to_regclass('ops.demo_clock') is null").fetchone() == (True,):
+    cursor = connection.cursor(row_factory=tuple_row)
+    if cursor.execute("select to_regclass('ops.demo_clock') is null").fetchone() == (True,):
         return None
-    row = connection.execute("select stands_at at time zone 'UTC' from ops.demo_clock").fetchone()
+    row = cursor.execute("select stands_at at time zone 'UTC' from ops.demo_clock").fetchone()
     return f"{row[0].isoformat()}Z" if row else None
+
+
+def now(connection: psycopg.Connection[Any]) -> datetime:
+    """The present of this database's builds: that of the demo where it filled it, unless WAREHOUSE_NOW is set. What is
+    recorded by hand is stamped with it, or a correction in the demo would be thirteen years younger than its build."""
+    at = None if settings.load().warehouse_now else clock(connection)
+    return datetime.fromisoformat(at) if at else pipeline_clock.now()
 
 
 def is_marked(connection: psycopg.Connection) -> bool:

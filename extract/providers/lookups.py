@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -11,7 +12,6 @@ from typing import Any
 
 import orjson
 
-from extract.core.redaction import redact
 from extract.transport import http
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,25 @@ def once(source: http.Source, what: str, send: Callable[[], http.Response]) -> h
     except http.Unavailable as problem:
         raise Unasked(f"{what} answers {problem}") from None
     except OSError as problem:
-        raise Unasked(f"{what} does not answer ({redact(str(problem)).partition(' See ')[0][:200]})") from None
+        raise Unasked(f"{what} does not answer: {_reason(problem)}") from None
+
+
+# What the texts of requests, urllib3 and curl have in common, whatever wraps them; and what it means.
+_REASONS = {
+    "timed out|timeout": "it took too long",
+    "name or service|name resolution|resolve|getaddrinfo|nodename": "its name is not known here (is this machine online?)",
+    "refused|connect to": "the connection is refused (is it down, or its base URL set wrongly?)",
+    "certificate|ssl|tls": "no secure connection to it (a proxy between, or an old set of certificates?)",
+    "proxy": "the proxy does not lead there",
+    "unreachable|no route": "no way leads there (is this machine online?)",
+    "reset|aborted|closed|broken|empty reply": "it broke the connection off",
+}
+
+
+def _reason(problem: OSError) -> str:
+    """Why the network failed, in words: the libraries' own texts are of their insides."""
+    text = f"{type(problem).__name__} {problem}".lower()
+    return next((words for signs, words in _REASONS.items() if re.search(signs, text)), type(problem).__name__)
 
 
 def document_of(response: http.Response, what: str) -> Any:

@@ -26,7 +26,7 @@ from extract.symbols import registry_file
 # The columns before and after those of names.
 FIRST_COLUMNS = ("symbol", "asset_class", "timeframes")
 LAST_COLUMNS = ("calendar", "active_from", "active_to", "source_priority", "enabled")
-ASSET_CLASSES = ("stock", "crypto", "etf")
+ASSET_CLASSES = ("stock", "crypto", "etf", "index")
 # Names become parts of addresses, labels and files: no quote, blank, slash or control character, no step upwards.
 _NAME = re.compile(r"(?!.*\.\.)[\w^][\w.:^=+&$-]*")
 LONGEST_SYMBOL, LONGEST_NAME = 20, 50

@@ -32,7 +32,7 @@ class Problem(Answer):
 
 
 class Series(Answer):
-    asset_class: Literal["stock", "etf", "crypto"]
+    asset_class: Literal["stock", "etf", "index", "crypto"]
     timeframe: Timeframe
     newest_bar: datetime | None = Field(description="when the newest bar opened, UTC")
     newest_bar_closed_at: datetime | None
@@ -156,7 +156,9 @@ class Quality(Fresh):
 
     symbol: str
     summary: QualitySummary
-    open_gaps: list[OpenGap] = Field(description="the newest hundred")
+    open_gaps: list[OpenGap] = Field(
+        description="the newest hundred; place says whether it lies between bars (those /status counts), or around them"
+    )
     rejected_bars: int = Field(description="rows of providers that could not become a bar, over all time")
     columns: dict[str, list[Cell]]
 
@@ -165,7 +167,7 @@ class Bars(Fresh):
     """Column-wise: the n-th value of each column belongs to the n-th bar; bars are in order of time."""
 
     symbol: str
-    asset_class: Literal["stock", "etf", "crypto"]
+    asset_class: Literal["stock", "etf", "index", "crypto"]
     timeframe: Timeframe
     as_of: datetime | None = Field(description="the instant whose knowledge is shown; null = now")
     adjusted: Literal["splits", "total_return"] | None = Field(description="what prices are adjusted for")
@@ -198,7 +200,7 @@ class SymbolSeries(Answer):
 
 class SymbolThere(Fresh):
     symbol: str
-    asset_class: Literal["stock", "etf", "crypto"]
+    asset_class: Literal["stock", "etf", "index", "crypto"]
     is_enabled: bool | None = Field(description="whether it is still asked for")
     series: list[SymbolSeries]
 

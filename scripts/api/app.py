@@ -84,10 +84,10 @@ def create_app(command: tuple[str, ...] | None = None) -> FastAPI:
     @v1.get("/enrichment/status/{symbol}", summary="How fresh, complete and good a symbol's series are",
              **_documented("status", answers.Status, 404, 422))  # fmt: skip
     async def status(symbol: Symbol) -> Response:
-        row = await warehouse.row(queries.STATUS, {"symbol": _clean(symbol), "timeframes": list(TIMEFRAMES)})
-        if row is None:
-            await _unknown(warehouse, symbol)
-        return _json(row[0])  # type: ignore[index]
+        for name in (_clean(symbol), *(await _spelled(warehouse, [symbol]))):
+            if row := await warehouse.row(queries.STATUS, {"symbol": name, "timeframes": list(TIMEFRAMES)}):
+                return _json(row[0])
+        raise await _unknown(warehouse, symbol)
 
     metrics_answer = _Remembered(lambda: warehouse.row(queries.METRICS, {}), METRICS_SECONDS)
 
@@ -115,6 +115,7 @@ def create_app(command: tuple[str, ...] | None = None) -> FastAPI:
         limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE, description="the newest so many days")] = 30,
     ) -> Response:
         freshness = await _freshness(warehouse, [symbol], None)
+        symbol = freshness.series[0][0]
         headers = freshness.headers(request)
         if freshness.is_known_to(request):
             return Response(status_code=304, headers=headers)
@@ -166,6 +167,7 @@ def create_app(command: tuple[str, ...] | None = None) -> FastAPI:
             raise HTTPException(422, f"symbols: name one to {MOST_SYMBOLS}, parted by commas")
         values = asked.values()
         freshness = await _freshness(warehouse, names, asked.timeframe, values["as_of"], asked.asset_class)
+        names = [one[0] for one in freshness.series]
         if asked.as_of is not None:
             await _refuse_before_history(warehouse, values["as_of"])
         chosen = _chosen(asked.columns, await columns_of_bars.of(freshness.version), asked.adjusted)
@@ -199,8 +201,11 @@ def create_app(command: tuple[str, ...] | None = None) -> FastAPI:
 
     app.include_router(v1)
 
-    @app.get("/metrics", summary="The same for Prometheus, as OpenMetrics", responses={503: _PROBLEM},
-             response_class=Response)  # fmt: skip
+    checked = [Depends(_refuse_unknown_parameters)]
+    refused: dict[str, Any] = {"description": _PROBLEMS[422], "model": answers.Problem}
+
+    @app.get("/metrics", summary="The same for Prometheus, as OpenMetrics", responses={422: refused, 503: _PROBLEM},
+             response_class=Response, dependencies=checked)  # fmt: skip
     def openmetrics() -> Response:
         from scripts.monitoring import metrics
 
@@ -209,7 +214,8 @@ def create_app(command: tuple[str, ...] | None = None) -> FastAPI:
         except reading.Unreadable as error:
             raise HTTPException(503, str(error)) from None
 
-    @app.get("/healthz", summary="Whether the warehouse can be read", **_documented("health", answers.Health))
+    @app.get("/healthz", summary="Whether the warehouse can be read", **_documented("health", answers.Health, 422),
+             dependencies=checked)  # fmt: skip
     async def health() -> Response:
         row = await warehouse.row("select count(*) from marts.enrichment_status where is_enabled", {})
         return JSONResponse({"status": "ok", "version": app.version, "series": row[0] if row else 0})
@@ -290,7 +296,7 @@ class BarsAsked:
             ),
         ] = None,
         asset_class: Annotated[
-            Literal["stock", "etf", "crypto"] | None, Query(description="where a symbol is several assets")
+            Literal["stock", "etf", "index", "crypto"] | None, Query(description="where a symbol is several assets")
         ] = None,
     ) -> None:
         self.timeframe, self.format, self.cursor, self.asset_class = timeframe, format, cursor, asset_class
@@ -434,9 +440,10 @@ async def _freshness(
     asked = {"symbols": [_clean(one) for one in symbols], "timeframe": timeframe, "asset_class": asset_class}
     rows = await warehouse.rows(queries.FRESHNESS, asked)
     found = {row[0]: row[1:] for row in rows}
-    for symbol in symbols:
-        if symbol not in found:
-            await _unknown(warehouse, symbol, timeframe)
+    if missing := [symbol for symbol in symbols if symbol not in found]:
+        if (named := await _spelled(warehouse, symbols)) != symbols:
+            return await _freshness(warehouse, named, timeframe, as_of, asset_class)
+        raise await _unknown(warehouse, missing[0], timeframe)
     series = [(symbol, found[symbol][0]) for symbol in symbols]
     aged = [(found[symbol][1], bool(found[symbol][2])) for symbol in symbols]
     if as_of is not None and timeframe is not None:
@@ -480,13 +487,19 @@ async def _shares(warehouse: Warehouse, asked: BarsAsked, as_of: datetime | None
     return questions.shares_of(row)
 
 
-async def _unknown(warehouse: Warehouse, symbol: str, timeframe: str | None = None) -> None:
-    """HTTPException 404 that says what there is."""
+async def _spelled(warehouse: Warehouse, symbols: list[str]) -> list[str]:
+    """The symbols as the warehouse spells them, in order, each once: `aapl` is AAPL."""
+    known = (await warehouse.row(queries.KNOWN, {"symbol": ""}) or ([],))[0] or []
+    return sorted({reading.spelled(symbol, known) for symbol in symbols})
+
+
+async def _unknown(warehouse: Warehouse, symbol: str, timeframe: str | None = None) -> HTTPException:
+    """The 404 that says what there is."""
     symbols, timeframes = await warehouse.row(queries.KNOWN, {"symbol": symbol}) or (None, None)
     if timeframes:
         there = ", ".join(name for name in TIMEFRAMES if name in timeframes)
-        raise HTTPException(404, f"{symbol} has no {timeframe} bars; there are {there}")
-    raise HTTPException(404, reading.unknown_symbol(symbol[:100], symbols or []))
+        return HTTPException(404, f"{symbol} has no {timeframe} bars; there are {there}")
+    return HTTPException(404, reading.unknown_symbol(symbol[:100], symbols or []))
 
 
 class _Remembered:

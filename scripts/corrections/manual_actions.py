@@ -17,7 +17,7 @@ from typing import Any, Literal
 import psycopg
 from psycopg.rows import dict_row
 
-from extract.core import clock, database
+from extract.core import database, provenance
 from extract.core.settings import ConfigurationError
 from extract.symbols import registry
 
@@ -59,7 +59,7 @@ def correct(
             " reason, corrected_by, corrected_at) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             (
                 symbol, found, kind, day, change, new, old, amount, reason.strip(), corrected_by or getpass.getuser(),
-                clock.now(),
+                provenance.now(connection),
             ),
         )  # fmt: skip
     if change == "strike":

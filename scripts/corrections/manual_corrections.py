@@ -19,7 +19,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from extract.calendar.timeframes import DAY, WEEK
-from extract.core import clock, database
+from extract.core import database, provenance
 from extract.core.settings import ConfigurationError
 
 SCALES = {"open": 10, "high": 10, "low": 10, "close": 10, "volume": 8, "taker_buy_volume": 8}
@@ -86,13 +86,13 @@ def withdraw(
 def failed_checks(bar: Bar, asset_class: str) -> list[str]:
     """The hard checks of the pipeline (macros/bars/bar_checks.sql) that the bar fails, by the names they have there.
 
-    A coin's bar of a source that reports no volume in coins has none (None).
+    A coin's bar of a source that reports no volume in coins has none (None), and an index has none at all.
     """
     prices = [bar[name] for name in ("open", "high", "low", "close")]
     if None in prices:
         return ["price missing"]
     volume = bar["volume"]
-    if volume is None and asset_class != "crypto":
+    if volume is None and asset_class not in ("crypto", "index"):
         return ["volume missing"]
     first, high, low, last = prices
     taker = bar["taker_buy_volume"]
@@ -210,7 +210,7 @@ def _record(
             fields,
             reason.strip(),
             corrected_by or getpass.getuser(),
-            clock.now(),
+            provenance.now(connection),
         ),
     )
 

@@ -18,7 +18,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
 
-from extract.core import clock, database, sources
+from extract.core import database, provenance, sources
 from extract.core.settings import ConfigurationError
 from extract.load import pipeline
 
@@ -201,6 +201,6 @@ def _record(
         {
             "source": source, "load": load_id, "symbols": row[0], "is_lifted": is_lifted,
             "reason": reason.strip() or "no reason given",
-            "by": by or getpass.getuser(), "now": clock.now(), "committed_at": committed_at,
+            "by": by or getpass.getuser(), "now": provenance.now(connection), "committed_at": committed_at,
         },
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from urllib.parse import quote
@@ -135,6 +135,12 @@ def in_plain_words(error: psycopg.Error) -> str | None:
 
 def _first_line(error: psycopg.Error) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def spelled(symbol: str, known: Iterable[str]) -> str:
+    """The symbol as the warehouse spells it: itself, or the one that differs from it in upper and lower case alone."""
+    alike = {one for one in known if one.casefold() == symbol.casefold()}
+    return alike.pop() if len(alike) == 1 else symbol
 
 
 def unknown_symbol(symbol: str, known: list[str]) -> str:

@@ -88,13 +88,12 @@ def export(selection: Selection, folder: Path, url: str | None = None) -> Report
     Raises BadQuestion (an unknown symbol, column, time), ConfigurationError where the folder holds another export or the
     format cannot hold the selection, WarehouseUnavailable.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     known = _manifest(folder, selection)
     report = Report(folder)
     with connected(url, "export") as warehouse:
         columns = _columns(warehouse, selection)
         writer = writer_of(selection.format, folder)
-        series = _series(warehouse, selection, writer.timeframes, report)
+        series = _series(warehouse, selection, writer, report)
         parts = list(_parts(warehouse, selection, series, columns, writer))
         for part in parts:
             if known.get(part.file) == part.mark and (folder / part.file).exists():
@@ -156,20 +155,24 @@ def _columns(warehouse: Warehouse, selection: Selection) -> tuple[Column, ...]:
     return questions.chosen_columns(selection.columns, there)
 
 
-def _series(warehouse: Warehouse, selection: Selection, possible: Sequence[str], report: Report) -> list[Series]:
+def _series(warehouse: Warehouse, selection: Selection, writer: Writer, report: Report) -> list[Series]:
     """The series to export. A symbol that is named must be there; a timeframe that it lacks is reported."""
-    there = questions.series_there(warehouse.connection)
+    there, possible = questions.series_there(warehouse.connection), writer.timeframes
     if odd := [one for one in selection.timeframes if one not in possible]:
         raise ConfigurationError(f"{selection.format} takes bars of {' '.join(possible)}, not of {' '.join(odd)}")
-    symbols = selection.symbols or tuple(dict.fromkeys(one.symbol for one in there))
+    named = questions.spelled(selection.symbols, there)
+    symbols = named or list(dict.fromkeys(one.symbol for one in there))
     for symbol in symbols:
         questions.refuse_unknown(symbol, there)
     chosen = [
         one for one in there
         if one.symbol in symbols and one.timeframe in (selection.timeframes or possible)
+        and one.asset_class in writer.classes
     ]  # fmt: skip
-    for symbol in selection.symbols:
+    for symbol in named:
         mine = [one for one in there if one.symbol == symbol]
+        if not any(one.asset_class in writer.classes for one in mine):
+            raise ConfigurationError(f"{selection.format}: no files are written of {symbol}, an {mine[0].asset_class}")
         if selection.timeframes and not any(one in chosen for one in mine):
             raise questions.no_bars(symbol, " or ".join(selection.timeframes), mine)
         lacking = [name for name in selection.timeframes if name not in {one.timeframe for one in mine}]
@@ -187,8 +190,8 @@ def _parts(
 
 
 def _marks(warehouse: Warehouse, selection: Selection, one: Series, columns: tuple[Column, ...]) -> dict[int, str]:
-    """Year -> what changes with any change of the year's bars: how many there are, when the newest was written, and what
-    prices are adjusted by."""
+    """Year -> what changes with any change of the year's bars: which there are, when the newest was written, their
+    revisions (two builds may have one clock, WAREHOUSE_NOW), and what prices are adjusted by."""
     asked = Question((one,), columns, selection.start, selection.end, selection.adjusted, selection.as_of)
     questions.refuse_impossible(asked)
     if selection.as_of is not None:
@@ -196,8 +199,9 @@ def _marks(warehouse: Warehouse, selection: Selection, one: Series, columns: tup
     factor = questions.shares(warehouse.connection, asked).get(one, 1) if selection.adjusted else 1
     dividends = sql.SQL("sum(returns.dividend_adjustment)" if selection.adjusted == "total_return" else "null")
     statement = sql.SQL(
-        "select cast(extract(year from bars.timestamp at time zone 'UTC') as integer) as year, count(*), max(bars.updated_at),"
-        " sum(bars.split_factor), {dividends} from {source} where {conditions} group by 1 order by 1"
+        "select cast(extract(year from bars.timestamp at time zone 'UTC') as integer) as year, count(*), sum(bars.id),"
+        " max(bars.updated_at), sum(bars.revision), sum(bars.split_factor), {dividends}"
+        " from {source} where {conditions} group by 1 order by 1"
     ).format(dividends=dividends, source=questions.source(asked, {one: factor}), conditions=questions.conditions(asked))
     rows = warehouse.connection.execute(statement).fetchall()
     return {year: " ".join(str(part) for part in (*rest, factor)) for year, *rest in rows}

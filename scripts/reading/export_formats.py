@@ -49,6 +49,8 @@ class Writer(ABC):
 
     # Those that the format knows.
     timeframes: ClassVar[tuple[str, ...]] = tuple(STEPS)
+    # Those whose files we know how to write.
+    classes: ClassVar[tuple[str, ...]] = ("stock", "etf", "index", "crypto")
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -131,6 +133,7 @@ class Lean(_BySeries):
         name: {HOUR: "hour", A_DAY: "daily"}[step] for name, step in STEPS.items() if step in (HOUR, A_DAY)
     }
     timeframes = tuple(RESOLUTION)
+    classes = ("stock", "etf", "crypto")
 
     def path(self, one: Series) -> str:
         resolution = self.RESOLUTION[one.timeframe]

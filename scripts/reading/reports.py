@@ -53,10 +53,13 @@ GAPS = Report(
         symbol, asset_class, timeframe, gap_from, gap_to, missing_bars, verdict, place, repair_state, evidence,
         answered_by, updated_at
     from marts.bar_gaps
-    where (%(symbol)s::text is null or symbol = %(symbol)s) and (%(all)s or repair_state = 'open')
+    where
+        (%(symbol)s::text is null or symbol = %(symbol)s)
+        -- As marts.enrichment_status counts them.
+        and (%(all)s or (repair_state = 'open' and place = 'between'))
     order by symbol, asset_class, array_position(%(timeframes)s, timeframe::text), gap_from
     """,
-    "no gap is open (--all: those that are closed, too)",
+    "no gap is open (--all: those that are closed, and those before the first and after the newest bar, too)",
     ("answered_by", "updated_at"),
 )
 SOURCES = Report(
@@ -89,10 +92,24 @@ REVISIONS = Report(
     """
     select
         bars.symbol, bars.asset_class, bars.timeframe, bars.timestamp, corrections.revision,
-        corrections.field_corrected, corrections.old_value, corrections.new_value, corrections.reason,
-        corrections.corrected_by, corrections.correction_timestamp
+        corrections.field_corrected, corrections.old_value, corrections.new_value,
+        -- What is no number has its values in the history.
+        case corrections.field_corrected
+            when 'source' then earlier.source when 'validation_notes' then earlier.validation_notes
+        end as old_text,
+        case corrections.field_corrected
+            when 'source' then later.source when 'validation_notes' then later.validation_notes
+        end as new_text,
+        corrections.reason, corrections.corrected_by, corrections.correction_timestamp
     from marts.data_corrections as corrections
     inner join marts.market_data_v2 as bars on bars.id = corrections.original_record_id
+    left join snapshots.market_data_history as later
+        on
+            corrections.field_corrected in ('source', 'validation_notes')
+            and later.id = corrections.original_record_id
+            and later.dbt_valid_from = corrections.correction_timestamp
+    left join snapshots.market_data_history as earlier
+        on earlier.id = later.id and earlier.dbt_valid_to = later.dbt_valid_from
     where bars.symbol = %(symbol)s and (%(timeframe)s::text is null or bars.timeframe = %(timeframe)s)
     order by
         corrections.correction_timestamp desc, bars.timestamp desc,
@@ -113,16 +130,16 @@ def show(
     """Print a report. ConfigurationError on an unknown symbol or timeframe, reading.Unreadable without a warehouse."""
     if timeframe is not None and timeframe not in STEPS:
         raise ConfigurationError(f"timeframe {timeframe!r} is none of {' '.join(STEPS)}")
-    values = {"symbol": symbol, "timeframe": timeframe, "all": everything, "timeframes": list(STEPS)}
     with reading.connected(report.name) as connection:
+        if symbol is not None:
+            symbol = _known(connection, symbol)
+        values = {"symbol": symbol, "timeframe": timeframe, "all": everything, "timeframes": list(STEPS)}
         # Postgres writes the JSON: its numbers are exact there, and its times ISO-8601 with offset.
         row = connection.execute(
             f"select cast(coalesce(json_agg(report), '[]') as text) from ({report.statement}) as report", values
         ).fetchone()
         text = row[0] if row else "[]"
         rows: list[dict[str, Any]] = json.loads(text, parse_float=Decimal)
-        if not rows and symbol is not None:
-            _check(connection, symbol)
     if as_json:
         print(text)
     elif not rows:
@@ -133,11 +150,14 @@ def show(
         _print_lines(rows)
 
 
-def _check(connection: Connection, symbol: str) -> None:
+def _known(connection: Connection, symbol: str) -> str:
+    """The symbol as the warehouse spells it. ConfigurationError for one that it does not have."""
     known = connection.execute("select coalesce(array_agg(distinct symbol::text), '{}') from marts.enrichment_status")
     symbols = (known.fetchone() or ([],))[0]
-    if symbol not in symbols:
+    found = reading.spelled(symbol, symbols)
+    if found not in symbols:
         raise ConfigurationError(reading.unknown_symbol(symbol, symbols))
+    return found
 
 
 def _print_lines(rows: Sequence[dict[str, Any]]) -> None:

@@ -110,6 +110,8 @@ class Instrument:
     sources: tuple[Source, ...]
     splits: tuple[Split, ...] = ()
     dividends: tuple[Dividend, ...] = ()
+    # What a fund's own sales earned, paid out.
+    capital_gains: tuple[Dividend, ...] = ()
     synthetic: bool = False
     exchange: str = ""
     security: str = "CS"
@@ -205,7 +207,7 @@ class Instrument:
         """What Yahoo multiplies a split-adjusted close with: products of 1 - dividend / close before."""
         factors = np.ones(len(times))
         daily = Interval(1, "day")
-        for dividend in self.dividends:
+        for dividend in (*self.dividends, *self.capital_gains):
             at = local_midnight(dividend.ex_date, self.zone)
             if at + OPENS > clock:
                 continue

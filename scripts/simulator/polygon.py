@@ -138,6 +138,8 @@ def range_aggregates(world: World, call: Call) -> Reply:
             if len(others):
                 following = f"{part['from']}/{others[0]}" if descending else f"{others[0]}/{part['to']}"
     pieces = listed(pieces)
+    if instrument and instrument.security == "INDEX":
+        pieces = [memoryview(re.sub(rb'"(?:v|vw|n)":[^,}]+,|,"(?:v|vw|n)":[^,}]+', b"", b"".join(pieces)))]
     if descending and pieces:
         pieces = [memoryview(b"},".join(reversed((b"".join(pieces) + b",").split(b"},")[:-1])) + b"}")]
     number = len(times)
@@ -190,7 +192,13 @@ def grouped_daily(world: World, call: Call) -> Reply:
     adjusted = call.query.get("adjusted", "true").lower() != "false"
     if day > date_of(world.clock(), NEW_YORK if kind == "stock" else "UTC"):
         return error(403)
-    rows = _day_rows(world, [i for i in world.dataset.polygon.values() if i.kind == kind], day, adjusted, call)
+    rows = _day_rows(
+        world,
+        [i for i in world.dataset.polygon.values() if i.kind == kind and i.security != "INDEX"],
+        day,
+        adjusted,
+        call,
+    )
     body: dict[str, Any] = {"queryCount": len(rows), "resultsCount": len(rows), "adjusted": adjusted}
     if rows:
         body["results"] = rows
@@ -287,7 +295,7 @@ def dividends(world: World, call: Call) -> Reply:
             "cash_amount": float(d.amount),
             "currency": "USD",
             "declaration_date": (d.ex_date - dt.timedelta(days=30)).isoformat(),
-            "dividend_type": "CD",
+            "dividend_type": kind,
             "ex_dividend_date": d.ex_date.isoformat(),
             "frequency": 4,
             "pay_date": (d.ex_date + dt.timedelta(days=14)).isoformat(),
@@ -295,7 +303,7 @@ def dividends(world: World, call: Call) -> Reply:
             "ticker": i.symbol,
         }
         for i in world.dataset.polygon.values()
-        for d in i.dividends
+        for kind, d in [*(("CD", one) for one in i.dividends), *(("LT", one) for one in i.capital_gains)]
         if d.ex_date <= horizon
     ]
     return _listing(call, rows, "ex_dividend_date", "desc", 10)
@@ -351,7 +359,9 @@ def _ticker(i: Instrument, seen: int) -> dict[str, Any]:
     today = date_of(seen, "UTC")
     gone = i.delisted is not None and i.delisted <= today
     row: dict[str, Any] = {"ticker": i.symbol, "name": i.name, "market": "stocks", "locale": "us"}
-    if i.kind == "stock":
+    if i.security == "INDEX":
+        row |= {"market": "indices", "active": not gone, "source_feed": "CME"}
+    elif i.kind == "stock":
         row |= {"primary_exchange": i.exchange, "type": i.security, "active": not gone, "currency_name": "usd"}
     else:
         row |= {"market": "crypto", "locale": "global", "active": not gone, "currency_symbol": "USD"}

@@ -30,6 +30,7 @@ HEADERS = {
 }  # fmt: skip
 CRUMB = "s1mUlat0r.x"
 DAILY = Interval(1, "day")
+_KINDS = {"ETF": "ETF", "INDEX": "INDEX"}
 
 
 def error(status: int, message: str | None = None) -> Reply:
@@ -99,7 +100,7 @@ def search(world: World, call: Call) -> Reply:
 
 
 def _quote(instrument: Instrument, rank: int) -> dict[str, Any]:
-    kind = "CRYPTOCURRENCY" if instrument.kind != "stock" else "ETF" if instrument.security == "ETF" else "EQUITY"
+    kind = "CRYPTOCURRENCY" if instrument.kind != "stock" else _KINDS.get(instrument.security, "EQUITY")
     exchange = {"XNAS": ("NMS", "NASDAQ"), "XNYS": ("NYQ", "NYSE"), "ARCX": ("PCX", "NYSEArca")}.get(
         instrument.exchange, ("CCC", "CCC")
     )
@@ -273,16 +274,17 @@ def _events(instrument: Instrument, call: Call, start: int, end: int, clock: int
     known = instrument.effective_splits(clock)
     out: dict[str, Any] = {}
     rows: dict[str, Any] = {}
-    for dividend in instrument.dividends if "div" in asked else ():
+    for kind, dividend in [
+        *(("dividends", one) for one in instrument.dividends if "div" in asked),
+        *(("capitalGains", one) for one in instrument.capital_gains if "capitalGains" in asked),
+    ]:
         midnight = local_midnight(dividend.ex_date, instrument.zone)
         at = (midnight + OPENS) // 1000
         amount = float(dividend.amount)
         for effective, ratio in known:
             amount /= float(ratio) if effective > midnight else 1.0
         if start <= at <= end:
-            rows[str(at)] = {"amount": round(amount, 6), "date": at}
-    if rows:
-        out["dividends"], rows = rows, {}
+            out.setdefault(kind, {})[str(at)] = {"amount": round(amount, 6), "date": at}
     for split in instrument.splits if "split" in asked else ():
         at = (local_midnight(split.effective, instrument.zone) + OPENS) // 1000
         if start <= at <= end:
@@ -319,7 +321,7 @@ def _meta(instrument: Instrument, name: str, call: Call, world: World, bars: Bar
         "symbol": instrument.symbol,
         "exchangeName": {"XNAS": "NMS", "XNYS": "NYQ", "ARCX": "PCX"}.get(instrument.exchange, instrument.exchange),
         "fullExchangeName": {"XNAS": "NasdaqGS", "XNYS": "NYSE", "ARCX": "NYSEArca"}.get(instrument.exchange, "CCC"),
-        "instrumentType": ("ETF" if instrument.security == "ETF" else "EQUITY") if stock else "CRYPTOCURRENCY",
+        "instrumentType": _KINDS.get(instrument.security, "EQUITY") if stock else "CRYPTOCURRENCY",
         "firstTradeDate": (instrument.first + (OPENS if stock else 0)) // 1000,
         "regularMarketTime": closed // 1000,
         "hasPrePostMarketData": stock,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -14,7 +15,7 @@ from extract.calendar.timeframes import DAY, FIRST_REACH, STEPS
 from extract.core import clock, sources
 from extract.core.settings import ConfigurationError
 from extract.symbols import registry, registry_file
-from extract.symbols.registry import ASSET_CLASSES, columns
+from extract.symbols.registry import ASSET_CLASSES, Asset, columns
 from scripts import reading
 
 if TYPE_CHECKING:
@@ -22,9 +23,14 @@ if TYPE_CHECKING:
 
 # What is fetched unless --timeframes says otherwise: finer bars cost requests, and coarser ones are resampled.
 HOUR = next(name for name, step in STEPS.items() if step >= timedelta(hours=1))
-TIMEFRAMES = {"stock": DAY, "etf": DAY, "crypto": f"{HOUR} {DAY}"}
+TIMEFRAMES = {"stock": DAY, "etf": DAY, "index": DAY, "crypto": f"{HOUR} {DAY}"}
 
 Row = dict[str, str]
+
+
+def kind_of(asset_class: str) -> str:
+    """What a class is as far as sources agree on it: of a fund one says stock, another ETF."""
+    return "share" if asset_class in ("stock", "etf") else asset_class
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,10 @@ class Choice:
     symbol: str
     asset_class: str
     listings: tuple[Listing, ...]
+
+    @property
+    def kind(self) -> str:
+        return kind_of(self.asset_class)
 
     def __str__(self) -> str:
         names = "; ".join(f"{one.column} {one.name} ({one.description})" for one in self.listings)
@@ -54,17 +64,17 @@ class Plan:
 def choices(symbol: str, wanted: str | None, found: Found) -> list[Choice]:
     """The assets that the sources know by the symbol, by class. A fund is an ETF if one source calls it so."""
     listings = found.listings[symbol]
-    shares = [one for one in listings if one.asset_class != "crypto"]
+    shares = [one for one in listings if one.asset_class in ("stock", "etf")]
     if shares:
         kind = "etf" if any(one.asset_class == "etf" for one in shares) else "stock"
         shares_choice = [Choice(symbol, kind, tuple(shares))]
     else:
         shares_choice = []
-    coins = [one for one in listings if one.asset_class == "crypto"]
-    all_of_them = shares_choice + ([Choice(symbol, "crypto", tuple(coins))] if coins else [])
+    others = {kind: tuple(one for one in listings if one.asset_class == kind) for kind in ("index", "crypto")}
+    all_of_them = shares_choice + [Choice(symbol, kind, found) for kind, found in others.items() if found]
     if wanted is None:
         return all_of_them
-    return [one for one in all_of_them if (one.asset_class == "crypto") == (wanted == "crypto")]
+    return [one for one in all_of_them if one.kind == kind_of(wanted)]
 
 
 def parse(text: str) -> tuple[str | None, str]:
@@ -100,7 +110,7 @@ def plan(
             continue
         chosen = choose(options) if choose and len(options) > 1 else options[0]
         before = _row_of(existing, symbol)
-        if before and (before["asset_class"] == "crypto") != (chosen.asset_class == "crypto"):
+        if before and kind_of(before["asset_class"]) != chosen.kind:
             problems.append(
                 f"{symbol} is in the registry already, as {before['asset_class']}: name this one otherwise by hand"
             )
@@ -270,19 +280,42 @@ where bars > 0
 """
 
 
+# Of a symbol that was renamed, each row has the sessions of its own name.
+LOADED_UNDER_A_NAME: LiteralString = """
+select symbol, asset_class, timeframe, min(timestamp), max(timestamp), count(*)
+from marts.market_data_v2
+where
+    symbol = %(symbol)s and asset_class = %(asset_class)s
+    and session_date >= %(since)s and session_date <= %(until)s
+group by symbol, asset_class, timeframe
+"""
+
+
 def listed() -> list[dict[str, Any]]:
     """The registry, a dict a row, with the range of bars that the warehouse has per timeframe (none before a build)."""
-    loaded: dict[tuple[str, str], dict[str, Any]] = {}
+    assets = registry.load()
+    names = Counter((asset.symbol, asset.asset_class) for asset in assets)
+    loaded: dict[Asset, dict[str, Any]] = {asset: {} for asset in assets}
     try:
         with reading.connected("list") as connection:
-            for symbol, asset_class, timeframe, first, newest, bars in connection.execute(LOADED).fetchall():
-                stored = {"first_bar": first.isoformat(), "newest_bar": newest.isoformat(), "bars": bars}
-                loaded.setdefault((symbol, asset_class), {})[timeframe] = stored
+            stored = defaultdict(list)
+            for row in connection.execute(LOADED).fetchall():
+                stored[row[:2]].append(row)
+            for asset in assets:
+                key = (asset.symbol, asset.asset_class)
+                rows = stored[key]
+                if rows and names[key] > 1:
+                    bounds = {"since": asset.active_from or date.min, "until": asset.active_to or date.max}
+                    asked = {"symbol": asset.symbol, "asset_class": asset.asset_class, **bounds}
+                    rows = connection.execute(LOADED_UNDER_A_NAME, asked).fetchall()
+                for _, _, timeframe, first, newest, bars in rows:
+                    range_of = {"first_bar": first.isoformat(), "newest_bar": newest.isoformat(), "bars": bars}
+                    loaded[asset][timeframe] = range_of
     except reading.Unreadable as problem:
         print(f"bars: {problem}", file=sys.stderr)
     found = []
-    for asset in registry.load():
-        there = loaded.get((asset.symbol, asset.asset_class), {})
+    for asset in assets:
+        there = loaded[asset]
         found.append(
             {
                 "symbol": asset.symbol, "asset_class": asset.asset_class, "timeframes": list(asset.timeframes),

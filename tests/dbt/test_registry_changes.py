@@ -156,8 +156,40 @@ def test_sessions_that_are_corrected_later(warehouse: Warehouse) -> None:
     assert len(bars_of(warehouse, "ACME", "1h")) == 4 * 7 - 3
     assert any(dict(row)["reason"] == "not on a session day" for row in full["marts.rejected_bars"])
 
+    # Without it in the seed: Polygon's list of coming holidays had it, of both exchanges, on the day before and on the day;
+    # what one exchange says alone, and what the seed knows, changes nothing.
     warehouse.project.add_session_exceptions({})
     warehouse.assets(registry)
+    mourning, half = date(2025, 6, 11), date(2025, 6, 13)
+    early = {"open": "2025-06-13T13:30:00.000Z", "close": "2025-06-13T17:00:00.000Z"}
+
+    def coming(days: dict[date, tuple[str, ...]], asked: datetime) -> Answer:
+        rows = [
+            {
+                "date": str(day),
+                "exchange": exchange,
+                "name": "A day",
+                **(early | {"status": "early-close"} if day == half else {"status": "closed"}),
+            }
+            for day, exchanges in days.items()
+            for exchange in exchanges
+        ]
+        return Answer("market_holidays", None, rows, window=(asked, asked + 365 * DAY), fetched_at=asked)
+
+    both, christmas = ("NYSE", "NASDAQ"), date(2025, 12, 25)
+    first = coming({christmas: both, mourning: both, half: both}, datetime(2025, 6, 10, 6, tzinfo=UTC))
+    on_the_day = coming({christmas: both, half: both}, datetime(2025, 6, 11, 14, tzinfo=UTC))
+    warehouse.load("polygon", first, on_the_day, coming({christmas: both, half: ("NYSE",)}, warehouse.now - DAY * 2))
+    increment_equals_full_refresh(warehouse)
+    assert len(bars_of(warehouse, "ACME", "1h")) == 4 * 7, "closed on the Wednesday, open on all of the Friday"
+    expected = (
+        "select bar_date from intermediate.int_expected_bars"
+        " where calendar = 'XNYS' and timeframe = '1d' and bar_date in (%s, %s)"
+    )
+    assert [row["bar_date"] for row in warehouse.query(expected, mourning, half)] == [half], "no day is missing there"
+
+    # An answer from before the day takes it back: there is a session after all.
+    warehouse.load("polygon", coming({christmas: both}, datetime(2025, 6, 11, 1, tzinfo=UTC)))
     increment_equals_full_refresh(warehouse)
     assert len(bars_of(warehouse, "ACME", "1h")) == 35
 

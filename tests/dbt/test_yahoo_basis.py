@@ -690,6 +690,81 @@ def dividends_of_one_date(warehouse: Warehouse, symbol: str) -> Story:
     assert suspicions(warehouse, symbol) == [(date(2026, 6, 11), "two dividends of one date")]
 
 
+@story(source_priority="polygon yahoo")
+def what_a_fund_gained_is_paid_out_like_a_dividend(warehouse: Warehouse, symbol: str) -> Story:
+    """Gains alone; beside a dividend that is too small to hold them; and in a dividend that holds them. Polygon says it by
+    types, and what it says of a date is the same sum."""
+    asked = at(date(2026, 6, 20))
+    alone, beside, within, short = (date(2026, 5, day) for day in (14, 18, 20, 27))
+    days = traded(MAY, date(2026, 6, 19), {})
+    gains = {alone: D("0.5"), beside: D("1.25"), within: D("6.42"), short: D("2")}
+    paid = {beside: D("0.25"), within: D("7.857"), short: D("2.5")}
+    warehouse.load("yahoo", chart(symbol, days, asked, dividends=paid, capital_gains=gains))
+    results = [
+        {
+            "ex_dividend_date": str(beside),
+            "cash_amount": D(amount),
+            "dividend_type": kind,
+            "currency": "USD",
+            "id": kind,
+        }
+        for amount, kind in (("0.25", "CD"), ("1", "LT"), ("0.25", "ST"))
+    ]
+    window = (datetime(1970, 1, 1, tzinfo=UTC), at(date(2026, 5, 19)))
+    warehouse.load("polygon", Answer("dividends", symbol, {"results": results, "status": "OK"}, window=window))
+    yield
+    found = warehouse.query(
+        "select ex_date, used_value, used_source, verdict, is_used from marts.corporate_actions where symbol = %s"
+        " order by ex_date",
+        symbol,
+    )
+    assert [tuple(row.values()) for row in found] == [
+        (alone, D("0.5"), "yahoo", "one source", True),
+        (beside, D("1.5"), "polygon", "agreed", True),
+        (within, D("7.857"), "yahoo", "one source", True),
+        (short, D("2.5"), "yahoo", "one source", True),
+    ]
+    # Into the total return, as any dividend.
+    factors = warehouse.query(
+        "select ex_date, used_value, dividend_factor from marts.corporate_actions where symbol = %s order by ex_date",
+        symbol,
+    )
+    closes = {day.timestamp.date(): day.close for day in days}
+    for row in factors:
+        before = max(day for day in closes if day < row["ex_date"])
+        assert abs(row["dividend_factor"] - (1 - row["used_value"] / closes[before])) < D("1e-11")
+    # The next answer takes one of them back.
+    warehouse.load(
+        "yahoo", chart(symbol, days, at(date(2026, 6, 21)), dividends=paid, capital_gains={beside: D("1.25")})
+    )
+    yield
+    found = warehouse.query(
+        "select verdict, is_used from marts.corporate_actions where symbol = %s and ex_date = %s", symbol, alone
+    )
+    assert [tuple(row.values()) for row in found] == [("withdrawn", False)]
+
+
+@story(asset_class="index", source_priority="polygon yahoo")
+def an_index_has_no_volume(warehouse: Warehouse, symbol: str) -> Story:
+    """Polygon's bars of one have none; Yahoo's is that of its shares, which is another thing. Prices are valid all the same."""
+    days = traded(MAY, date(2026, 6, 19), {})
+    early = bar_answer("polygon", symbol, "1d", days[:25])
+    assert isinstance(early.payload, dict)
+    for row in early.payload["results"]:
+        del row["v"]
+    warehouse.load("polygon", early)
+    warehouse.load("yahoo", chart(symbol, days[25:], at(date(2026, 6, 20))))
+    yield
+    found = rows(warehouse, symbol)
+    assert [(row["source"], row["close"]) for row in found] == [
+        ("polygon" if number < 25 else "yahoo", day.close) for number, day in enumerate(days)
+    ]
+    assert {(row["volume"], row["is_validated"], row["quality_score"]) for row in found} == {(None, True, 1)}
+    for name in ("vwap_20", "rolling_volume_20", "volume_spike_score"):
+        assert {row[name] for row in found} == {None}, name
+    assert all(found[-1][name] is not None for name in ("sma_20", "atr", "volatility_20", "return_1d"))
+
+
 @story()
 def a_share_of_a_hundredth_of_a_cent_keeps_its_digits(warehouse: Warehouse, symbol: str) -> Story:
     days = traded(MAY, EX_DATE, {})

@@ -125,7 +125,7 @@ def test_an_unknown_asset_fails_alone(inflows: Market) -> None:
 
 def test_the_doctor_tries_the_symbol(inflows: Market) -> None:
     inflows.set(POLYGON_API_KEY="simulator")
-    assert "ok    symbols of coinmetrics: all 1 known" in inflows.run("doctor")
+    assert "ok    symbols of coinmetrics: all 1 names known" in inflows.run("doctor")
     inflows.assets({**COIN, "coinmetrics": "nosuch"})
     assert "FAIL  symbols of coinmetrics" in inflows.run("doctor", expect=1)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from extract.core import database
+from extract.transport.budget import Block
 from scripts.simulator import running
 from tests.extract.conftest import AAPL, BTC, Market
 
@@ -14,7 +15,12 @@ def test_all_is_well(market: Market) -> None:
     market.set(BINANCE_API_KEY="key-4711", BINANCE_API_SECRET="secret-4711")
     output = market.run("doctor")
     assert "FAIL" not in output and "4711" not in output
-    for line in ("settings: all valid", "POLYGON_API_KEY: set", "run lock: free", "symbols of binance: all 2 known"):
+    for line in (
+        "settings: all valid",
+        "POLYGON_API_KEY: set",
+        "run lock: free",
+        "symbols of binance: all 2 names known",
+    ):
         assert f"ok    {line}" in output
     assert "WAREHOUSE_NOW replaces it by 2013-03-02 02:00:00 UTC" in output
 
@@ -26,6 +32,17 @@ def test_a_wrong_symbol_is_named_with_its_source(market: Market) -> None:
     assert "FAIL  symbols of polygon: polygon bars AAPL 1d: no bars in the whole window" in output
     assert "FAIL  symbols of yahoo: yahoo bars AAPL 1d: HTTP 404" in output
     assert "-> correct the symbol in assets.csv" in output
+
+
+def test_a_source_that_is_left_alone_is_said_once_with_its_remedy(market: Market) -> None:
+    market.assets(BTC, {**BTC, "symbol": "ETH", "binance": "ETHUSDT", "yahoo": "ETH-USD"}, AAPL)
+    Block("binance").set(7200)
+    output = market.run("doctor", expect=1)
+    assert "FAIL  symbols of binance: not asked: left alone until " in output
+    assert "-> wait, or ask it again: market unblock binance" in output and "correct the symbol" not in output
+    assert not [request for request in market.asked() if request["provider"] == "binance-spot"]
+    assert "may be asked again" in market.run("unblock", "binance")
+    assert "ok    symbols of binance: all 2 names known" in market.run("doctor")
 
 
 def test_a_symbol_that_coin_metrics_does_not_know(market: Market) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
 
 import orjson
 import pytest
 
+from extract.core import settings
 from extract.load.pipeline import DLT_SETTINGS
-from scripts.simulator import API_KEY
+from extract.symbols import registry_file
+from scripts.simulator import API_KEY, running
+from scripts.simulator.datasets import DEMO_CLOCK, demo
+from scripts.simulator.instruments import Dividend
 from tests.extract.conftest import AAPL, BTC, Market
 
 
@@ -308,6 +314,46 @@ def test_a_series_that_no_source_gives_leaves_the_others_loaded(market: Market) 
     output = market.run("extract", expect=3)
     assert "AAPL 1d" in output.splitlines()[-1]
     assert market.rows("binance", "status = 'ok'")
+
+
+def test_an_index_and_a_fund_that_pays_out_its_gains(market: Market) -> None:
+    """Found by name, asked for, and stored: bars without a volume are Polygon's of an index; gains are asked of Yahoo."""
+    ibm, known = demo().polygon["IBM"], demo()
+    index = replace(ibm, symbol="I:SPX", name="S&P 500", security="INDEX", splits=(), dividends=())
+    gains = (Dividend(date(2013, 2, 20), Decimal("1.5")),)
+    fund = replace(ibm, symbol="FND", name="A fund", security="ETF", splits=(), dividends=(), capital_gains=gains)
+    data = replace(
+        known,
+        polygon={**known.polygon, "I:SPX": index, "FND": fund},
+        yahoo={**known.yahoo, "^SPX": replace(index, symbol="^SPX"), "FND": fund},
+    )
+    with running(data, DEMO_CLOCK) as simulator:
+        market.set(**simulator.environment())
+        market.assets()
+        output = market.run("add", "SPX", "FND", "--yes")
+        assert "new  SPX: index, 1d, calendar XNYS" in output and "polygon          I:SPX        S&P 500" in output
+        (row, _) = registry_file.rows(market.directory / settings.ASSETS)
+        assert (row["asset_class"], row["polygon"], row["yahoo"]) == ("index", "I:SPX", "^SPX")
+        market.run("extract", "--start", "2013-02-01", "--end", "2013-02-28")
+        (bars,) = market.rows("polygon", "symbol = 'SPX' and endpoint = 'bars'")
+        # With the last day of January: Polygon widens a window to whole days of New York.
+        assert (bars["status"], bars["row_count"]) == ("ok", 20)
+        assert set(bars["payload"]["results"][0]) == {"t", "o", "h", "l", "c"}
+        # Nobody splits an index.
+        assert {row["endpoint"] for row in market.rows("polygon", "symbol = 'SPX'")} == {"bars"}
+        market.run("extract", "--source", "yahoo", "--start", "2013-02-01", "--end", "2013-02-28")
+        (chart,) = market.rows("yahoo", "symbol = 'FND' and endpoint = 'bars'")
+        (paid,) = chart["payload"]["chart"]["result"][0]["events"]["capitalGains"].values()
+        assert paid["amount"] == 1.5
+        (dividend,) = market.rows("polygon", "symbol = 'FND' and endpoint = 'dividends'")
+        assert [one["dividend_type"] for one in dividend["payload"]["results"]] == ["LT"]
+
+
+def test_where_no_series_is_loaded_the_run_has_failed(market: Market) -> None:
+    """The market's status and the ticker's splits came; that is no part of what was asked for."""
+    market.assets({**AAPL, "polygon": "NOSUCH", "yahoo": "NOSUCH"})
+    market.run("extract", expect=1)
+    assert market.rows("polygon", "endpoint = 'market_status' and status = 'ok'")
 
 
 def test_without_a_key_polygon_is_loudly_left_out(market: Market) -> None:

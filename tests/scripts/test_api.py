@@ -388,7 +388,7 @@ def test_metrics_tell_of_every_source_and_class(served: Served) -> None:
         (f"{DATA}/BTX", {"timeframe": "1h"}, 404, "unknown symbol 'BTX'; did you mean BTC?"),
         (f"{STATUS}/nothing", {}, 404, "unknown symbol 'nothing'"),
         (f"{STATUS}/a%00b", {}, 404, "unknown symbol"),
-        (f"{QUALITY}/btc", {}, 404, "did you mean BTC?"),
+        (f"{QUALITY}/btx", {}, 404, "did you mean BTC?"),
         (f"{DATA}/AAPL", {"timeframe": "1h"}, 404, "AAPL has no 1h bars; there are 1d, 1w"),
         (f"{DATA}/AAPL", {}, 422, "timeframe: field required"),
         (f"{DATA}/AAPL", {"timeframe": "1m"}, 422, "timeframe: input should be '5m'"),
@@ -406,6 +406,8 @@ def test_metrics_tell_of_every_source_and_class(served: Served) -> None:
         (METRICS, {"x": 1}, 422, "unknown parameter x; this address takes no parameters"),
         (f"{STATUS}/BTC", {"timeframe": "1h"}, 422, "unknown parameter timeframe"),
         ("/api/v1/symbols", {"symbol": "A"}, 422, "unknown parameter symbol"),
+        ("/metrics", {"name": "up"}, 422, "unknown parameter name"),
+        ("/healthz", {"verbose": 1}, 422, "unknown parameter verbose"),
         (DATA, {"timeframe": "1d"}, 422, "symbols: field required"),
         (DATA, {"timeframe": "1d", "symbols": ","}, 422, "name one to 100"),
         (DATA, {"timeframe": "1d", "symbols": "AAPL,BTX"}, 404, "unknown symbol 'BTX'; did you mean BTC?"),
@@ -457,6 +459,14 @@ def test_a_body_is_refused_before_it_is_read(served: Served, said: str) -> None:
     # The end of the stream was reached: the connection is closed, though the body never came.
     assert answer.startswith(b"HTTP/1.1 413 ") and b"no route takes a body" in answer
     assert requests.get(f"{served.url}/healthz", data="{}", timeout=30).status_code == 200
+
+
+def test_a_symbol_is_found_in_small_letters(served: Served) -> None:
+    assert served.get(f"{STATUS}/btc").json()["symbol"] == "BTC"
+    assert served.get(f"{QUALITY}/btc").json()["symbol"] == "BTC"
+    assert served.get(f"{DATA}/btc", timeframe="1h").json()["count"] == 262
+    assert served.get(DATA, symbols="btc,aapl", timeframe="1d").json()["symbols"] == ["AAPL", "BTC"]
+    assert served.get(f"{DATA}/btc", timeframe="5m").json()["detail"] == "BTC has no 5m bars; there are 1h, 4h, 1d, 1w"
 
 
 def test_a_hostile_symbol_is_only_a_symbol(served: Served) -> None:

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from scripts.simulator import Simulator, running
 from scripts.symbols import assets
 from tests.conftest import ROOT
 from tests.extract.conftest import forget
+from tests.scripts.conftest import SESSIONS
 from tests.scripts.test_reports import market
 from tests.warehouse import Database, Warehouse
 
@@ -113,6 +115,10 @@ def test_a_source_that_cannot_be_asked_is_said_and_the_rest_is_written(
     )
     told = add(database, project, simulator, "SOL", expect=1, **nowhere)
     assert "SOL: no source could be asked" in told
+    for source in ("polygon", "binance", "binance futures", "yahoo"):
+        assert f"not asked: {source} does not answer: the connection is refused (is it down" in told
+    # What the libraries say of it.
+    assert not {"HTTPConnectionPool", "urllib3", "curl", "Errno"} & set(re.findall(r"\w+", told))
     assert len(rows(project)) == 1
 
 
@@ -167,6 +173,35 @@ def test_a_geo_block_of_binance_is_answered_by_its_mirror(
     finally:
         simulator.clear_faults()
     assert rows(project)[0]["binance"] == "SOLUSDT"
+
+
+def test_a_name_that_is_two_assets_at_the_sources(database: Database, project: Path, simulator: Simulator) -> None:
+    """A coin at Binance and Yahoo, and the ticker of a fund at Polygon."""
+    fund = {
+        "ticker": "BTC",
+        "name": "Bitcoin Trust",
+        "market": "stocks",
+        "type": "ETF",
+        "active": True,
+        "list_date": "2012-07-31",
+    }
+    body = json.dumps({"status": "OK", "results": fund})
+    simulator.add_fault(kind="body", status=200, body=body, provider="polygon", endpoint="tickers")
+    try:
+        told = add(database, project, simulator, "SOL", "BTC", expect=78)
+        assert "say which, for example `market add etf:BTC`" in told
+        assert "crypto:BTC  binance BTCUSDT (BTC in USDT, spot); binance_futures BTCUSDT" in told
+        # Nothing of it is written, the clear name neither.
+        assert rows(project) == []
+        add(database, project, simulator, "SOL", "etf:BTC")
+    finally:
+        simulator.clear_faults()
+    assert [(row["symbol"], row["asset_class"], row["polygon"], row["binance"]) for row in rows(project)] == [
+        ("SOL", "crypto", "", "SOLUSDT"),
+        ("BTC", "etf", "BTC", ""),
+    ]
+    # The coin of that name is no second row: a symbol is one asset.
+    assert "BTC is in the registry already, as etf" in add(database, project, simulator, "crypto:BTC", expect=78)
 
 
 def listing(column: str, name: str, asset_class: str) -> Any:
@@ -230,6 +265,17 @@ def test_list_shows_the_ranges(built: Warehouse, project: Path) -> None:
     assert (told["binance"], told["timeframes"], told["enabled"]) == ("BTCUSDT", ["1h"], True)
     (line,) = csv.DictReader(market(built.database, project, "list").splitlines(), dialect="excel-tab")
     assert line["bars"] == "1h 2025-03-03..2025-03-13 (262)"
+
+
+def test_each_name_of_a_renamed_symbol_has_its_own_range(built: Warehouse, project: Path) -> None:
+    old, new = "AAPL,stock,1d,FB,,,,,XNYS,,2025-01-31,,true", "AAPL,stock,1d,AAPL,,,,,XNYS,2025-02-01,,,true"
+    (project / ASSETS).write_text(f"{HEADER}\n{old}\n{new}\n")
+    ranges = [row["bars"]["1d"] for row in json.loads(market(built.database, project, "list", "--json"))]
+    assert [(one["first_bar"][:10], one["newest_bar"][:10]) for one in ranges] == [
+        ("2025-01-02", "2025-01-31"),
+        ("2025-02-03", "2025-03-13"),
+    ]
+    assert sum(one["bars"] for one in ranges) == len(SESSIONS)
 
 
 def test_list_needs_no_warehouse(database: Database, project: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import zipfile
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from psycopg import sql
 from pyarrow import csv, feather, parquet
 
 from extract.core.settings import ConfigurationError
-from market_warehouse import BadQuestion, UnknownSymbol, bars
+from market_warehouse import BadQuestion, UnknownSymbol, bars, questions
 from market_warehouse.questions import Series
 from scripts.postgres import Server
 from scripts.reading.export import Report, Selection, export, with_columns
@@ -90,41 +91,68 @@ def test_floats_by_default_and_csv(built: Warehouse, tmp_path: Path) -> None:
 
 
 def test_only_what_has_changed_is_written_again(copied: Database, tmp_path: Path) -> None:
+    fresh = itertools.count()
+
     def again() -> Report:
-        return export(Selection(symbols=("AAPL", "BTC")), tmp_path, copied.dsn)
+        """Once more into the same folder, which then holds what an export into a new one does, to the byte."""
+        report = export(Selection(symbols=("AAPL", "BTC")), tmp_path / "kept", copied.dsn)
+        new = tmp_path / f"new{next(fresh)}"
+        export(Selection(symbols=("AAPL", "BTC")), new, copied.dsn)
+        assert files(tmp_path / "kept") == files(new)
+        for name in files(new):
+            assert (tmp_path / "kept" / name).read_bytes() == (new / name).read_bytes(), name
+        return report
+
+    def change(statement: str, *values: Any) -> None:
+        with psycopg.connect(copied.dsn, autocommit=True) as connection:
+            connection.execute(statement.encode(), values)
 
     first = again()
     # Of AAPL days and weeks, of BTC two more; the week of New Year began in 2024.
     assert (len(first.written), first.unchanged) == (7, [])
-    written = {name: (tmp_path / name).stat().st_mtime_ns for name in first.written}
+    kept = tmp_path / "kept"
+    written = {name: (kept / name).stat().st_mtime_ns for name in first.written}
     second = again()
     assert (second.written, len(second.unchanged), second.bars) == ([], 7, 0)
-    assert written == {name: (tmp_path / name).stat().st_mtime_ns for name in second.unchanged}
+    assert written == {name: (kept / name).stat().st_mtime_ns for name in second.unchanged}
 
-    with psycopg.connect(copied.dsn, autocommit=True) as connection:
-        connection.execute(
-            "update marts.market_data_v2 set close = close + 1, high = high + 1, updated_at = clock_timestamp()"
-            " where symbol = 'AAPL' and timeframe = '1d' and timestamp = %s",
-            (SESSIONS[3].timestamp,),
-        )
+    change(
+        "update marts.market_data_v2 set close = close + 1, high = high + 1, updated_at = clock_timestamp()"
+        " where symbol = 'AAPL' and timeframe = '1d' and timestamp = %s",
+        SESSIONS[3].timestamp,
+    )
     third = again()
     assert third.written == ["1d/AAPL/2025.parquet"]
-    table = parquet.read_table(tmp_path / "1d" / "AAPL" / "2025.parquet")
+    table = parquet.read_table(kept / "1d" / "AAPL" / "2025.parquet")
     assert table["close"][3].as_py() == float(SESSIONS[3].close) + 1
 
-    (tmp_path / "1d" / "BTC" / "2025.parquet").unlink()
+    (kept / "1d" / "BTC" / "2025.parquet").unlink()
     assert again().written == ["1d/BTC/2025.parquet"]
 
-    # A bar that is gone, and a series that is.
-    with psycopg.connect(copied.dsn, autocommit=True) as connection:
-        connection.execute("delete from marts.market_data_v2 where symbol = 'BTC' and timeframe = '4h'")
-        connection.execute(
-            "delete from marts.market_data_v2 where symbol = 'BTC' and timeframe = '1h' and timestamp = %s",
-            (HOURS[0].timestamp,),
-        )
+    # An old partition, next to newer ones: the week of New Year is corrected, then retracted.
+    old = "where symbol = 'AAPL' and timeframe = '1w' and timestamp < '2025-01-01'"
+    change(f"update marts.market_data_v2 set close = close + 1, updated_at = clock_timestamp() {old}")
+    assert again().written == ["1w/AAPL/2024.parquet"]
+    change(f"delete from marts.market_data_v2 {old}")
+    last = again()
+    assert (last.written, last.removed) == ([], ["1w/AAPL/2024.parquet"])
+    assert not (kept / "1w" / "AAPL" / "2024.parquet").exists()
+
+    # By the same clock as the build before (WAREHOUSE_NOW): a correction, and one bar in place of another.
+    hours = "where symbol = 'BTC' and timeframe = '1h'"
+    change(f"update marts.market_data_v2 set close = close + 1, revision = revision + 1 {hours} and timestamp = %s",
+           HOURS[0].timestamp)  # fmt: skip
+    assert again().written == ["1h/BTC/2025.parquet"]
+    change(f"update marts.market_data_v2 set id = id + 1, timestamp = %s {hours} and timestamp = %s",
+           HOURS[100].timestamp, HOURS[1].timestamp)  # fmt: skip
+    assert again().written == ["1h/BTC/2025.parquet"]
+
+    # A bar that is deleted, and a series that is.
+    change("delete from marts.market_data_v2 where symbol = 'BTC' and timeframe = '4h'")
+    change(f"delete from marts.market_data_v2 {hours} and timestamp = %s", HOURS[0].timestamp)
     last = again()
     assert (last.written, last.removed) == (["1h/BTC/2025.parquet"], ["4h/BTC/2025.parquet"])
-    assert not (tmp_path / "4h" / "BTC" / "2025.parquet").exists()
+    assert not (kept / "4h" / "BTC" / "2025.parquet").exists()
 
 
 def test_a_split_changes_all_adjusted_files_of_its_symbol(copied: Database, tmp_path: Path) -> None:
@@ -245,6 +273,13 @@ def test_lean_leaves_out_bars_without_a_price(tmp_path: Path) -> None:
     assert lines_of(tmp_path / "aapl.zip") == ("aapl.csv", [["20250102 00:00", *["1000000"] * 4, "5"]])
 
 
+def test_lean_has_no_files_of_indices(built: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(questions, "series_there", lambda connection: [Series("SPX", "index", "1d")])
+    with pytest.raises(ConfigurationError, match="lean: no files are written of SPX, an index"):
+        exported(built, tmp_path / "new", "SPX", format="lean")
+    assert exported(built, tmp_path / "all", format="lean").written == []
+
+
 def test_qlib_reads_its_layout(built: Warehouse, tmp_path: Path) -> None:
     """calendars, instruments, and features of 32-bit floats after the place where they begin."""
     exported(built, tmp_path, "AAPL", "BTC", timeframes=("1d",), format="qlib", adjusted="splits")
@@ -289,7 +324,7 @@ def test_qlib_reads_its_layout(built: Warehouse, tmp_path: Path) -> None:
 def test_refusals(built: Warehouse, tmp_path: Path, symbols: Any, wanted: Any, problem: Any, words: str) -> None:
     with pytest.raises(problem, match=words):
         exported(built, tmp_path / "new", *symbols, **wanted)
-    assert files(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_hostile_name_stays_in_the_folder(built: Warehouse, tmp_path: Path) -> None:

@@ -93,6 +93,33 @@ def test_index_is_utc_with_a_level_of_symbols(url: str) -> None:
     assert {str(kind) for kind in alone.dtypes} == {"float64"}
 
 
+def test_a_symbol_is_found_in_small_letters(served: Served, url: str) -> None:
+    for where in (url, served.url):
+        assert bars("aapl", "1d", url=where).equals(bars("AAPL", "1d", url=where))
+        assert list(bars(["btc", "BTC"], "1d", url=where).index.levels[0]) == ["BTC"]
+
+
+def test_what_is_read_in_halves_is_of_one_moment(built: Warehouse, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two connections share a snapshot: a build that ends between their statements is in neither of them."""
+    from market_warehouse import database
+
+    batches = database.Warehouse._batches
+
+    def changed(self: Any, asked: Any, statement: str, **more: Any) -> Any:
+        if asked.series[0].symbol == "BTC":
+            built.execute("update marts.market_data_v2 set close = close + 1 where symbol = 'BTC'")
+        return batches(self, asked, statement, **more)
+
+    before = bars(TOGETHER, "1h", url=url)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(database.Warehouse, "_batches", changed)
+            assert bars(TOGETHER, "1h", url=url).equals(before)
+        assert not bars(TOGETHER, "1h", url=url).equals(before)
+    finally:
+        built.execute("update marts.market_data_v2 set close = close - 1 where symbol = 'BTC'")
+
+
 def test_polars_and_arrow(url: str) -> None:
     frame = bars("AAPL", "1d", columns="close", frame="polars", url=url)
     assert frame.columns == ["symbol", "timestamp", "close"]

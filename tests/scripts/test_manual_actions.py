@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from extract.commands.extraction import prepare_warehouse
 from extract.core import database as warehouse
-from extract.core import settings
+from extract.core import provenance, settings
 from extract.symbols.registry import columns
 from scripts.cli import app
 from tests.warehouse import Database
@@ -69,6 +69,17 @@ def test_splits_and_dividends_are_set_struck_and_given_back(here: Database) -> N
             ("dividend", "strike", "None", "None", "None"), ("split", "withdraw", "None", "None", "None"),
         )
     ]  # fmt: skip
+
+
+def test_in_the_demo_a_correction_is_of_the_demo_s_day(here: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the real clock it would be thirteen years younger than the build that processes it, and never signed."""
+    monkeypatch.delenv("WAREHOUSE_NOW")
+    settings.load.cache_clear()
+    with psycopg.connect(here.dsn) as connection:
+        connection.execute(provenance.CREATE)
+        provenance.set_clock(connection, "2013-03-02T02:00:00Z")
+    run("AAPL", "split", "2013-02-28", "4:1", *BECAUSE)
+    assert [row["day"] for row in recorded(here)] == ["2013-03-02"]
 
 
 @pytest.mark.parametrize(

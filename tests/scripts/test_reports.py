@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,12 @@ def test_gaps_sources_and_revisions(built: Warehouse, tmp_path: Path) -> None:
     assert [(gap["gap_from"], gap["missing_bars"]) for gap in gaps if gap["place"] == "between"] == [
         ("2025-03-07T04:00:00+00:00", 2)
     ]
+    # Without --all those that status counts.
+    counted = json.loads(market(built.database, tmp_path, "status", "--json"))
+    listed = json.loads(market(built.database, tmp_path, "gaps", "--json"))
+    assert Counter((gap["symbol"], gap["timeframe"]) for gap in listed) == Counter(
+        {(row["symbol"], row["timeframe"]): row["open_gaps"] for row in counted if row["open_gaps"]}
+    )
     sources = json.loads(market(built.database, tmp_path, "sources", "--json"))
     assert {row["source"]: row["failed_requests"] for row in sources}["binance"] == 1
     revisions = json.loads(market(built.database, tmp_path, "revisions", "BTC", "1h", "--json"), parse_float=str)
@@ -63,6 +70,7 @@ def test_gaps_sources_and_revisions(built: Warehouse, tmp_path: Path) -> None:
     [
         (["status", "BTX"], 78, "unknown symbol 'BTX'; did you mean BTC?"),
         (["revisions", "x' or 'a'='a"], 78, "unknown symbol"),
+        (["gaps", "btc"], 0, "BTC"),
         (["revisions", "BTC", "2h"], 78, "timeframe '2h' is none of 5m"),
         (["revisions", "AAPL"], 0, "nothing was ever corrected"),
     ],

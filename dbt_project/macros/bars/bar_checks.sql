@@ -2,9 +2,13 @@
     them, NULL when it passes all. Each is stated once, here. -#}
 
 {# Condition: the source of a bar reports no volume in the unit of its column (Yahoo reports a coin's in dollars). A bar that
-   was made of such bars has none either, nor one that was corrected by hand. #}
+   was made of such bars has none either, nor one that was corrected by hand. An index is traded nowhere: it has none at all. #}
 {% macro has_no_volume(row='') -%}
-    ({{ row }}asset_class = 'crypto' and {{ holds_source(row ~ 'source', sources('reports_no_coin_volume') + ['manual']) }})
+    (
+        {{ row }}asset_class = 'index'
+        or {{ row }}asset_class = 'crypto'
+        and {{ holds_source(row ~ 'source', sources('reports_no_coin_volume') + ['manual']) }}
+    )
 {%- endmacro %}
 
 {% macro bar_checks() -%}

@@ -7,7 +7,7 @@
     'open_interest', 'funding_rate', 'liquidations_long', 'liquidations_short', 'taker_buy_volume', 'taker_sell_volume'
 ] %}
 {%- set invariants = {
-    'the class is known': "asset_class not in ('stock', 'etf', 'crypto')",
+    'the class is known': "asset_class not in ('stock', 'etf', 'index', 'crypto')",
     'the timeframe is known': "timeframe not in (select known.timeframe from " ~ ref('timeframes') ~ " as known)",
     'the source is known': 'not ' ~ is_source('source', sources_of('bars') + ['manual']) ~ " and source not like '%+%'",
     'the day is the local date of the bar': "session_date not between " ~ local_date('timestamp', "'UTC'") ~ " - 1 and " ~ local_date('timestamp', "'UTC'") ~ " + 1",

@@ -148,7 +148,7 @@ class Polygon(Provider):
         stocks = {
             asset.names.get("polygon"): asset
             for asset in assets
-            if asset.names.get("polygon") and asset.asset_class != "crypto"
+            if asset.names.get("polygon") and asset.asset_class in ("stock", "etf")
         }
         tasks = [Task(self.NAME, "market_status", now, now)]
         if loaded.asked.get(("market_holidays", None, None), EVER) < today:
@@ -195,7 +195,9 @@ class Polygon(Provider):
         daily = [
             task
             for task in tasks
-            if (task.endpoint, task.timeframe, task.purpose) == ("bars", DAY, "") and task.market.zone == US.zone
+            if (task.endpoint, task.timeframe, task.purpose) == ("bars", DAY, "")
+            and task.asset_class in ("stock", "etf")
+            and task.market.zone == US.zone
         ]
         symbols = {task.symbol for task in daily}
         days = sorted({day for task in daily for day in _trading_days(task)})

@@ -59,7 +59,8 @@ class Page:
         rows = _results(document)
         if not rows and not self._may_be_empty:
             raise NoAnswer("no bars in the whole window: an unknown ticker, or not listed then (see active_from)")
-        _have(rows, BAR_FIELDS)
+        # An index is computed, nothing of it is traded.
+        _have(rows, BAR_FIELDS - {"v"} if task.asset_class == "index" else BAR_FIELDS)
         _as_traded(document)
         questions.about(task.provider_symbol, [document.get("ticker")])
         times = questions.inside(task, _times(rows), WEEK_SHIFT if task.timeframe == WEEK else timedelta())

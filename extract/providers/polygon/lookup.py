@@ -11,12 +11,14 @@ from extract.providers.lookups import NEAREST, Answers, Listing, Unasked, docume
 from extract.transport import http
 from extract.transport.budget import RequestsPerMinute
 
+# By market; of its stocks by type.
+KINDS = {"crypto": "crypto", "indices": "index"}
 # Its types of shares that are funds; all other types are stocks.
 FUNDS = frozenset({"ETF", "ETN", "ETV", "ETS", "FUND"})
 
 
 def tickers(symbols: Sequence[str]) -> Answers:
-    """The tickers of shares and coins. Raises Unasked."""
+    """The tickers of shares, coins and indices. Raises Unasked."""
     chosen = settings.load()
     if chosen.polygon_api_key is None:
         raise Unasked("POLYGON_API_KEY is not set (put it into .env, then `market add` again fills the names in)")
@@ -38,14 +40,17 @@ def tickers(symbols: Sequence[str]) -> Answers:
             return response.status_code, document_of(response, "polygon")
 
         for symbol in symbols:
-            for name in (symbol.upper(), f"X:{symbol.upper()}USD"):
+            for name in (symbol.upper(), f"X:{symbol.upper()}USD", f"I:{symbol.upper()}"):
+                if name.startswith("I:") and symbol in answers.listings:
+                    # Requests are few, and indices seldom share a name.
+                    continue
                 status, document = ask(f"/v3/reference/tickers/{quote(name, safe='')}")
                 row = document.get("results") if isinstance(document, dict) and status == 200 else None
                 if not isinstance(row, dict) or row.get("ticker") != name or row.get("active") is False:
                     continue
-                kind = "crypto" if row.get("market") == "crypto" else "etf" if row.get("type") in FUNDS else "stock"
+                kind = KINDS.get(str(row.get("market")), "etf" if row.get("type") in FUNDS else "stock")
                 described = ", ".join(str(row[one]) for one in ("name", "primary_exchange") if row.get(one))
-                listing = row.get("list_date") if kind != "crypto" else None
+                listing = row.get("list_date") if kind not in KINDS.values() else None
                 since = iso_day(listing)
                 answers.listings.setdefault(symbol, []).append(Listing("polygon", name, kind, described, since))
             if symbol not in answers.listings:

@@ -26,7 +26,7 @@ BEYOND_THE_CAP = 1.2
 class PolygonProbe(Probe):
     def run(self) -> Iterator[Probed]:
         key = self.chosen.polygon_api_key
-        stocks = [one for one in self.assets if one.names.get("polygon") and one.asset_class != "crypto"]
+        stocks = [one for one in self.assets if one.names.get("polygon") and one.asset_class in ("stock", "etf")]
         any_asset = self.first(lambda one: one.names.get("polygon"))
         if any_asset is None:
             return

@@ -25,7 +25,7 @@ from extract.coverage.state import Loaded
 from extract.load.responses import Answer, Task
 from extract.providers.base import Fetched, Provider, examined
 from extract.providers.yahoo import helpers
-from extract.providers.yahoo.settings import CHART, EVENTS_DUE, INTERVALS, REACH
+from extract.providers.yahoo.settings import CHART, EVENTS, EVENTS_DUE, INTERVALS, REACH
 from extract.symbols.registry import Asset
 from extract.transport import http
 from extract.transport.bodies import Received, too_large
@@ -118,7 +118,7 @@ class Yahoo(Provider):
             "period2": int(task.end.timestamp()) - 1,
             "interval": interval,
             "includePrePost": "false",
-            "events": "div,splits",
+            "events": EVENTS,
         }
         return self._ask(CHART + quote(task.provider_symbol), params)
 

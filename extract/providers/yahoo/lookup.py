@@ -15,7 +15,7 @@ from extract.providers.yahoo.settings import CHART
 from extract.transport import http
 
 SEARCH = "https://query2.finance.yahoo.com/v1/finance/search"
-KINDS = {"EQUITY": "stock", "ETF": "etf", "CRYPTOCURRENCY": "crypto"}
+KINDS = {"EQUITY": "stock", "ETF": "etf", "CRYPTOCURRENCY": "crypto", "INDEX": "index"}
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def listings(symbols: Sequence[str]) -> Answers:
         document = document_of(ask(SEARCH, {"q": symbol, "quotesCount": 8, "newsCount": 0}), "yahoo")
         rows = document.get("quotes") if isinstance(document, dict) else None
         rows = [row for row in rows or [] if isinstance(row, dict) and row.get("quoteType") in KINDS]
-        wanted = {symbol.upper(), symbol.upper().replace(".", "-"), f"{symbol.upper()}-USD"}
+        wanted = {symbol.upper(), symbol.upper().replace(".", "-"), f"{symbol.upper()}-USD", f"^{symbol.upper()}"}
         for row in rows:
             name, kind = str(row.get("symbol")), KINDS[row["quoteType"]]
             if name.upper() not in wanted or (kind == "crypto") != name.upper().endswith("-USD"):
@@ -59,7 +59,6 @@ def listings(symbols: Sequence[str]) -> Answers:
                 )
                 continue
             described = str(row.get("longname") or row.get("shortname") or name)
-            described += f", {row.get('exchDisp') or row.get('exchange')}"
             since = day_of(meta.get("firstTradeDate"), 1)
             answers.listings.setdefault(symbol, []).append(
                 Listing(

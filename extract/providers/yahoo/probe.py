@@ -18,7 +18,7 @@ from extract.providers.shapes import (
     kind_of,
 )
 from extract.providers.yahoo import Yahoo
-from extract.providers.yahoo.settings import CHART, INTERVALS
+from extract.providers.yahoo.settings import CHART, EVENTS, INTERVALS
 from extract.providers.yahoo.shapes import META, SHAPES
 from extract.symbols.registry import Asset
 
@@ -36,7 +36,7 @@ class YahooProbe(Probe):
         start = self.now - timedelta(days=365 * 5)
         params = {
             "period1": int(start.timestamp()), "period2": int(self.now.timestamp()), "interval": interval,
-            "includePrePost": "false", "events": "div,splits",
+            "includePrePost": "false", "events": EVENTS,
         }  # fmt: skip
         url = CHART + quote(asset.names["yahoo"])
         probed.request = f"{url}?{urlencode(params)}"

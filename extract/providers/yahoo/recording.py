@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from urllib.parse import urlencode
 
 from extract.load.responses import Task
-from extract.providers.yahoo.settings import INTERVALS
+from extract.providers.yahoo.settings import EVENTS, INTERVALS
 from extract.symbols.registry import Asset
 
 WHOLE_MARKET = ()
@@ -19,6 +19,6 @@ def request_of(task: Task, assets: Sequence[Asset]) -> str:
         "period2": int(task.end.timestamp()) - 1,
         "interval": INTERVALS.get(task.timeframe or "", ""),
         "includePrePost": "false",
-        "events": "div,splits",
+        "events": EVENTS,
     }
     return f"YAHOO_BASE_URL/v8/finance/chart/{task.provider_symbol}?{urlencode(query)}"

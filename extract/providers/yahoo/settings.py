@@ -9,6 +9,8 @@ from extract.calendar.timeframes import A_DAY, STEPS, WEEK, native
 HOUR = timedelta(hours=1)
 CHART = "https://query2.finance.yahoo.com/v8/finance/chart/"
 INTERVALS = native("yahoo")
+# What a fund sells its holdings for is paid out like a dividend.
+EVENTS = "div,splits,capitalGains"
 # A few minutes short of Yahoo's 60 and 730 days: the limit moves on while the request travels.
 REACH = {
     timeframe: timedelta(days=60 if STEPS[timeframe] < HOUR else 730, minutes=-10)

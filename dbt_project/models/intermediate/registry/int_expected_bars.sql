@@ -6,7 +6,7 @@
     )
 }}
 -- Where bars are expected: one row per session (for weeks: per week), timeframe and alignment. A session of a calendar is a
--- regular weekday unless the exceptions seed says otherwise; half days, holidays and DST follow from local hours.
+-- regular weekday unless int_exceptions_known says otherwise; half days, holidays and DST follow from local hours.
 -- expected_before makes a running number of expected bars, by which neighbours and gaps are known without a table of single bars.
 with
 
@@ -29,7 +29,7 @@ days as (
         coalesce(exceptions.closes, calendars.closes) as closes
     from calendars
     cross join lateral {{ dates('calendars.first_session', 'calendars.last_session') }} as days
-    left join {{ ref('session_exceptions') }} as exceptions
+    left join {{ ref('int_exceptions_known') }} as exceptions
         on exceptions.calendar = calendars.calendar and exceptions.session_date = days.day
     where
         position(cast(extract(isodow from days.day) as text) in calendars.weekdays) > 0

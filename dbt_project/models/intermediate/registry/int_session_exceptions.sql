@@ -4,7 +4,7 @@
 with
 
 exceptions as (
-    select * from {{ ref('session_exceptions') }}
+    select * from {{ ref('int_exceptions_known') }}
 ),
 
 differing as (

@@ -33,7 +33,7 @@ bars as (
         on splits.symbol = days.symbol and splits.asset_class = days.asset_class and splits.ex_date = days.session_date
     where
         days.timeframe = {{ day_timeframe() }}
-        and days.asset_class <> 'crypto'
+        and days.asset_class not in ('crypto', 'index')
         and days.open > 0
         and days.close > 0
         and (abs(days.log_return) > 0.3 or (splits.symbol is not null and abs(days.log_return) > 0.12))

@@ -42,6 +42,14 @@ final as (
                     {{ json_decimal('rows.item', 'numerator' if kind == 'split' else 'amount') }} as reported,
                     {{ json_decimal('rows.item', 'denominator' if kind == 'split' else 'amount') }} as reported_with
                 from {{ json_values(json_member('answers.payload', 'chart.result.0.events.' ~ kind ~ 's')) }} as rows (item)
+                {%- if kind == 'dividend' %}
+                union all
+                select
+                    {{ json_integer('rows.item', 'date') }},
+                    {{ json_decimal('rows.item', 'amount') }},
+                    {{ json_decimal('rows.item', 'amount') }}
+                from {{ json_values(json_member('answers.payload', 'chart.result.0.events.capitalGains')) }} as rows (item)
+                {%- endif %}
             ) as events
             where {{ instant_from_epoch('events.stamp') }} is null or events.reported is null or events.reported_with is null
         )

@@ -51,8 +51,8 @@ bars as (
         numbers.high,
         numbers.low,
         numbers.close,
-        -- Yahoo reports a coin's volume in dollars: there is none in coins.
-        case when answers.asset_class = 'crypto' then null else numbers.volume end as volume,
+        -- Yahoo reports a coin's volume in dollars: there is none in coins. An index's is that of its shares.
+        case when answers.asset_class in ('crypto', 'index') then null else numbers.volume end as volume,
         cast(null as numeric) as taker_buy_volume,
 
         ---------- where and when
