@@ -88,7 +88,7 @@ define install
 @$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 endef
 
-# The charting library. Without npm there is a site all the same, and its chart pages say what they lack.
+# The charting library for the tests. Every site fetches its own where this one is not there (scripts/site/dashboard.py).
 CHARTS := scripts/site/node_modules/.package-lock.json
 
 .PHONY: charts
@@ -97,8 +97,8 @@ charts: $(CHARTS)
 $(CHARTS): scripts/site/package-lock.json
 	@if command -v npm >/dev/null; then \
 		npm ci --prefix scripts/site --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null && touch $@ || \
-		echo 'npm could not fetch the charting library: the site will have no charts' >&2; \
-	else echo 'npm is not installed: the site will have no charts' >&2; fi
+		echo 'npm could not fetch the charting library' >&2; \
+	else echo 'npm is not installed' >&2; fi
 
 ##### The warehouse
 
@@ -115,7 +115,7 @@ psql: $(RUNTIME) ## a prompt on the warehouse, a query from stdin, or: make psql
 	@$(BIN)/python -m scripts.postgres psql $(if $(SQL),--command "$$SQL")
 
 .PHONY: demo
-demo: $(WITH_EXTRAS) $(CHARTS) ## the whole pipeline on real and synthetic data, without key, server or network
+demo: $(WITH_EXTRAS) ## the whole pipeline on real and synthetic data, without key, server or network
 	@$(BIN)/market demo
 
 .PHONY: extract
@@ -191,7 +191,7 @@ docs: $(WITH_EXTRAS) ## dbt docs, column lineage, and the feature dictionary che
 	@$(BIN)/market docs
 
 .PHONY: site
-site: $(WITH_EXTRAS) $(CHARTS) ## the dashboard, the charts and the docs, in site/: open site/index.html
+site: $(WITH_EXTRAS) ## the dashboard, the charts and the docs, in site/: open site/index.html
 	@$(BIN)/python -m scripts.postgres up
 	@$(BIN)/market docs
 	@$(BIN)/market site

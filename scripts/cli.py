@@ -155,16 +155,23 @@ def alerts(
     everything: Annotated[bool, typer.Option("--all", help="those that have ended, too")] = False,
     silence: Annotated[str | None, typer.Option("--silence", help="alert nobody of this rule, for --hours")] = None,
     subject: Annotated[str | None, typer.Option("--subject", help="silence only this subject of the rule")] = None,
-    hours: Annotated[float, typer.Option("--hours", help="how long to be silent")] = 8,
+    hours: Annotated[
+        float | None, typer.Option("--hours", help="how long to be silent, at most a year; else 8")
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Show what is wrong at the moment, and where it is written what to do."""
     with _reporting():
+        from extract.core.settings import ConfigurationError
         from scripts.monitoring import alerts
         from scripts.reading import reports
 
-        if silence:
-            until = alerts.silence(silence, subject, hours)
+        if silence is None and (subject is not None or hours is not None):
+            raise ConfigurationError("--subject and --hours say what --silence RULE silences, and it is not given")
+        if silence is not None:
+            if send or everything or json:
+                raise ConfigurationError("--silence goes with --subject and --hours only")
+            until = alerts.silence(silence, subject, 8 if hours is None else hours)
             typer.echo(f"{silence}{f' of {subject}' if subject else ''} is silent until {until:%Y-%m-%d %H:%M} UTC")
             return
         if send:

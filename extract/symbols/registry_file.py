@@ -62,7 +62,9 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _replacement(path: Path) -> Iterator[Path]:
-    """A file next to it that takes its place at the end of the block."""
+    """A file next to it that takes its place at the end of the block. A link stays one: what it leads to is replaced, as in
+    a container, whose registry lies on a volume."""
+    path = path.resolve()
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".assets-", suffix=".tmp")
     os.close(descriptor)
     made = Path(name)

@@ -22,6 +22,8 @@ from extract.core.redaction import redact
 from extract.core.settings import ConfigurationError
 
 PING_SECONDS = 10
+# A year: what is to be silent for longer is not to be enabled in alert_rules.csv.
+LONGEST_SILENCE_HOURS = 8_784
 # One message holds no more than this many alerts of each kind; the rest is counted.
 LONGEST_LIST = 20
 
@@ -107,13 +109,20 @@ def send() -> int:
 
 
 def silence(rule: str, subject: str | None, hours: float, reason: str | None = None) -> datetime:
-    """Alert nobody of a rule (or of one subject of it) for some hours; it is still on record. Returns until when."""
+    """Alert nobody of a rule (or of one subject of it) for some hours; it is still on record. Returns until when.
+    ConfigurationError: no such rule, an empty subject, or no time that makes sense."""
+    if not 0 < hours <= LONGEST_SILENCE_HOURS:
+        raise ConfigurationError(
+            f"--hours {hours:g}: a silence lasts more than 0 and at most {LONGEST_SILENCE_HOURS:,} hours"
+        )
+    if subject is not None and not subject.strip():
+        raise ConfigurationError("--subject is empty: leave it out to silence the whole rule")
     database.migrate()
     until = clock.now() + timedelta(hours=hours)
     with database.pool().connection() as connection:
         known = connection.execute("select rule from seeds.alert_rules order by rule").fetchall()
         if (rule,) not in known:
-            raise ConfigurationError(f"{rule} is no rule of alert_rules.csv: {', '.join(row[0] for row in known)}")
+            raise ConfigurationError(f"{rule!r} is no rule of alert_rules.csv: {', '.join(row[0] for row in known)}")
         connection.execute(
             "insert into ops.alert_silences (rule, subject, silenced_until, reason) values (%s, %s, %s, %s)",
             (rule, subject, until, reason),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from extract.core import settings
-from scripts.site.dashboard import DAY, connect, copy_assets, directory
+from scripts.site.dashboard import DAY, connect, copy_assets, directory, links
 from scripts.site.dictionary import BARS_TO_CHECK, Entry, compile_dictionary
 from scripts.site.pages import environment, write
 
@@ -25,6 +25,12 @@ WAY_BACK = (
     "Market warehouse</a></body>"
 )
 
+
+# Of the 160 models the lineage page opens on the one that everything leads to, where its address names no other.
+FIRST_MODEL = (
+    "<script>if (!location.search) history.replaceState(null, '', '?model=model.market_warehouse.market_data.v2&parents=1"
+    "&children=1');</script>"
+)
 
 # dbt's page lets the browser load its templates' placeholders before they are filled: a thousand errors in the console.
 # And its icon is a line of its source that its own build leaves out.
@@ -81,7 +87,7 @@ def write_docs(target: Path, project: Path, variables: Mapping[str, str]) -> Non
         project, variables,
         "colibri", "generate", "--light", "--manifest", manifest, "--catalog", catalog, "--output-dir", str(lineage),
     )  # fmt: skip
-    _publish(lineage / "index.html", target / "lineage" / "index.html")
+    _publish(lineage / "index.html", target / "lineage" / "index.html", FIRST_MODEL)
 
 
 def _run(where: Path, variables: Mapping[str, str], program: str, *arguments: str) -> None:
@@ -103,10 +109,10 @@ def _run(where: Path, variables: Mapping[str, str], program: str, *arguments: st
         raise DocumentsFailed(f"`{program} {arguments[0]}` ended with exit code {done.returncode}:\n{tail}")
 
 
-def _publish(page: Path, place: Path) -> None:
-    """Copy a page, with a way back to the site at its end."""
+def _publish(page: Path, place: Path, first: str = "") -> None:
+    """Copy a page, with a way back to the site at its end. first: a script that runs before the page's own."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    text = page.read_text()
+    text = page.read_text().replace("<head>", f"<head>{first}", 1)
     for unfilled, filled in UNFILLED.items():
         text = text.replace(unfilled, filled)
     head, end, tail = text.rpartition("</body>")
@@ -133,7 +139,7 @@ def publish(target: Path, entries: list[Entry]) -> list[Entry]:
         "built_at": int(time.time()),
         "interval_seconds": DAY,
         "frozen_now": None,
-        "documents": [name for name in ("docs", "lineage") if (target / name / "index.html").exists()],
+        **links(target, (target / "guides" / "README.html").exists()),
         "has_dictionary": True,
     }
     groups = {

@@ -28,7 +28,7 @@ def environment() -> Environment:
     )
     templates.filters.update(
         count=count, share=share, decimal=decimal, instant=instant, sparkline=sparkline, strip=strip, inline=inline,
-        short=short, bars_chart=bars_chart, seconds=seconds,
+        short=short, bars_chart=bars_chart, seconds=seconds, price=price, change=change,
     )  # fmt: skip
     return templates
 
@@ -56,6 +56,17 @@ def share(part: Any, whole: Any = 1, digits: int = 1) -> str:
 
 def decimal(number: Any, digits: int = 2) -> str:
     return "–" if number is None else f"{float(number):,.{digits}f}"
+
+
+def price(number: Any) -> str:
+    """A price as it is quoted: two decimals from 1 on, below it five significant digits."""
+    if number is None:
+        return "–"
+    return f"{float(number):,.2f}" if abs(number) >= 1 else f"{float(number):.5g}"
+
+
+def change(fraction: Any) -> str:
+    return "–" if fraction is None else f"{100 * float(fraction):+.2f} %".replace("-", "−")
 
 
 def short(number: Any) -> str:
@@ -122,8 +133,9 @@ def sparkline(values: Sequence[Any], low: float | None = None, high: float | Non
         f"{100 * place / (len(numbers) - 1):.1f},{21 - 18 * (number - bottom) / span if top > bottom else 12:.1f}"
         for place, number in enumerate(numbers)
     )
+    course = "rises" if numbers[-1] >= numbers[0] else "falls"
     return Markup(
-        f'<svg class="spark" viewBox="0 0 100 24" preserveAspectRatio="none" aria-hidden="true">'
+        f'<svg class="spark {course}" viewBox="0 0 100 24" preserveAspectRatio="none" aria-hidden="true">'
         f'<polyline points="{points}"/></svg>'
     )
 

@@ -212,6 +212,28 @@ def test_a_silenced_rule_is_on_record_but_not_told_until_the_time_is_over(bench:
     assert unknown.exit_code == 78 and "run_failed" in unknown.output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("--silence flapping --hours 0", "more than 0"),
+        ("--silence flapping --hours -3", "more than 0"),
+        ("--silence flapping --hours nan", "more than 0"),
+        ("--silence flapping --hours 1e12", "at most 8,784 hours"),
+        ("--silence flapping --subject=", "--subject is empty"),
+        ("--silence=", "no rule of alert_rules.csv"),
+        ("--subject binance", "--silence RULE"),
+        ("--hours 3", "--silence RULE"),
+        ("--silence flapping --send", "goes with --subject and --hours only"),
+    ],
+)
+def test_a_silence_that_makes_no_sense_is_refused_and_silences_nothing(bench: Bench, arguments: str, told: str) -> None:
+    run = CliRunner().invoke(app, ["alerts", *arguments.split()])
+    assert run.exit_code == 78 and told in run.output, run.output
+    bench.condition("flapping")
+    bench.look()
+    assert bench.told() == ["FIRED flapping binance"]
+
+
 def test_a_wrong_target_is_a_configuration_error_that_keeps_the_secret(bench: Bench) -> None:
     bench.patch.setenv("ALERT_URLS", f"nothing://{SECRET}")
     settings.load.cache_clear()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -45,6 +47,26 @@ def test_they_tell_what_the_marts_hold(text: str) -> None:
     assert found["market_source_error_ratio", frozenset({("source", "binance")})] > 0
     hostile = frozenset({"symbol": HOSTILE, "asset_class": "crypto", "timeframe": "1h"}.items())
     assert found["market_bars", hostile] == 5
+
+
+def test_the_dashboard_for_grafana_asks_for_what_there_is(text: str, built: Warehouse) -> None:
+    """Every metric is one of ours; every select runs on the marts, Grafana's macros and variables filled in as it does."""
+    board = json.loads((ROOT / "monitoring" / "grafana.json").read_text())
+    targets = [target for panel in board["panels"] for target in panel["targets"]]
+    asked = {name for target in targets for name in re.findall(r"\bmarket_[a-z_0-9]+", target.get("expr", ""))}
+    assert len(asked) > 12
+    assert asked - {family.name for family in families(text)} == set()
+    statements = [target["rawSql"] for target in targets if "rawSql" in target]
+    statements += [one["query"] for one in board["templating"]["list"] if one["type"] == "query"]
+    assert len(statements) == 7
+    rows = {}
+    for statement in statements:
+        filled = re.sub(r"\$__timeFilter\(([\w.]+)\)", r"\1 between '2025-01-01' and '2026-01-01'", statement)
+        rows[statement] = built.query(filled.replace("${symbol}", "BTC").replace("${timeframe}", "1h"))
+        assert set(re.findall(r"\b(?:from|join) (\w+)\.", statement)) == {"marts"}, statement
+    candles = next(found for statement, found in rows.items() if "sma_20" in statement)
+    assert len(candles) == 262 and {"time", "open", "high", "low", "close", "volume"} <= candles[0].keys()
+    assert len({(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in board["panels"]}) == len(board["panels"])
 
 
 def test_no_age_is_written_down(text: str) -> None:

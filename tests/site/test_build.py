@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from markupsafe import Markup
 
 from scripts import site
-from scripts.site.dashboard import file_name
+from scripts.site import dashboard, pieces
 from scripts.site.dictionary import parse
 from scripts.site.pages import inline, markdown, share, short, strip
 from tests.conftest import ROOT
@@ -164,34 +166,196 @@ def test_there_are_no_analyses_but_those(analyses: Path) -> None:
 
 
 def test_data_of_series_that_are_gone_are_removed_and_documents_stay(built: Warehouse, tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "stock.GONE.1d.js").write_text("warehouse.bars('x', {})")
+    (tmp_path / "data" / "stock.GONE.1d").mkdir(parents=True)
+    (tmp_path / "data" / "stock.GONE.1d" / "head.js").write_text("warehouse.head('x', {})")
+    (tmp_path / "data" / "stock.OLD.1d.js").write_text("what an earlier version wrote")
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "index.html").write_text("docs")
     site.build(tmp_path, url=built.database.dsn)
-    assert not (tmp_path / "data" / "stock.GONE.1d.js").exists()
+    assert not list((tmp_path / "data").glob("stock.GONE*")) and not list((tmp_path / "data").glob("stock.OLD*"))
     assert (tmp_path / "docs" / "index.html").read_text() == "docs"
     assert 'href="docs/index.html"' in (tmp_path / "index.html").read_text()
     assert 'href="lineage/index.html"' not in (tmp_path / "index.html").read_text(), "not built, so not linked"
     assert not list(tmp_path.rglob("*.new"))
 
 
-def columns_of(target: Path, name: str) -> dict[str, Any]:
-    text = (target / "data" / name).read_text()
-    return json.loads(text[text.index(", {") + 2 : text.rindex(");")])
+# ---------------------------------------------------------------- histories in pieces
 
 
-def test_data_files_hold_what_the_mart_holds(built: Warehouse, tmp_path: Path) -> None:
-    site.build(tmp_path, url=built.database.dsn, bars=30)
-    data = columns_of(tmp_path, "stock.AAPL.1d.js")
+def content_of(path: Path) -> Any:
+    """What a data file gives to the page as its last argument."""
+    text = path.read_text()
+    return json.loads(text[text.index("{") : text.rindex(");")])
+
+
+def pieces_of(target: Path, folder: str) -> dict[str, dict[str, Any]]:
+    head = content_of(target / "data" / folder / "head.js")
+    found = {name: content_of(target / "data" / folder / f"{name}.js") for name, *_ in head["pieces"]}
+    for name, first, last, bars in head["pieces"]:
+        assert (first, last, bars) == (found[name]["t"][0], found[name]["t"][-1], len(found[name]["t"]))
+    assert {path.stem for path in (target / "data" / folder).iterdir()} == {*found, "head"}
+    return found
+
+
+def test_pieces_hold_every_bar_as_the_mart_holds_it(built: Warehouse, tmp_path: Path) -> None:
+    site.build(tmp_path, url=built.database.dsn)
+    found = pieces_of(tmp_path, "stock.AAPL.1d")
+    assert list(found) == ["2024-01-01", "2025-01-01"]
     stored = built.query(
-        "select close, atr, extract(epoch from timestamp)::bigint as t from marts.market_data_v2"
-        " where symbol = 'AAPL' and timeframe = '1d' order by timestamp desc limit 30"
-    )[::-1]
-    assert data["t"] == [row["t"] for row in stored]
-    assert data["close"] == [float(row["close"]) for row in stored]
-    assert data["atr"] == pytest.approx([float(row["atr"]) for row in stored], rel=1e-5)
-    assert "funding_rate" not in data, "empty columns are left out"
+        "select close, volume, atr, split_factor, is_validated, extract(epoch from timestamp)::bigint as t"
+        " from marts.market_data_v2 where symbol = 'AAPL' and timeframe = '1d' order by timestamp"
+    )
+    joined = {name: [value for piece in found.values() for value in piece[name]] for name in ("t", "close", "volume")}
+    assert joined["t"] == [row["t"] for row in stored]
+    assert joined["close"] == [float(row["close"]) for row in stored]
+    assert joined["volume"] == [float(row["volume"]) for row in stored]
+    newest = found["2025-01-01"]
+    rows = stored[-len(newest["t"]) :]
+    assert newest["atr"] == [None if row["atr"] is None else float(f"{row['atr']:.6g}") for row in rows]
+    assert newest["split_factor"] == [float(row["split_factor"]) for row in rows]
+    assert newest["source"] == "polygon", "what is the same for all is written once"
+    assert "funding_rate" not in newest, "empty columns are left out"
+    assert [flag for piece in found.values() for flag in piece.get("is_validated", [])].count(False) == sum(
+        not row["is_validated"] for row in stored
+    )
+    head = content_of(tmp_path / "data" / "stock.AAPL.1d" / "head.js")
+    assert [(one["ratio"], one["source"]) for one in head["splits"]] == [(2, "polygon")]
+    assert {one["field"] for one in head["corrections"]} == {"close"} and len(head["gaps"]) >= 1
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "span"), [("5m", "week"), ("15m", "week"), ("30m", "month"), ("1h", "quarter"), ("2h", "quarter"),
+                            ("4h", "year"), ("1d", "year"), ("1w", "decade")],
+)  # fmt: skip
+def test_a_piece_is_a_unit_of_time_with_few_bars(timeframe: str, span: str) -> None:
+    assert pieces.unit(timeframe)[0] == span
+    with pytest.raises(ValueError, match="5x is no timeframe"):
+        pieces.unit("5x")
+
+
+def written_between(target: Path, before: dict[Path, int]) -> set[str]:
+    """Data files that were written since, as series/piece."""
+    now = stamps(target)
+    return {f"{path.parent.name}/{path.stem}" for path in now if now[path] != before.get(path)}
+
+
+def stamps(target: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in (target / "data").glob("*/*.js")}
+
+
+def test_only_pieces_with_news_are_written_again(built: Warehouse, tmp_path: Path) -> None:
+    """Nothing new: nothing written. An amended bar: its piece. A deleted bar, which leaves no time of writing: its piece and
+    the list of pieces. Another table, as after a full refresh: all that differs, which is nothing. Changed back: as before."""
+    first = site.build(tmp_path, url=built.database.dsn)
+    files = stamps(tmp_path)
+    assert first.pieces > 5 and site.build(tmp_path, url=built.database.dsn).pieces == 0
+    assert written_between(tmp_path, files) == set()
+    built.execute(
+        "create table kept as table marts.market_data_v2; create table kept_days as table marts.series_quality_by_day"
+    )
+    try:
+        built.execute(
+            "update marts.market_data_v2 set close = close + 0.25, updated_at = now() + interval '1 hour'"
+            " where symbol = 'AAPL' and timeframe = '1d' and timestamp < '2024-11-02'"
+        )
+        assert site.build(tmp_path, url=built.database.dsn).pieces == 1
+        assert written_between(tmp_path, files) == {"stock.AAPL.1d/2024-01-01"}
+        files = stamps(tmp_path)
+        # As a build does it: the row, and its count in the days that all counts are summed up from.
+        built.execute(
+            """
+            update marts.series_quality_by_day set bars = 0
+            where session_date = '2025-02-03' and series_id in (
+                select series_id from intermediate.int_series where symbol = 'BTC' and timeframe = '1w'
+            );
+            delete from marts.market_data_v2 where symbol = 'BTC' and timeframe = '1w' and session_date = '2025-02-03'
+            """
+        )
+        site.build(tmp_path, url=built.database.dsn)
+        assert written_between(tmp_path, files) == {"crypto.BTC.1w/2020-01-01", "crypto.BTC.1w/head"}
+        pieces_of(tmp_path, "crypto.BTC.1w")
+        files = stamps(tmp_path)
+        manifest = tmp_path / "data" / "pieces.json"
+        manifest.write_text(manifest.read_text().replace('"relation":"', '"relation":"other '))
+        assert site.build(tmp_path, url=built.database.dsn).pieces == 0
+        assert written_between(tmp_path, files) == set()
+    finally:
+        built.execute(
+            """
+            truncate marts.market_data_v2, marts.series_quality_by_day;
+            insert into marts.market_data_v2 table kept;
+            insert into marts.series_quality_by_day table kept_days;
+            drop table kept, kept_days
+            """
+        )
+    assert site.build(tmp_path, url=built.database.dsn).pieces == 2, (
+        "of an earlier time than the last build: all are compared"
+    )
+    again = tmp_path / "again"
+    site.build(again, url=built.database.dsn)
+    assert {path.relative_to(tmp_path): path.read_bytes() for path in (tmp_path / "data").glob("*/*.js")} == {
+        path.relative_to(again): path.read_bytes() for path in (again / "data").glob("*/*.js")
+    }
+
+
+def test_guides_are_rendered_when_one_has_changed(
+    built: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    rendered: list[str] = []
+
+    def noted(text: str, guides: Container[str]) -> Markup:
+        rendered.append(text)
+        return markdown(text, guides)
+
+    monkeypatch.setattr("scripts.site.dashboard.markdown", noted)
+    site.build(tmp_path, url=built.database.dsn)
+    number = len(rendered)
+    assert number == len(list((ROOT / "docs").rglob("*.md")))
+    site.build(tmp_path, url=built.database.dsn)
+    assert len(rendered) == number
+    (tmp_path / "guides" / "runbook.html").unlink()
+    site.build(tmp_path, url=built.database.dsn)
+    assert len(rendered) == 2 * number
+
+
+# ---------------------------------------------------------------- the charting library in every site
+
+
+def npm_that(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An npm of the test's own, first on the path, in a checkout that has no library yet."""
+    folder.mkdir(exist_ok=True)
+    (folder / "npm").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "npm").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    monkeypatch.setattr("scripts.site.dashboard.CHARTS_SCRIPT", dashboard.CHARTS / "dist" / "absent.js")
+
+
+def test_every_build_fetches_the_charting_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = tmp_path / "calls"
+    made = (
+        "mkdir -p node_modules/lightweight-charts/dist && cd node_modules/lightweight-charts && echo js >dist/absent.js"
+    )
+    npm_that(tmp_path / "bin", f"echo $* >>{calls}; {made} && echo free >LICENSE", monkeypatch)
+    assert dashboard.copy_assets(tmp_path) is None
+    assert (tmp_path / "assets" / "lightweight-charts.js").read_text() == "js\n"
+    assert (tmp_path / "assets" / "lightweight-charts.LICENSE.txt").exists()
+    assert dashboard.copy_assets(tmp_path) is None
+    assert calls.read_text().count("ci --ignore-scripts") == 1, "it is there"
+
+
+def test_an_npm_that_fails_or_is_missing_is_told_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = tmp_path / "calls"
+    npm_that(tmp_path / "bin", f"echo $* >>{calls}; echo 'npm error ENOTFOUND' >&2; exit 1", monkeypatch)
+    remedy = dashboard.copy_assets(tmp_path)
+    assert remedy and "ENOTFOUND" in remedy and "an hour from now" in remedy
+    assert dashboard.copy_assets(tmp_path) == remedy
+    assert len(calls.read_text().splitlines()) == 1, "not at every turn of the scheduler"
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    (tmp_path / "assets" / "npm-failed.txt").unlink()
+    assert dashboard.copy_assets(tmp_path) == "npm is not installed; install Node.js with npm, then `market site`"
 
 
 def test_an_empty_database_is_an_error_that_says_what_to_do(built: Warehouse, tmp_path: Path) -> None:
@@ -206,7 +370,7 @@ def test_an_empty_database_is_an_error_that_says_what_to_do(built: Warehouse, tm
 
 def test_any_symbol_has_a_file_name_of_its_own() -> None:
     names = [
-        file_name({"symbol": symbol, "asset_class": "stock", "timeframe": "1d"})
+        pieces.folder_name({"symbol": symbol, "asset_class": "stock", "timeframe": "1d"})
         for symbol in ("BRK.B", "BRK/B", "BRKB", "brkb", "BRK B", "../X", "BRK_B")
     ]
     assert len({name.lower() for name in names}) == len(names)

@@ -239,11 +239,11 @@ def test_commands_api_and_site_show_them(grown: Grown) -> None:
     market(grown, "site")
     folder = grown.warehouse.project.directory / "site" / "data"
     series = (folder / "series.js").read_text()
-    menu = json.loads(series[series.index("([") + 1 : series.rindex(", [")])
+    menu, _, _ = json.loads(f"[{series[series.index('(') + 1 : series.rindex(')')]}]")
     assert [(one["timeframe"], one["minutes"]) for one in menu if one["symbol"] == "BTC"][:3] == [
         ("1h", 60), ("2h", 120), ("4h", 240)
     ]  # fmt: skip
-    assert (folder / "stock.VOD.2h.js").exists()
+    assert (folder / "stock.VOD.2h" / "head.js").exists()
     with serving(
         grown.warehouse.database, grown.warehouse.project.directory, WAREHOUSE_NOW=grown.warehouse.now.isoformat()
     ) as api:

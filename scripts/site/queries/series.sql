@@ -1,16 +1,5 @@
--- One row per series, by symbol and timeframe.
+-- One row per series.
 with
-
-corrected as (
-    select
-        bars.symbol,
-        bars.asset_class,
-        bars.timeframe,
-        count(distinct corrections.original_record_id) as corrected_bars
-    from marts.data_corrections as corrections
-    inner join marts.market_data_v2 as bars on bars.id = corrections.original_record_id
-    group by bars.symbol, bars.asset_class, bars.timeframe
-),
 
 sessions as (
     select
@@ -33,7 +22,6 @@ select
     status.symbol,
     status.asset_class,
     status.timeframe,
-    array_position(cast(%(timeframes)s as text[]), cast(status.timeframe as text)) as timeframe_order,
     status.is_enabled,
     status.is_fetched,
     status.bars,
@@ -52,9 +40,7 @@ select
     cast(extract(epoch from status.last_error_at) as bigint) as last_error_at,
     cast(extract(epoch from status.last_success_at) as bigint) as last_success_at,
     coalesce(sessions.anomalies, 0) as anomalies,
-    coalesce(sessions.strip, '') as strip,
-    coalesce(corrected.corrected_bars, 0) as corrected_bars
+    coalesce(sessions.strip, '') as strip
 from marts.enrichment_status as status
 left join sessions using (symbol, asset_class, timeframe)
-left join corrected using (symbol, asset_class, timeframe)
-order by status.symbol, status.asset_class, timeframe_order
+order by status.symbol, status.asset_class, status.timeframe
