@@ -183,7 +183,8 @@ def examined(task: Task, answer: Answer, parse: Callable[[bytes], Parsed], is_js
 
 def bad(task: Task, answer: Answer, problem: str) -> Fetched:
     """A body that is not what was asked for: quarantined."""
-    return Fetched(task, answer, error=f"{task.name}: {problem}; the body is kept in bad_payload")
+    kept = "the body is kept in bad_payload; a later run asks again, `market doctor --probe` says what has changed"
+    return Fetched(task, answer, error=f"{task.name}: {problem}; {kept}")
 
 
 def failed(task: Task, answer: Answer, problem: str) -> Fetched:

@@ -52,6 +52,31 @@ def times_of(values: Sequence[Any]) -> list[int]:
     return times
 
 
+def of_bars(stamps: Sequence[Any], prices: Sequence[object]) -> Sequence[Any]:
+    """The stamps of the rows that have a price: what is newer than the newest bar stays open, and rows without one (Yahoo
+    lists the minutes that it has not got yet) are no bars.
+
+    Raises BadPayload where there are rows and not one price: such an answer says nothing.
+    """
+    # Only the ends say how far an answer reaches, and nearly always they have their price.
+    if not stamps or (is_positive(prices[0]) and is_positive(prices[-1])):
+        return stamps
+    found = [stamp for stamp, price in zip(stamps, prices, strict=True) if is_positive(price)]
+    if not found:
+        raise BadPayload(f"none of its {len(stamps)} rows has a price")
+    return found
+
+
+def is_positive(value: object) -> bool:
+    """Whether a value, as a number or as text, is a finite number above zero."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return False
+    try:
+        return 0 < float(value) < float("inf")
+    except (ValueError, OverflowError):
+        return False
+
+
 def about(asked: str | None, named: Iterable[object], what: str = "symbol") -> None:
     """The rows must be about what was asked; a row that names nothing is not compared with the answer."""
     names = [name for name in named if isinstance(name, str) and name]

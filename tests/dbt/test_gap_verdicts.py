@@ -61,6 +61,7 @@ def market(make_warehouse: MakeWarehouse) -> Warehouse:
             stock("LOST", "5m", yahoo=""),
             stock("REFUSED", "5m", yahoo=""),
             stock("LEFT", "1d"),
+            stock("BADDAY", "1d", yahoo=""),
         ]
     )
     holed = without(HOURS, 30, 31)
@@ -93,6 +94,8 @@ def market(make_warehouse: MakeWarehouse) -> Warehouse:
     halted = without(SESSIONS, *range(100, 130))
     refused = [replace(one, high=Decimal(2_000_000_000)) if n == 102 else one for n, one in enumerate(SESSIONS)]
     refused = without(refused, 100, 101, 103)
+    # A day that is stamped hours after its session.
+    evening = [replace(day, timestamp=day.timestamp + timedelta(hours=18 * (n == 4))) for n, day in enumerate(DAYS)]
     session = (SESSIONS[0].timestamp, SESSIONS[-1].timestamp + STEP["5m"])
     warehouse.load(
         "polygon",
@@ -101,6 +104,7 @@ def market(make_warehouse: MakeWarehouse) -> Warehouse:
         came("polygon", "HALT", halted, 5, "5m", asked=session),
         came("polygon", "LOST", without(SESSIONS, *range(100, 155)), 5, "5m", asked=session),
         came("polygon", "REFUSED", refused, 5, "5m", asked=session),
+        came("polygon", "BADDAY", evening, 14, "1d", asked=(DAYS[0].timestamp, DAYS[-1].timestamp + STEP["1d"])),
         *(
             came("polygon", "LEFT", without(DAYS, 4), day, "1d", asked=(DAYS[0].timestamp, DAYS[-1].timestamp + STEP["1d"]))
             for day in (13, 14)
@@ -121,7 +125,7 @@ def rows(market: Warehouse, symbol: str, place: str = "between", timeframe: str 
         " order by gap_from",
         symbol,
         place,
-        timeframe or ("1h" if symbol not in ("THIN", "HALT", "LEFT", "LOST", "REFUSED") else None),
+        timeframe or ("1h" if symbol not in ("THIN", "HALT", "LEFT", "LOST", "REFUSED", "BADDAY") else None),
     )
 
 
@@ -167,9 +171,10 @@ def test_what_is_newer_than_the_newest_row_stays_open(market: Warehouse) -> None
 
 
 def test_what_we_rejected_is_not_called_answered_without(market: Warehouse) -> None:
-    found = gap(market, "BADROW")
-    assert found["verdict"] == "rejected" and found["repair_state"] == "open"
-    assert found["evidence"].startswith("binance sent it, and it was rejected: ")
+    for symbol, source in (("BADROW", "binance"), ("BADDAY", "polygon")):
+        found = gap(market, symbol)
+        assert found["verdict"] == "rejected" and found["repair_state"] == "open"
+        assert found["evidence"].startswith(f"{source} sent it, and it was rejected: ")
 
 
 def test_few_trades_are_quiet_and_a_halt_is_not(market: Warehouse) -> None:

@@ -38,6 +38,8 @@ SEEDED = {
 NAMED = re.compile(f"'(?:{'|'.join(map(re.escape, sorted(SEEDED)))})'")
 # Macros of the former system's table, and of Binance's files of samples.
 OF_ONE_SOURCE = ("legacy.sql", "rows_of_answers.sql")
+# A cast, or a date taken, of what a provider sent: of a row, of the payload, of the text of a member.
+CAST_OF_ANSWER = re.compile(r"\bcast\(\s*(\{\{\s*json_text|\(*[\w.]*\b(item|payload)\b)", re.I)
 COMMENTS = re.compile(r"\{#.*?#\}|--[^\n]*|/\*.*?\*/", re.S)
 
 
@@ -139,14 +141,17 @@ def every_mart_has_a_tested_key(manifest: Manifest) -> Iterator[str]:
             yield f"{node['name']} has no unique test or key"
 
 
+def sql_texts(manifest: Manifest) -> Iterator[tuple[str, str, str]]:
+    """(name, file, SQL) of models, tests and our macros."""
+    for node in nodes(manifest, "model", "test"):
+        yield node["name"], node["original_file_path"], node["raw_code"]
+    for macro in manifest["macros"].values():
+        if macro["package_name"] == "market_warehouse":
+            yield macro["name"], macro["original_file_path"], macro["macro_sql"]
+
+
 def sql_is_portable(manifest: Manifest) -> Iterator[str]:
-    texts = [(node["name"], node["original_file_path"], node["raw_code"]) for node in nodes(manifest, "model", "test")]
-    texts += [
-        (macro["name"], macro["original_file_path"], macro["macro_sql"])
-        for macro in manifest["macros"].values()
-        if macro["package_name"] == "market_warehouse"
-    ]
-    for name, path, text in texts:
+    for name, path, text in sql_texts(manifest):
         if Path(path).name == "portability.sql":
             continue
         for what, pattern in UNPORTABLE.items():
@@ -174,6 +179,14 @@ def timeframes_and_calendars_stand_in_seeds(manifest: Manifest) -> Iterator[str]
         if name not in ("day_timeframe", "week_timeframe"):
             for found in sorted(set(NAMED.findall(code(text)))):
                 yield f"{name} names {found}"
+
+
+def answers_are_converted_by_macros(manifest: Manifest) -> Iterator[str]:
+    """A cast of what a provider sent stops every build of every symbol at the first odd value: the macros give NULL."""
+    later = {node["name"] for node in nodes(manifest, "model", "test") if layer(node) != "staging"}
+    for name, path, text in sql_texts(manifest):
+        if name not in later and Path(path).name != "portability.sql" and CAST_OF_ANSWER.search(code(text)):
+            yield f"{name} casts what a provider sent: use json_integer, json_decimal, date_from_text, instant_from_text ..."
 
 
 def no_time_is_a_watermark(manifest: Manifest) -> Iterator[str]:
@@ -235,6 +248,7 @@ RULES: list[Rule] = [
     every_mart_has_a_tested_key,
     sql_is_portable,
     timeframes_and_calendars_stand_in_seeds,
+    answers_are_converted_by_macros,
     no_time_is_a_watermark,
     models_are_named_by_their_layer,
     staging_is_views_of_known_sources,
@@ -309,6 +323,9 @@ BAD: dict[str, dict[str, Any]] = {
     "sql_is_portable": model("int_bars", "intermediate/bars", raw_code="select a::text from b -- fine"),
     "timeframes_and_calendars_stand_in_seeds": model(
         "int_bars", "intermediate/bars", raw_code="where timeframe = '4h'"
+    ),
+    "answers_are_converted_by_macros": model(
+        "stg_yahoo__bars", "staging/yahoo", raw_code="select cast(rows.item as bigint) from x"
     ),
     "no_time_is_a_watermark": model(
         "int_bars", "intermediate/bars", raw_code="select 1 where loaded_at > (select max(loaded_at) from x)"

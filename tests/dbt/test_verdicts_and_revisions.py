@@ -43,6 +43,7 @@ def warehouse(make_warehouse: MakeWarehouse) -> Warehouse:
             crypto("TAKEN", "5m"),
             crypto("SWITCHED", "5m 1h"),
             crypto("FALLEN", "1h"),
+            stock("HELD", "1d", polygon="", source_priority="yahoo"),
         ]
     )
     warehouse.load_bars("polygon", "THIN", "5m", THIN, window=ASKED)
@@ -63,6 +64,9 @@ def warehouse(make_warehouse: MakeWarehouse) -> Warehouse:
     warehouse.load_bars("binance", "TAKEN", "5m", FIVE)
     warehouse.load_bars("binance", "FALLEN", "1h", HOURS[:4])
     warehouse.load_bars("yahoo", "SWITCHED", "1h", [bar(FIRST, 107)], time_zone="UTC")
+    # So small a ratio that prices do not say whether they are adjusted for it.
+    held = stock_bars("1d", DAYS[0], DAYS[-1])
+    warehouse.load_bars("yahoo", "HELD", "1d", held, splits={DAYS[-1]: (21, 20)})
     warehouse.build(BUILT)
     warehouse.execute("create schema copies; create table copies.first as select * from marts.market_data_v2")
     warehouse.now += timedelta(minutes=5)
@@ -75,6 +79,7 @@ def warehouse(make_warehouse: MakeWarehouse) -> Warehouse:
     penny = Decimal("0.1")
     fallen = replace(HOURS[1], open=penny, high=penny, low=penny, close=penny)
     warehouse.load_bars("binance", "FALLEN", "1h", [HOURS[0], fallen, *HOURS[2:4]])
+    warehouse.correct_split("HELD", DAYS[-1], "strike")
     warehouse.build(BUILT)
     return warehouse
 
@@ -198,6 +203,21 @@ def test_a_verdict_that_an_amended_neighbour_changes_has_its_row(warehouse: Ware
     told = corrections(warehouse, "FALLEN", "1h")
     assert list(told[third["timestamp"]].items()) == [("is_validated", (1, 0, "source_updated"))]
     assert fourth["is_validated"] and fourth["timestamp"] not in told
+
+
+def test_what_a_split_struck_by_hand_releases_is_signed(warehouse: Warehouse) -> None:
+    before, after = rows(warehouse, "HELD", "1d", "copies.first"), rows(warehouse, "HELD", "1d")
+    assert [row["is_validated"] for row in before] == [False] * 6 + [True]
+    assert all(row["is_validated"] for row in after)
+    signed = warehouse.query(
+        "select bars.timestamp, told.field_corrected, told.reason, told.corrected_by from marts.data_corrections as told"
+        " inner join marts.market_data_v2 as bars on bars.id = told.original_record_id where bars.symbol = 'HELD'"
+        " and bars.timeframe = '1d'"
+    )
+    assert {row["timestamp"] for row in signed if row["field_corrected"] == "is_validated"} == {
+        row["timestamp"] for row in before[:6]
+    }
+    assert {(row["reason"], row["corrected_by"]) for row in signed} == {("manual_correction", "a tester")}
 
 
 def test_each_revision_has_its_row(warehouse: Warehouse) -> None:

@@ -543,6 +543,18 @@ def a_ratio_that_the_prices_contradict_is_suspected(warehouse: Warehouse, symbol
     assert rows(warehouse, symbol)[-1]["split_factor"] == 2
 
 
+@story(source_priority="polygon")
+def a_ratio_of_one_splits_nothing(warehouse: Warehouse, symbol: str) -> Story:
+    days = traded(MAY, EX_DATE, {})
+    polygon_days(warehouse, symbol, days)
+    warehouse.load("polygon", told(symbol, [(EX_DATE, 1, 1)], at(EX_DATE)))
+    yield
+    assert_as_traded(warehouse, symbol, days)
+    (action,) = warehouse.query("select * from marts.corporate_actions where symbol = %s", symbol)
+    assert (action["verdict"], action["is_used"]) == ("one source", False)
+    assert action["reason"] == "a ratio of 1: no share is split"
+
+
 @story()
 def a_split_that_never_was_is_struck(warehouse: Warehouse, symbol: str) -> Story:
     """Yahoo tells one, and its prices do not jump: like any adjusted history. Struck by hand, they are as they were told."""

@@ -50,6 +50,8 @@ ODD_TIMES: list[Any] = ["tomorrow", True, {}, 1e20, None, [1], "", -5]
 ODD_NUMBERS: list[Any] = [None, "NaN", "1e400", "-1", {}, [], True, "0", "", "Infinity", "1,5"]
 ODD_CELLS = ["-5", "0", "NaN", "1e400", "", "null", "Infinity", "-0.0"]
 
+OTHER, OUTSIDE = "about another symbol", "outside the window that was asked for"
+
 Rows = Callable[[list[Row]], Any]
 
 
@@ -142,6 +144,18 @@ def at_first(members: dict[int | str, list[Any]], stamp: int | str = 0) -> Calla
     return change
 
 
+def wrong(rows: list[Any], **about: Any) -> dict[str, Any]:
+    """A row about something else, with values that are none of ours."""
+    values = {"sumOpenInterest": "99999", "longAccount": "0.9", "shortAccount": "0.1", "fundingRate": "0.0099"}
+    return {**(rows[5 % len(rows)] if rows else {"symbol": "", "fundingTime": 0, "timestamp": 0}), **values, **about}
+
+
+def strays(rows: list[Row]) -> list[Row]:
+    """Samples of another symbol, and of two days later, which REST has too."""
+    later = f"{instant(rows[9][0]) + 2 * DAY:%Y-%m-%d %H:%M:%S}"
+    return [[rows[9][0], "ETHUSDT", "99999", *rows[9][3:]], [later, rows[9][1], "99999", *rows[9][3:]]]
+
+
 # ---------------------------------------------------------------- checksums
 bars("CKUPPER", checksum=digest(lambda right, file: f"{right.upper()} *{file.name}.zip\r\n".encode()))
 bars("CKLINES", checksum=digest(lambda right, file: f"{'0' * 64}  other.zip\n{right}  {file.name}.zip\n".encode()))
@@ -180,6 +194,8 @@ bars("CCUT", csv=csv(lambda rows: lines(rows)[:-60]))
 bars("HSTART", csv=csv(without_spans(("2026-11-17 00:00", "2026-11-17 02:00"))))
 bars("HEND", csv=csv(without_spans(("2026-11-17 20:00", "2026-11-18 00:00"))))
 bars("HALF", csv=csv(lambda rows: rows[::2]))
+bars("CPRICE", csv=csv(lambda rows: [row[:3] if n == 9 else row for n, row in enumerate(cells(rows, 4, ODD_CELLS))]))
+month("MPRICE", csv=csv(lambda rows: cells(rows, 1, ODD_CELLS)))
 month("MDAY", csv=csv(without_spans(("2026-10-12", "2026-10-13"))))
 month("MWEEK", csv=csv(lambda rows: rows[: 7 * 24]))
 # ---------------------------------------------------------------- REST
@@ -204,6 +220,9 @@ futures("DTREMBLE", csv=csv(trembling, "metrics"))
 futures("DISO", csv=csv(lambda rows: [[row[0].replace(" ", "T"), *row[1:]] for row in rows], "metrics"))
 futures("DOTHER", csv=csv(lambda rows: cells(rows, 1, ["ETHUSDT"] * 288, 0), "metrics"))
 futures("DNEWEST", statistics=lambda word, rows, query, n: rows[-50:])
+futures("DSTRAY", statistics=lambda word, rows, query, n: [*rows, wrong(rows, timestamp=ms(FIRST + 9 * HOUR))])
+futures("DNAMED", statistics=lambda word, rows, query, n: [*rows, wrong(rows, symbol="ETHUSDT")])
+futures("DFILE", csv=csv(lambda rows: [*rows, *strays(rows)], "metrics"))
 futures("DEMPTY", statistics=lambda word, rows, query, n: [] if n == 1 else rows)
 # ---------------------------------------------------------------- settlements
 futures("FSTOP", settled_until=instant("2026-11-18 08:00"))
@@ -213,6 +232,10 @@ futures("FHOLE", first=OCTOBER, csv=csv(lambda rows: rows[:30] + rows[40:], "fun
 futures("FWEEK", first=OCTOBER, csv=csv(lambda rows: rows[:21], "fundingRate"))
 futures("FZERO", first=OCTOBER, csv=csv(lambda rows: [], "fundingRate"))
 futures("FHOURS", first=OCTOBER, csv=csv(lambda rows: cells(rows, 1, ["0", "", "x", "-8", "8.0"], 20), "fundingRate"))
+futures(
+    "FSTRAY", first=OCTOBER, funding=lambda rows, query, n: [*rows, wrong(rows, fundingTime=ms(OCTOBER + 8 * HOUR))]
+)
+futures("FNAMED", first=OCTOBER, funding=lambda rows, query, n: [*rows, wrong(rows, symbol="ETHUSDT")])
 futures("FCK", first=OCTOBER, checksum=digest(lambda right, file: b"0" * 64, "fundingRate"))
 # ---------------------------------------------------------------- contracts on many coins
 futures("M1000", spot="PEPEUSDT", futures="1000PEPEUSDC", coins=Decimal(1000))
@@ -303,4 +326,8 @@ def test_what_is_odd_is_on_record(played: Warehouse) -> None:
         "DCK", "DNONE", "DOTHER", "FCK",
     }  # fmt: skip
     rejected = played.query("select distinct symbol from marts.rejected_bars")
+    others = played.query("select distinct symbol, reason from marts.rejected_rows")
+    assert {(row["symbol"], row["reason"]) for row in others} >= {
+        ("DSTRAY", OUTSIDE), ("DNAMED", OTHER), ("DFILE", OUTSIDE), ("DFILE", OTHER), ("FSTRAY", OUTSIDE), ("FNAMED", OTHER),
+    }  # fmt: skip
     assert {row["symbol"] for row in rejected} >= {"ODDTIME", "ODDPRICE", "ODDVOLUM", "STRAY"}

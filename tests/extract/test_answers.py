@@ -267,9 +267,12 @@ def test_adjusted_prices_send_the_series_to_the_next_source(market: Market) -> N
     output = market.run("extract", "--start", "2013-02-01", "--end", "2013-02-28")
     (row,) = market.rows("polygon", "endpoint = 'bars'")
     assert row["status"] == "quarantined" and '"adjusted":true' in row["bad_payload"]
-    assert (
-        "got adjusted ones" in row["error"] and "; asking yahoo" in output and "AAPL 1d: 20 rows from yahoo" in output
+    # Whose, what, and what to do.
+    assert row["error"].startswith(
+        "polygon bars AAPL 1d: asked for prices as traded (adjusted=false), got adjusted ones"
     )
+    assert "a later run asks again, `market doctor --probe` says what has changed" in row["error"]
+    assert "; asking yahoo" in output and "AAPL 1d: 20 rows from yahoo" in output
 
 
 def test_what_jsonb_refuses_costs_its_own_task_only(market: Market) -> None:

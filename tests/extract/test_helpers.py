@@ -51,6 +51,60 @@ def test_polygon_bars_have_the_same_digest_whatever_the_request_id() -> None:
     assert polygon.bars(body(results=[{**BAR, "c": 2}]), DAYS).sha != one.sha
 
 
+def test_bars_without_a_price_are_none_that_came() -> None:
+    """What is newer than the newest bar with a price stays open; an answer without any is none."""
+    odd: tuple[object, ...] = (None, "NaN", 0, -1, "", {}, True, "1e400", [1])
+    for price in odd:
+        days = [{**BAR, "t": at(OPENED) + n * 24 * HOUR, "c": 1 if n == 0 else price} for n in range(3)]
+        assert polygon.bars(body(results=days), DAYS).last_at == OPENED
+        hours = [
+            [
+                at(OPENED) + n * HOUR,
+                *KLINE[1:4],
+                "1" if n == 0 else price,
+                "1",
+                at(OPENED) + n * HOUR + HOUR - 1,
+                *KLINE[7:],
+            ]
+            for n in range(3)
+        ]
+        assert binance.klines(orjson.dumps(hours), HOURS).last_at == OPENED
+        charted = orjson.loads(chart([86_400, 2 * 86_400, 3 * 86_400]))
+        close = charted["chart"]["result"][0]["indicators"]["quote"][0]["close"]
+        close[1:] = [price, price]
+        assert yahoo.chart(orjson.dumps(charted), MONTH, "1d").last_at == MONTH.start + timedelta(days=1)
+        close[0] = price
+        with pytest.raises(NoAnswer, match="no row of the answer has a price"):
+            yahoo.chart(orjson.dumps(charted), MONTH, "1d")
+        with pytest.raises(BadPayload, match="none of its 2 rows has a price"):
+            polygon.bars(body(results=days[1:]), DAYS)
+        with pytest.raises(BadPayload, match="none of its 2 rows has a price"):
+            binance.klines(orjson.dumps(hours[1:]), HOURS)
+    with pytest.raises(archive.BadFile, match="none of its 1 rows has a price"):
+        unpacked(ROW.replace(",2,9,", ",NaN,9,"))
+
+
+def test_a_chart_that_tells_a_split_which_cannot_be_read_is_no_answer() -> None:
+    """Nobody could say whether, and by what, the prices before it are divided."""
+    good: dict[str, Any] = {"date": 86_400, "numerator": 4, "denominator": 1, "splitRatio": "4:1"}
+    charted = orjson.loads(chart([86_400]))
+    result = charted["chart"]["result"][0]
+
+    def read(splits: object, task: Task = MONTH) -> Parsed:
+        result["events"] = {"splits": splits}
+        return yahoo.chart(orjson.dumps(charted), task, "1d")
+
+    for splits in (None, {}, [], {"a": good}, [good], {"a": {**good, "date": "86400", "numerator": "4.0"}}):
+        assert read(splits).row_count == 1
+    for bad in ({"numerator": None}, {"denominator": 0}, {"numerator": "x"}, {"date": "1970-01-02"}, {"date": None}):
+        with pytest.raises(BadPayload, match="it tells a split that cannot be read"):
+            read({"a": good, "b": {**good, **bad}})
+    with pytest.raises(BadPayload, match="it tells a split that cannot be read: soon"):
+        read(["soon"])
+    result["meta"]["exchangeTimezoneName"] = "UTC"
+    assert read(["soon"], replace(COIN, provider_symbol="BTC-USD")).row_count == 1, "a coin has none"
+
+
 def test_polygon_without_results_is_empty_and_a_delayed_answer_is_good() -> None:
     for nothing in ({"status": "OK", "resultsCount": 0}, {"status": "OK", "resultsCount": 0, "results": None}):
         empty = polygon.bars(orjson.dumps(nothing), DAYS)
@@ -89,6 +143,7 @@ def test_polygon_bodies_that_are_not_documented(bad: bytes) -> None:
         (bars(at(OPENED), ticker="MSFT"), DAYS, "asked for symbol AAPL, got 'MSFT'"),
         (bars(at(OPENED), ticker="AAPL", adjusted=True), DAYS, "adjusted=false"),
         (bars(at(OPENED), ticker="AAPL", adjusted="true"), DAYS, "adjusted=false"),
+        (bars(at(OPENED), ticker="AAPL", adjusted=1), DAYS, "adjusted=false"),
         (bars(at(OPENED) + 21 * HOUR), replace(DAYS, asset_class="stock"), "1d bars, got bars that begin at 21:00 UTC"),
         (bars(at(OPENED), at(OPENED) + 24 * HOUR), replace(DAYS, asset_class="stock"), "begin at 00:00 UTC"),
         (body(results=[{**BAR, "t": "2023-01-01"}, {**BAR, "t": 10**18}]), DAYS, "none of its 2 rows has a time stamp"),
@@ -327,7 +382,11 @@ MONTH = Task(
 def chart(timestamps: list[Any] | None, granularity: str = "1d", length: int | None = None, **meta: object) -> bytes:
     count = len(timestamps or []) if length is None else length
     quote = {field: [1.0] * count for field in yahoo.PRICE_FIELDS} if timestamps else {}
-    result: dict[str, Any] = {"meta": {"dataGranularity": granularity, **meta}, "indicators": {"quote": [quote]}}
+    zone = {"exchangeTimezoneName": "America/New_York"}
+    result: dict[str, Any] = {
+        "meta": {"dataGranularity": granularity, **zone, **meta},
+        "indicators": {"quote": [quote]},
+    }
     if timestamps:
         result["timestamp"] = timestamps
     return orjson.dumps({"chart": {"result": [result], "error": None}})
@@ -350,7 +409,8 @@ COIN = replace(MONTH, symbol="BTC", asset_class="crypto", provider_symbol="BTC-E
         (MONTH, {"exchangeTimezoneName": "Nowhere/City"}, "unknown time zone: 'Nowhere/City'"),
         (MONTH, {"exchangeTimezoneName": "../etc/passwd"}, "unknown time zone"),
         (MONTH, {"currency": "USD", "exchangeTimezoneName": "US/Eastern"}, None),
-        (MONTH, {"currency": None, "exchangeTimezoneName": None}, None),
+        (MONTH, {"currency": None, "exchangeTimezoneName": None}, "does not say in which time zone"),
+        (replace(MONTH, timeframe="5m"), {"currency": None, "exchangeTimezoneName": None}, None),
         (COIN, {"currency": "EUR", "exchangeTimezoneName": "UTC"}, None),
         (replace(MONTH, timeframe="5m"), {"exchangeTimezoneName": "Europe/London"}, None),
     ],

@@ -10,7 +10,9 @@
         case when interval_hours between 1 and 24 and mod(interval_hours, 1) = 0 then cast(interval_hours as integer) end
             as interval_hours,
         {{ first_reason({
+            'about another symbol': names_another('asked', 'named'),
             'no readable time stamp': 'settled_at is null',
+            'outside the window that was asked for': is_outside_asked('settled_at', 'window_start', 'window_end'),
             'no readable rate': 'funding_rate is null',
             'a rate of 100 or more': 'abs(funding_rate) >= 100',
         }) }} as reject_reason
@@ -21,8 +23,11 @@
             {{ instant_from_epoch('numbers.settled_ms / 1000') }} as settled_at,
             numbers.funding_rate,
             numbers.interval_hours,
+            answers.provider_symbol as asked,
+            numbers.named,
             answers.origin,
             answers.window_start,
+            answers.window_end,
             answers.fetched_at,
             answers._dlt_load_id as load_id,
             rows.item as payload_row
@@ -40,7 +45,8 @@
                     when answers.origin = 'archive' then {{ json_decimal('rows.item', 2) }}
                     else {{ json_decimal('rows.item', 'fundingRate') }}
                 end as funding_rate,
-                case when answers.origin = 'archive' then {{ json_decimal('rows.item', 1) }} end as interval_hours
+                case when answers.origin = 'archive' then {{ json_decimal('rows.item', 1) }} end as interval_hours,
+                case when answers.origin <> 'archive' then {{ json_text('rows.item', 'symbol') }} end as named
             {{ optimization_fence('answers.payload_sha') }}
         ) as numbers
         where answers.endpoint = 'funding' and answers.status = 'ok'
@@ -63,7 +69,10 @@
         answers._dlt_load_id as load_id,
         rows.item as payload_row,
         {{ first_reason({
+            'about another symbol': names_another('answers.provider_symbol', 'numbers.named'),
             'no readable time stamp': 'labels.sampled_at is null',
+            'outside the window that was asked for':
+                "answers.endpoint <> 'open_interest_now' and (" ~ is_outside_asked('labels.sampled_at') ~ ')',
             'no readable open interest': 'numbers.open_interest is null',
             'a negative open interest': 'numbers.open_interest < 0',
             'an open interest above 1e18': 'numbers.open_interest > 1e18',
@@ -80,6 +89,10 @@
                 when answers.endpoint <> 'metrics'
                     then coalesce({{ json_integer('rows.item', 'timestamp') }}, {{ json_integer('rows.item', 'time') }})
             end as stamp,
+            case
+                when answers.endpoint = 'metrics' then {{ json_text('rows.item', 1) }}
+                else {{ json_text('rows.item', 'symbol') }}
+            end as named,
             case
                 when answers.endpoint = 'metrics' then {{ json_decimal('rows.item', 2) }}
                 else coalesce({{ json_decimal('rows.item', 'sumOpenInterest') }}, {{ json_decimal('rows.item', 'openInterest') }})
@@ -111,7 +124,9 @@
         answers._dlt_load_id as load_id,
         rows.item as payload_row,
         {{ first_reason({
+            'about another symbol': names_another('answers.provider_symbol', 'numbers.named'),
             'no readable time stamp': 'labels.sampled_at is null',
+            'outside the window that was asked for': is_outside_asked('labels.sampled_at'),
             'no readable ratio': 'numbers.long_account is null or numbers.short_account is null',
             'a negative share': 'numbers.long_account < 0 or numbers.short_account < 0',
             'a share of nobody': 'numbers.long_account = 0 and numbers.short_account = 0',
@@ -126,6 +141,10 @@
         select
             case when answers.endpoint = 'metrics' then btrim({{ json_text('rows.item', 0) }}) end as label,
             case when answers.endpoint <> 'metrics' then {{ json_integer('rows.item', 'timestamp') }} end as stamp,
+            case
+                when answers.endpoint = 'metrics' then {{ json_text('rows.item', 1) }}
+                else {{ json_text('rows.item', 'symbol') }}
+            end as named,
             case
                 when answers.endpoint = 'metrics' then {{ json_decimal('rows.item', 6) }}
                 else {{ json_decimal('rows.item', 'longAccount') }}

@@ -13,7 +13,11 @@
         answers._dlt_load_id as load_id,
         rows.item as payload_row,
         {{ first_reason({
+            'about another symbol': names_another('answers.provider_symbol', json_text('rows.item', 'asset')),
             'no readable date': 'numbers.day is null',
+            'outside the window that was asked for':
+                'numbers.day < ' ~ local_date('answers.window_start', "'UTC'")
+                ~ ' or numbers.day > ' ~ local_date('answers.window_end', "'UTC'"),
             'no readable inflow': 'numbers.exchange_inflow is null',
             'a negative inflow': 'numbers.exchange_inflow < 0',
             'an inflow above 1e18': 'numbers.exchange_inflow > 1e18',

@@ -7,7 +7,9 @@
         'polygon' as source,
         answers.symbol,
         answers.asset_class,
-        coalesce(answers.provider_symbol, answers.symbol, {{ json_text('rows.item', 'ticker') }}) as ticker,
+        coalesce(answers.provider_symbol, answers.symbol, events.named) as ticker,
+        answers.provider_symbol as asked,
+        events.named,
         'UTC' as time_zone,
         events.ex_date,
         {%- if endpoint == 'dividends' %}
@@ -31,6 +33,7 @@
             {%- for number, member in numbers.items() %}
             {{ json_decimal('rows.item', member) }} as {{ number }},
             {%- endfor %}
+            {{ json_text('rows.item', 'ticker') }} as named,
             {{ date_from_text(json_text('rows.item', ex_date)) }} as ex_date
         {{ optimization_fence('answers.payload_sha') }}
     ) as events

@@ -14,6 +14,17 @@
     end
 {%- endmacro %}
 
+{# Condition: a row names another symbol than was asked for; one that names none is not compared. An answer that is about
+   something else as a whole is quarantined by extract. #}
+{% macro names_another(asked, named) -%}
+    {{ named }} <> '' and lower({{ named }}) <> lower({{ asked }})
+{%- endmacro %}
+
+{# Condition: a stamp lies outside the window that was asked for. A minute is jitter; a stamp at its very end may be in it. #}
+{% macro is_outside_asked(stamp, window_start='answers.window_start', window_end='answers.window_end') -%}
+    {{ stamp }} < {{ window_start }} - interval '1 minute' or {{ stamp }} > {{ window_end }} + interval '1 minute'
+{%- endmacro %}
+
 {# Splits, one row per event and answer, of a query of events (<provider>_split_events). Real ratios lie between 1:10000 and
    10000:1; beyond, products of a few would leave the type that holds them. #}
 {% macro split_rows(events) -%}
@@ -21,6 +32,7 @@
         source, symbol, asset_class, ticker, ex_date, split_to, split_from, timeframe, window_start,
         fetched_at, load_id, payload_row,
         {{ first_reason({
+            'about another symbol': names_another('asked', 'named'),
             'no readable time zone': 'time_zone is null',
             'no readable date': 'ex_date is null',
             'no readable ratio': 'split_to is null or split_from is null',
@@ -39,6 +51,7 @@
         source, symbol, asset_class, ticker, ex_date, dividend_type, currency, amount, timeframe, window_start, fetched_at,
         load_id, payload_row,
         {{ first_reason({
+            'about another symbol': names_another('asked', 'named'),
             'no readable time zone': 'time_zone is null',
             'no readable date': 'ex_date is null',
             'no readable amount': 'amount is null',

@@ -9,6 +9,9 @@
         answers.symbol,
         answers.asset_class,
         coalesce(answers.provider_symbol, answers.symbol) as ticker,
+        -- A chart is about one symbol, and says so in one place.
+        cast(null as text) as asked,
+        cast(null as text) as named,
         charts.time_zone,
         {{ date_of_yahoo(instant_from_epoch('events.stamp'), 'charts.time_zone') }} as ex_date,
         charts.currency,
@@ -59,8 +62,8 @@
 {%- endmacro %}
 {% macro yahoo_dividend_events() -%}
     {%- set columns = (
-        'source, symbol, asset_class, ticker, time_zone, ex_date, currency, amount, timeframe, window_start, fetched_at,'
-        ~ ' load_id, payload_row'
+        'source, symbol, asset_class, ticker, asked, named, time_zone, ex_date, currency, amount, timeframe, window_start,'
+        ~ ' fetched_at, load_id, payload_row'
     ) -%}
     select {{ columns }}, '' as dividend_type
     from ({{ yahoo_events('dividends', {'amount': 'amount'}) }}) as events

@@ -217,6 +217,7 @@ def _examined(rows: list[list[str]], task: Task, columns: tuple[str, ...]) -> tu
         times = [found for row in rows if (found := _epoch(row[0])) is not None]
     if task.endpoint == "bars":
         questions.lengths(task, rows, _length)
+        questions.of_bars(rows, [row[4] if len(row) > 4 else None for row in rows])
     if not times:
         raise BadPayload(f"no {columns[0]} is a time, e.g. {str(rows[0][0])[:50]!r}")
     return questions.ends(questions.inside(task, times))

@@ -30,7 +30,8 @@ def klines(body: bytes, task: Task, asked_end: datetime | None = None) -> Parsed
     if rows and not any(_is_kline(row) for row in (rows[0], rows[-1])):
         raise BadPayload(f"expected rows of {KLINE_FIELDS} fields that begin with the open time")
     opened = [row[0] if isinstance(row, list) and row else None for row in rows]
-    times = questions.inside(task, questions.times_of(opened), end=asked_end)
+    closes = [row[4] if _is_kline(row) else None for row in rows]
+    times = questions.inside(task, questions.times_of(questions.of_bars(opened, closes)), end=asked_end)
     questions.lengths(task, rows, length)
     end = task.end.timestamp() * 1000
     first, last = questions.ends([time for time in times if time < end])

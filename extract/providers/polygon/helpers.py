@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -63,7 +64,7 @@ class Page:
         _have(rows, BAR_FIELDS - {"v"} if task.asset_class == "index" else BAR_FIELDS)
         _as_traded(document)
         questions.about(task.provider_symbol, [document.get("ticker")])
-        times = questions.inside(task, _times(rows), WEEK_SHIFT if task.timeframe == WEEK else timedelta())
+        times = questions.inside(task, _times(_bars_of(rows)), WEEK_SHIFT if task.timeframe == WEEK else timedelta())
         questions.spacing(task, times)
         first, last = questions.ends(times)
         if first and last and task.timeframe == WEEK:
@@ -84,7 +85,7 @@ def grouped(body: bytes, task: Task) -> Parsed:
     rows = _results(document)
     _have(rows, BAR_FIELDS | {"T"})
     _as_traded(document)
-    questions.inside(task, _times(rows))
+    questions.inside(task, _times(_bars_of(rows)))
     count = document.get("resultsCount")
     if isinstance(count, int) and count > len(rows):
         raise BadPayload(f"resultsCount says {count:,} rows, {len(rows):,} came")
@@ -99,11 +100,15 @@ def _have(rows: list[dict[str, Any]], wanted: frozenset[str]) -> None:
 
 
 def _as_traded(document: dict[str, Any]) -> None:
-    if str(document.get("adjusted")).lower() == "true":
+    if str(document.get("adjusted")).lower() in ("true", "1"):
         raise BadPayload("asked for prices as traded (adjusted=false), got adjusted ones")
 
 
-def _times(rows: list[Any]) -> list[int]:
+def _bars_of(rows: list[Any]) -> Sequence[Any]:
+    return questions.of_bars(rows, [row.get("c") if isinstance(row, dict) else None for row in rows])
+
+
+def _times(rows: Sequence[Any]) -> list[int]:
     try:
         return questions.times_of([row["t"] for row in rows])
     except (KeyError, TypeError):

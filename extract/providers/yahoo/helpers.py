@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -22,7 +23,7 @@ def chart(body: bytes, task: Task, interval: str) -> Parsed:
     """The bars of a chart answer.
 
     Raises NoAnswer where there is no timestamp: Yahoo says that of weekends, of delisted symbols and of its own faults
-    alike, so it never means "no rows, go on".
+    alike, so it never means "no rows, go on". The same goes for rows without a single price.
     """
     if b"Will be right back" in body:
         raise NoAnswer("Yahoo Finance says it is down (Will be right back)")
@@ -50,15 +51,23 @@ def chart(body: bytes, task: Task, interval: str) -> Parsed:
     columns = [quote.get(field) for field in PRICE_FIELDS]
     if any(not isinstance(column, list) or len(column) != len(timestamps) for column in (timestamps, *columns)):
         raise BadPayload("the price arrays are not as long as the timestamps")
+    if not any(questions.is_positive(close) for close in quote["close"]):
+        raise NoAnswer("no row of the answer has a price: a halt, a delisted symbol or a fault of Yahoo's")
     _of_its_market(meta, task, stamps(timestamps))
+    if task.asset_class != "crypto":
+        _with_readable_splits(result.get("events"))
     # A week may begin on its first session, or in another zone than ours.
-    times = questions.inside(task, stamps(timestamps), WEEK_SLACK if task.timeframe == WEEK else timedelta())
+    times = questions.inside(
+        task,
+        stamps(questions.of_bars(timestamps, quote["close"])),
+        WEEK_SLACK if task.timeframe == WEEK else timedelta(),
+    )
     first, last = questions.ends(times)
     rows = {"timestamp": timestamps, "quote": quote, "events": result.get("events")}
     return Parsed(len(timestamps), sha256(orjson.dumps(rows)), first_at=first, last_at=last)
 
 
-def stamps(timestamps: list[Any]) -> list[int]:
+def stamps(timestamps: Sequence[Any]) -> list[int]:
     """The bars' times in milliseconds; Yahoo's are seconds, and have come as text."""
     return questions.times_of(
         [None if (second := questions.number(one)) is None else second * 1000 for one in timestamps]
@@ -72,8 +81,10 @@ def _of_its_market(meta: dict[str, Any], task: Task, times: list[int]) -> None:
     if asked and isinstance(given, str) and given != asked:
         raise BadPayload(f"asked for prices in {asked}, got {given[:20]!r}")
     name = meta.get("exchangeTimezoneName")
-    if task.timeframe not in (DAY, WEEK, None) or not isinstance(name, str):
+    if task.timeframe not in (DAY, WEEK, None):
         return
+    if not isinstance(name, str):
+        raise BadPayload("it does not say in which time zone its days are")
     try:
         found = ZoneInfo(name)
     except (KeyError, ValueError, OSError):
@@ -82,6 +93,19 @@ def _of_its_market(meta: dict[str, Any], task: Task, times: list[int]) -> None:
     moments = [questions.instant(one) for one in times]
     if any(moment.astimezone(found).utcoffset() != moment.astimezone(ours).utcoffset() for moment in moments):
         raise BadPayload(f"asked for days of {ours.key}, got days of {name[:50]}")
+
+
+def _with_readable_splits(events: Any) -> None:
+    """Raises BadPayload where a split is told that staging cannot read: whether the prices before it are divided, and by
+    what, nobody could say, and a history that is off by the ratio looks like any other."""
+    told = events.get("splits") if isinstance(events, dict) else None
+    for split in told.values() if isinstance(told, dict) else told if isinstance(told, list) else []:
+        new, old = (split.get(name) if isinstance(split, dict) else None for name in ("numerator", "denominator"))
+        if (
+            not (questions.is_positive(new) and questions.is_positive(old))
+            or questions.number(split.get("date")) is None
+        ):
+            raise BadPayload(f"it tells a split that cannot be read: {str(split)[:100]}")
 
 
 def _currency(task: Task) -> str | None:

@@ -105,6 +105,8 @@ classified as (
             when events.manual_value is not null then 'by hand'
             when events.is_retracted then 'withdrawn'
             when used.source is null and events.alternatives is not null then 'contradictory'
+            when used.source is null and events.kind = 'split' and coalesce(events.polygon_value, events.yahoo_value) = 1
+                then 'one source'
             when used.source is null and (events.kind = 'split' or events.is_dividend_of_other_date) then 'other date'
             when events.sources < 2 then 'one source'
             when greatest({{ values | join(', ') }}) - least({{ values | join(', ') }}) <= case events.kind
@@ -152,6 +154,7 @@ final as (
             when verdict = 'withdrawn' then 'no longer reported by ' || retracted_by
             when verdict = 'other date'
                 then 'dated a few days off by a better source, or where the prices bear it out: counted there'
+            when used_source is null and kind = 'split' then 'a ratio of 1: no share is split'
             when used_source is null then 'paid in ' || currency || ', and prices are in USD'
             when kind = 'dividend' and close_before is null then 'no valid day before it: not in the total return'
             when kind = 'dividend' and dividend_factor <= 0 then 'not less than the close before it: not in the total return'

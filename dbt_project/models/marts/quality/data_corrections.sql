@@ -4,6 +4,11 @@
 {%- set texts = features().values() | selectattr('computed_as', 'equalto', 'text') | map(attribute='name') | list -%}
 {#- What a revision may change beyond its values. -#}
 {%- set verdicts = ['revision', 'is_validated', 'source'] -%}
+{#- Of a bar that was held back: nothing came but a split, set or struck by hand, and now it is valid. A bar that a source
+    retracts becomes invalid, so it is none of these. -#}
+{%- set is_released_by_hand -%}
+    is_validated and is_same_answer and reason = 'source_updated' and split_set_by is not null
+{%- endset -%}
 {{
     config(
         materialized='incremental',
@@ -212,8 +217,8 @@ fields as (
         'is_validated',
         case when earlier_is_validated then 1.0 else 0.0 end,
         case when is_validated then 1.0 else 0.0 end,
-        reason,
-        quarantined_by
+        case when {{ is_released_by_hand }} then 'manual_correction' else reason end,
+        case when {{ is_released_by_hand }} then split_set_by else quarantined_by end
     from reasoned
     where
         is_validated <> earlier_is_validated
@@ -223,6 +228,7 @@ fields as (
             revision <> earlier_revision
             or rebuilt_features is not null
             or fails_row_check <> earlier_fails_row_check
+            or {{ is_released_by_hand }}
         )
 
     union all

@@ -137,7 +137,11 @@ asked as (
             and rejects.timeframe = looked_at.asked_timeframe
             and {{ position_in_list('rejects.source', 'looked_at.sources_in_order') }} is not null
             and rejects.timestamp >= looked_at.misses_from
-            and rejects.timestamp < looked_at.misses_to
+            -- A day or a week that is stamped after its session is still that one.
+            and rejects.timestamp < case
+                when looked_at.step_minutes < 1440 then looked_at.misses_to
+                else looked_at.misses_from + {{ minutes('looked_at.step_minutes') }}
+            end
         {{ optimization_fence() }}
     ) as rejected on true
 ),
