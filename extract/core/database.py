@@ -6,11 +6,12 @@ import os
 import re
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from urllib.parse import quote
 
 import psycopg
+from psycopg.pq import PGconn, Ping
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from extract import migrations
@@ -18,6 +19,8 @@ from extract.core import locks, session, settings
 from extract.core.locks import Holder, Lock
 from extract.core.locks import LockHeld as LockHeld
 
+# So many locks of one session are worth a word: each has room for 64 on average, and a build's largest model takes less.
+MANY_LOCKS = 500
 # Long enough for a server across the world, short enough for somebody who waits for a command.
 CONNECT_SECONDS = 10
 
@@ -27,6 +30,8 @@ _SOON = re.compile(
     re.IGNORECASE,
 )
 _FULL = re.compile(r"too many clients|connection slots|too many connections", re.IGNORECASE)
+# Postgres' hint names the setting in every language.
+_LOCK_TABLE = "max_locks_per_transaction"
 MAKE_ROOM = "close sessions, or raise max_connections, and try again"
 # SQLSTATEs: the transaction may not write; a lock was not had within lock_timeout; the server is going down or full, has no
 # room or no connection left.
@@ -111,6 +116,8 @@ def meaning_of(error: BaseException) -> Unreachable | settings.ConfigurationErro
             return Unreachable(f"a lock was not to be had in time ({_one_line(cause)}): {blocking_sessions()}")
         if isinstance(cause, PoolTimeout):
             return _of_the_pool(cause)
+        if has_no_lock_left(str(cause)):
+            return _without_locks(_one_line(cause))
         if state and _PASSING.fullmatch(state):
             return _passing(_one_line(cause))
         # A connection that was refused or not had in time (a subclass) has no state.
@@ -134,6 +141,15 @@ def is_full(text: str) -> bool:
     return _FULL.search(text) is not None
 
 
+def has_no_lock_left(text: str) -> bool:
+    """Whether a server's refusal says that its table of locks, which all sessions share, is full."""
+    return _LOCK_TABLE in text
+
+
+def _without_locks(text: str) -> Unreachable:
+    return Unreachable(f"the server has no lock left ({text}): {sessions_with_most_locks()}")
+
+
 def _passing(text: str) -> Unreachable:
     if is_full(text):
         return Unreachable(f"the warehouse has no free connection ({text}): {MAKE_ROOM}")
@@ -141,13 +157,16 @@ def _passing(text: str) -> Unreachable:
 
 
 def _of_connecting(text: str) -> Unreachable | settings.ConfigurationError:
-    """A refusal by a server that runs (FATAL in every language) is about our settings, unless it says "soon"."""
+    """A refusal by a server that runs (FATAL in most languages) is about our settings, unless it says "soon", which libpq
+    understands in each."""
+    if has_no_lock_left(text):
+        return _without_locks(text)
     chosen = settings.load()
     where = f"{chosen.pghost}:{chosen.pgport}" if chosen.pghost else "the embedded server"
-    if "FATAL" in text and not _SOON.search(text):
+    if "FATAL" in text and not _SOON.search(text) and PGconn.ping(url().encode()) != Ping.REJECT:
         return settings.ConfigurationError(
-            f"{where} refuses user {chosen.pguser}, database {chosen.pgdatabase}: {text}\n"
-            "  correct PGUSER, PGPASSWORD and PGDATABASE, or create that database: createdb "
+            f"{where} refuses user {chosen.pguser}, database {chosen.pgdatabase}: {text}: correct PGUSER, PGPASSWORD and"
+            " PGDATABASE, or create that database: createdb "
             f"{shlex.quote(chosen.pgdatabase)}"
         )
     if is_full(text):
@@ -181,7 +200,11 @@ def held(lock: Lock, purpose: str) -> Iterator[Holder]:
     with psycopg.connect(url(), autocommit=True, application_name=name, connect_timeout=CONNECT_SECONDS) as connection:
         if connection.execute("select to_regclass('ops.locks')").fetchone() == (None,):
             migrate()
-        yield locks.take(connection, lock, name)
+        holder = locks.take(connection, lock, name)
+        try:
+            yield holder
+        finally:
+            holder.release()
 
 
 @contextmanager
@@ -198,10 +221,34 @@ def lock_holder(connection: psycopg.Connection) -> str | None:
 
 def blocking_sessions() -> str:
     """Which sessions hold locks on our relations, in words; asked right after a lock was not had in time."""
-    with psycopg.connect(url()) as connection:
-        if connection.execute("select to_regclass('ops.blocking_sessions')").fetchone() == (None,):
-            return "look at pg_stat_activity for the session that holds it"
+    with suppress(psycopg.Error), psycopg.connect(url(), connect_timeout=CONNECT_SECONDS) as connection:
+        if connection.execute("select to_regclass('ops.blocking_sessions')").fetchone() != (None,):
+            found = connection.execute(
+                "select description from ops.blocking_sessions order by xact_start nulls last, pid limit 5"
+            ).fetchall()
+            return "; ".join(row[0] for row in found) or "the session that held it has ended meanwhile: try again"
+    return "look at pg_stat_activity for the session that holds it"
+
+
+def words_of_lock_timeout() -> str:
+    """What the server says, in its own language, of a lock that was not had in time: dbt hands over the words alone."""
+    with suppress(psycopg.Error), psycopg.connect(url()) as holding, psycopg.connect(url()) as waiting:
+        return locks.words_of_timeout(holding, waiting)
+    return "lock timeout"
+
+
+def sessions_with_most_locks() -> str:
+    """Which sessions fill the server's table of locks, in words, and what to do. Where it is quite full nobody can connect."""
+    told = []
+    with suppress(psycopg.Error), psycopg.connect(url(), connect_timeout=CONNECT_SECONDS) as connection:
         found = connection.execute(
-            "select description from ops.blocking_sessions order by xact_start nulls last, pid limit 5"
+            "select activity.pid, concat_ws(', ', activity.usename, nullif(activity.application_name, ''), activity.state),"
+            " count(*) from pg_locks as locks inner join pg_stat_activity as activity on activity.pid = locks.pid"
+            " where activity.pid <> pg_backend_pid() group by 1, 2 order by 3 desc, 1 limit 3"
         ).fetchall()
-    return "; ".join(row[0] for row in found) or "the session that held it has ended meanwhile: try again"
+        told = [
+            f"session {pid} ({who}) holds {number}: let it end, or end it with select pg_terminate_backend({pid})"
+            for pid, who, number in found
+            if number >= MANY_LOCKS
+        ]
+    return "; ".join([*told, f"end what other programs have left open, or raise {_LOCK_TABLE}, and try again"])

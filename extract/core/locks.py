@@ -3,12 +3,15 @@
 A lock is a row of ops.locks that names the holding session, and an advisory lock of that session with a number drawn for
 the occasion. The row needs rights that readers lack, so none of them can take a lock: a plain advisory lock with a known
 number is free to everybody who may connect. The advisory lock goes with its connection, so a killed holder leaves none,
-and no transaction stays open that would keep vacuum from cleaning for the hours of a run.
+and no transaction stays open that would keep vacuum from cleaning for the hours of a run. Whoever is done gives it back
+before it closes the connection: the server ends a closed session when it gets to it, and a command that began at once
+found the lock of the one before.
 """
 
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from enum import StrEnum
 from typing import LiteralString
 
@@ -57,8 +60,8 @@ where
 class Holder:
     """A lock that this process holds."""
 
-    def __init__(self, connection: psycopg.Connection, lock: Lock) -> None:
-        self._connection, self._lock = connection, lock
+    def __init__(self, connection: psycopg.Connection, lock: Lock, key: int) -> None:
+        self._connection, self._lock, self._key = connection, lock, key
 
     def require(self) -> None:
         """Raise LockLost unless the session that holds the lock is still there."""
@@ -68,9 +71,14 @@ class Holder:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise LockLost(f"the session that held the lock {self._lock} has ended: {reason}; run it again") from None
 
+    def release(self) -> None:
+        """Give the lock back; a session that has ended holds none."""
+        with suppress(psycopg.OperationalError):
+            self._connection.execute("select pg_advisory_unlock(%s, %s)", (ADVISORY_CLASS, self._key))
+
 
 def take(connection: psycopg.Connection, lock: Lock, purpose: str) -> Holder:
-    """Take a lock for as long as the connection lives. Raises LockHeld with the holder's purpose, session and start."""
+    """Take a lock until it is released or the connection ends. Raises LockHeld with the holder's purpose, session and start."""
     with connection.transaction():
         take_within(connection, lock)
         if holder := holder_of(connection, lock):
@@ -81,7 +89,7 @@ def take(connection: psycopg.Connection, lock: Lock, purpose: str) -> Holder:
             " where name = %s",
             (key, purpose, lock),
         )
-    return Holder(connection, lock)
+    return Holder(connection, lock, key)
 
 
 def take_within(connection: psycopg.Connection, lock: Lock) -> None:
@@ -102,6 +110,17 @@ def holder_of(connection: psycopg.Connection, lock: Lock) -> str | None:
         return None
     row = connection.execute(HOLDER, asking_for(lock)).fetchone()
     return f"{row[0]}, connected since {row[2]} UTC, database session {row[1]}" if row else None
+
+
+def words_of_timeout(holding: psycopg.Connection, waiting: psycopg.Connection) -> str:
+    """What the server says of a lock that was not had in time: one session waits a millisecond for the other's."""
+    key = _advisory_lock(holding)
+    waiting.execute("set lock_timeout = '1ms'")
+    try:
+        waiting.execute("select pg_advisory_lock(%s, %s)", (ADVISORY_CLASS, key))
+    except psycopg.errors.LockNotAvailable as error:
+        return error.diag.message_primary or str(error)
+    raise AssertionError("a session was given the lock of another one")
 
 
 def _advisory_lock(connection: psycopg.Connection) -> int:

@@ -160,11 +160,11 @@ def _named_problems() -> Iterator[None]:
         yield
     except ValidationError as error:
         problems = [f"{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors(include_input=False)]
-        raise ConfigurationError("bad settings:\n  " + "\n  ".join(problems)) from None
+        raise ConfigurationError(f"bad settings: {'; '.join(problems)} (see .env.example)") from None
     except (OSError, UnicodeDecodeError) as error:
         # Of the file: another encoding (PowerShell's `>` writes UTF-16), or no right to read it. Its bytes may be secret.
         why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-        raise ConfigurationError(f"bad settings:\n  {Path('.env').resolve()} cannot be read: {why}") from None
+        raise ConfigurationError(f"bad settings: {Path('.env').resolve()} cannot be read: {why}") from None
 
 
 @lru_cache(maxsize=1)
@@ -173,5 +173,5 @@ def load() -> Settings:
     with _named_problems():
         settings = Settings()  # type: ignore[call-arg]
     if settings.polygon_required and settings.polygon_api_key is None:
-        raise ConfigurationError("bad settings:\n  POLYGON_API_KEY: missing, and POLYGON_REQUIRED=true")
+        raise ConfigurationError("bad settings: POLYGON_API_KEY: missing, and POLYGON_REQUIRED=true")
     return settings

@@ -244,7 +244,8 @@ def _stage(kind: str, path: str) -> str:
 
 def _summary(results: Sequence[Any]) -> Built:
     failed = [result for result in results if result.status in ("error", "fail", "runtime error")]
-    waited = [result for result in failed if "lock timeout" in str(result.message)]
+    words = database.words_of_lock_timeout() if failed else ""
+    waited = [result for result in failed if words in str(result.message)]
     blocking = database.blocking_sessions() if waited else ""
     return Built(
         dict(Counter(str(result.status) for result in results)),
@@ -256,8 +257,10 @@ def _summary(results: Sequence[Any]) -> Built:
 
 
 def _told(name: str, message: object) -> str:
-    """What failed and why, in one line, with what to do about a server without a free connection."""
+    """What failed and why, in one line, with what to do about a server without a free connection or lock."""
     text = f"{name}: {' '.join(str(message).split())}"
+    if database.has_no_lock_left(text):
+        return f"{text}: {database.sessions_with_most_locks()}"
     return f"{text}: {database.MAKE_ROOM}" if database.is_full(text) else text
 
 

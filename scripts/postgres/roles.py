@@ -67,14 +67,18 @@ where
         select memberships.member from pg_auth_members as memberships where memberships.roleid = to_regrole(%s)
     )
 """
-# All that take an advisory lock; giving one back is everybody's.
-_ADVISORY_LOCKS = """
+# All that take an advisory lock (giving one back is everybody's), or make a large object.
+_HOLDING_FUNCTIONS = """
 select functions.proname, pg_get_function_identity_arguments(functions.oid)
 from pg_proc as functions
 where
-    functions.pronamespace = cast('pg_catalog' as regnamespace) and functions.proname ~ '^pg_(try_)?advisory_(xact_)?lock'
+    functions.pronamespace = cast('pg_catalog' as regnamespace)
+    and functions.proname ~ '^(pg_(try_)?advisory_(xact_)?lock|lo_(creat|create|from_bytea)$)'
     -- The cluster's first superuser owns them.
     and pg_has_role(current_user, functions.proowner, 'usage')
+"""
+_OWNS_DATABASE = """
+select 1 from pg_database where datname = current_database() and pg_has_role(current_user, datdba, 'usage')
 """
 _KINDS = {"r": "table", "p": "table", "v": "view", "m": "materialized view", "S": "sequence"}
 
@@ -118,6 +122,10 @@ def _create(connection: psycopg.Connection) -> None:
     _may_read(connection, "seeds", TRANSFORM, EXTRACT)
     for schema in raw:
         _may_read(connection, schema, EXTRACT, TRANSFORM)
+    # Where an administrator builds by hand, views of market_transform read what he makes: without this a build after an
+    # upgrade left alerts and readers with "permission denied", until `market roles` ran once more.
+    for schema in BUILT:
+        _may_read(connection, schema, TRANSFORM, TRANSFORM)
     _run(connection, "grant create on schema ops to {}", TRANSFORM)
     # Builds note when they processed a quarantine.
     _run(connection, "grant update on ops.quarantined_loads to {}", TRANSFORM)
@@ -134,17 +142,22 @@ def _create(connection: psycopg.Connection) -> None:
     _run(connection, "grant execute on all functions in schema ops to {}", TRANSFORM)
     _run(connection, "grant select on ops.locks to {}", READ)
     _run(connection, "grant {} to {}", READ, EXTRACT)
-    _keep_advisory_locks(connection)
+    _keep_from_readers(connection)
 
 
-def _keep_advisory_locks(connection: psycopg.Connection) -> None:
-    """Leave advisory locks to those who write, where this user may: by one whose number is known a reader stops the rate
-    limiter, and by some ten thousand the whole server, whose table of locks is full then."""
-    for name, arguments in connection.execute(_ADVISORY_LOCKS).fetchall():
+def _keep_from_readers(connection: psycopg.Connection) -> None:
+    """Leave to those who write what a reader could stop everybody by, where this user may. By an advisory lock whose number
+    is known a reader stops the rate limiter; some ten thousand of them, of temporary tables or of large objects in one
+    transaction fill the server's table of locks, and nobody gets one until that ends. None of it is reading."""
+    writers = sql.SQL(", ").join(map(sql.Identifier, (EXTRACT, TRANSFORM)))
+    for name, arguments in connection.execute(_HOLDING_FUNCTIONS).fetchall():
         function = sql.SQL("pg_catalog.{}({})").format(sql.Identifier(name), sql.SQL(arguments))
         connection.execute(sql.SQL("revoke execute on function {} from public").format(function))
-        writers = sql.SQL(", ").join(map(sql.Identifier, (EXTRACT, TRANSFORM)))
         connection.execute(sql.SQL("grant execute on function {} to {}").format(function, writers))
+    if connection.execute(_OWNS_DATABASE).fetchone():
+        name = sql.Identifier(connection.info.dbname)
+        connection.execute(sql.SQL("revoke temporary on database {} from public").format(name))
+        connection.execute(sql.SQL("grant temporary on database {} to {}").format(name, writers))
 
 
 def _hand_over(

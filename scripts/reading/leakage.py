@@ -7,15 +7,38 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg.rows import dict_row
 
 from extract.core import database
 from extract.core.settings import ConfigurationError
+from scripts import reading
 
 EXAMPLES = 10
+# Counts by reason (with n), then examples of what nothing explains: one statement, as the view reads the whole history.
+_REWRITES: LiteralString = """
+with rewrites as materialized (
+    select * from marts.feature_rewrites
+),
+examples as (
+    select symbol, timeframe, timestamp, feature, old_value, new_value, rewritten_at
+    from rewrites
+    where explained_by is null
+    order by rewritten_at, symbol, timeframe, timestamp, feature
+    limit %(examples)s
+),
+counts as (
+    select explained_by, count(*) as n from rewrites group by explained_by
+)
+select counts.explained_by, counts.n, examples.*
+from counts
+left join examples on false
+union all
+select null, null, examples.* from examples
+order by n nulls last, rewritten_at, symbol, timeframe, timestamp, feature
+"""
 
 
 @dataclass
@@ -60,11 +83,14 @@ class LeakageReport:
 def check(dsn: str | None = None) -> LeakageReport:
     """Count the values that were written over, by what explains it, and name some that nothing explains.
 
-    Raises ConfigurationError when the warehouse has no history yet.
+    Raises ConfigurationError when the warehouse has no history yet, Unreadable when it does not answer or may not be read.
     """
-    with psycopg.connect(
-        dsn or database.url(), row_factory=dict_row, options=database.session_options(timezone="UTC")
-    ) as connection:
+    with (
+        reading.plain_errors(),
+        psycopg.connect(
+            dsn or database.url(), row_factory=dict_row, options=database.session_options(timezone="UTC")
+        ) as connection,
+    ):
         try:
             stored = _one(
                 connection,
@@ -72,15 +98,13 @@ def check(dsn: str | None = None) -> LeakageReport:
                 " count(*) * (select count(*) from marts.feature_registry) as values"
                 " from snapshots.market_data_history",
             )
-            # Once for both questions: the view reads the whole history.
-            connection.execute("create temporary table rewrites on commit drop as select * from marts.feature_rewrites")
+            rows = connection.execute(_REWRITES, {"examples": EXAMPLES}).fetchall()
         except psycopg.errors.UndefinedTable:
             raise ConfigurationError("there is no history to check yet: make build") from None
-        counts = connection.execute("select explained_by, count(*) as n from rewrites group by explained_by").fetchall()
-        examples = connection.execute(
-            "select symbol, timeframe, timestamp, feature, old_value, new_value, rewritten_at from rewrites"
-            f" where explained_by is null order by rewritten_at, symbol, timeframe, timestamp, feature limit {EXAMPLES}"
-        ).fetchall()
+    counts = [row for row in rows if row["n"] is not None]
+    examples = [
+        {name: row[name] for name in row if name not in ("explained_by", "n")} for row in rows if row["n"] is None
+    ]
     by_reason = {row["explained_by"]: row["n"] for row in counts}
     unexplained = by_reason.pop(None, 0)
     return LeakageReport(

@@ -1,7 +1,8 @@
 """What every model and data test costs on PostgreSQL 15 to 18, as ratios of one run. `python -m tests.benchmarks.servers`
 
-Coins with 5m bars, and stocks with daily ones, each from two sources, with holes, refused rows and answers that overlap,
-in two sizes; into the larger one then a day of news, which amends a few old bars. Every server but the embedded 18 has
+Coins with 5m bars and their futures' samples, and stocks with daily ones, each from two sources (one coin from Polygon
+alone, where a missing bar may be one without trades), with holes, refused rows and answers that overlap, in two sizes; into
+the larger one then a day of news, which amends a few old bars. Every server but the embedded 18 has
 its stock settings. Per node the CPU of the server (its processes, from /proc: a busy machine changes nothing), so that
 
 - `<version>`: the build against the embedded 18's (goal <= 1.5), the same of the day, and the worst nodes of those that
@@ -43,6 +44,8 @@ END = datetime(2025, 1, 3, tzinfo=UTC)
 LAST_MONDAY, SESSIONS_OF_LAST_WEEK = date(2024, 12, 30), 4
 STEP = timedelta(minutes=5)
 DAY = 288
+# 5m bars between two settlements of a future.
+SETTLEMENT = 96
 COINS, STOCKS = 5, 20
 TICKS = os.sysconf("SC_CLK_TCK")
 # A node that takes longer is as good as one that never ends.
@@ -74,7 +77,7 @@ insert into raw_{provider}.responses (
 )
 {bars}
 select
-    'bench', '{prefix}' || lpad(cast(symbol as text), 3, '0'), '{asset_class}', 'bars', '{origin}', '{timeframe}',
+    'bench', '{prefix}' || lpad(cast(symbol as text), 3, '0'), '{asset_class}', '{endpoint}', '{origin}', '{timeframe}',
     min(opened), max(opened) + interval '{step}', 'ok', {payload}, md5(concat_ws(' ', '{provider}', symbol, min(n))),
     count(*), 200, 1, 'CLOSED', %(now)s, %(now)s, min(opened), max(opened), '{load}'
 from bars
@@ -90,6 +93,14 @@ _BINANCE = (
     " cast(high as text), cast(low as text), cast(closes as text), cast(volume as text),"
     " cast(extract(epoch from opened) * 1000 as bigint) + {milliseconds} - 1, '0', 1, cast(volume / 2 as text), '0', '0')"
     " order by n)"
+)
+_INTEREST = (
+    "jsonb_agg(jsonb_build_object('sumOpenInterest', cast(opens as text), 'timestamp',"
+    " cast(extract(epoch from opened) * 1000 as bigint)) order by n)"
+)
+_FUNDING = (
+    "jsonb_agg(jsonb_build_object('fundingRate', cast(n %% 7 / 10000.0 as text), 'fundingTime',"
+    " cast(extract(epoch from opened) * 1000 as bigint)) order by n)"
 )
 _YAHOO = (
     "jsonb_build_object('chart', jsonb_build_object('error', null, 'result', jsonb_build_array(jsonb_build_object("
@@ -115,6 +126,13 @@ _SESSION = (
 )
 
 
+def registry() -> list[dict[str, str]]:
+    """The assets; Binance does not list the last coin."""
+    coins = [crypto(f"C{n:03d}", "5m 1h 1d", yahoo="", coinmetrics="") for n in range(COINS)]
+    coins[-1] |= {"binance": "", "binance_futures": ""}
+    return [*coins, *(stock(f"S{n:03d}", "1d") for n in range(STOCKS))]
+
+
 def fill(warehouse: Warehouse, bars: int, *, news: bool = False) -> None:
     """So many 5m bars of each coin from Binance and Polygon up to END, a twentieth as many daily ones of each stock from
     Polygon and Yahoo. news: the day after them."""
@@ -125,24 +143,28 @@ def fill(warehouse: Warehouse, bars: int, *, news: bool = False) -> None:
     minutes = f"timestamptz '{END - bars * STEP}' + n * interval '5 minutes'"
     session = _SESSION.format(monday=monday, shift=shift)
     coin = {"prefix": "C", "asset_class": "crypto", "timeframe": "5m", "step": "5 minutes", "opened": minutes}
-    coin |= {"origin": "rest", "size": "1000", "overlap": "1", "amended": "0"}
+    coin |= {"endpoint": "bars", "origin": "rest", "size": "1000", "overlap": "1", "amended": "0"}
     share = {"prefix": "S", "asset_class": "stock", "timeframe": "1d", "step": "1 day", "opened": session}
-    share |= {"origin": "rest", "size": "1000", "overlap": "1", "amended": "0"}
+    share |= {"endpoint": "bars", "origin": "rest", "size": "1000", "overlap": "1", "amended": "0"}
+    listed = COINS - 1
     klines = _BINANCE.format(milliseconds=300_000)
     of_coins = (bars, bars + DAY - 1, 1) if news else (0, bars - 1, 1)
     of_stocks = (sessions, sessions, 1) if news else (0, sessions - 1, 1)
+    settled = (of_coins[0], of_coins[1], SETTLEMENT)
     loads: list[tuple[str, str, dict[str, str], int, tuple[int, int, int]]] = [
-        ("binance", klines, coin, COINS, of_coins),
+        ("binance", klines, coin, listed, of_coins),
+        ("binance", _INTEREST, {**coin, "endpoint": "open_interest", "size": "500"}, listed, of_coins),
+        ("binance", _FUNDING, {**coin, "endpoint": "funding"}, listed, settled),
         ("polygon", _POLYGON.format(noise="0.01"), {**coin, "size": "250", "overlap": "12"}, COINS, of_coins),
         ("polygon", _POLYGON.format(noise="0"), share, STOCKS, of_stocks),
         ("yahoo", _YAHOO, {**share, "origin": "chart"}, STOCKS, of_stocks),
     ]
     if news:
         loads.append(
-            ("binance", klines, {**coin, "size": "1", "overlap": "0", "amended": "1"}, COINS, (17, bars - 1, 500))
+            ("binance", klines, {**coin, "size": "1", "overlap": "0", "amended": "1"}, listed, (17, bars - 1, 500))
         )
     with psycopg.connect(warehouse.database.dsn) as connection:
-        for number, (provider, payload, what, symbols, (first, last, step)) in enumerate(loads, 5 if news else 1):
+        for number, (provider, payload, what, symbols, (first, last, step)) in enumerate(loads, 10 if news else 1):
             load = f"1700000000.{number:06d}"
             text = _ROWS.format(provider=provider, bars=_BARS.format(**what), payload=payload, load=load, **what)
             values = {"symbols": symbols, "first": first, "last": last, "step": step, "now": warehouse.now}
@@ -219,12 +241,7 @@ def measure(servers: dict[str, Path | None], sizes: list[int]) -> dict[tuple[str
             for bars in sizes:
                 warehouse = Warehouse(Database(running, f"bench_{bars}"), project)
                 warehouse.reset()
-                warehouse.assets(
-                    [
-                        *(crypto(f"C{n:03d}", "5m 1h 1d", yahoo="", coinmetrics="") for n in range(COINS)),
-                        *(stock(f"S{n:03d}", "1d") for n in range(STOCKS)),
-                    ]
-                )
+                warehouse.assets(registry())
                 fill(warehouse, bars)
                 found[version, str(bars)] = build(warehouse, running)
                 if bars == sizes[-1]:

@@ -37,7 +37,10 @@ SEEDED = {
 } - {"UTC"}
 NAMED = re.compile(f"'(?:{'|'.join(map(re.escape, sorted(SEEDED)))})'")
 # Macros of the former system's table, and of Binance's files of samples.
-OF_ONE_SOURCE = ("legacy.sql", "rows_of_answers.sql")
+OF_ONE_SOURCE = {"binance.sql", "coinmetrics.sql", "polygon.sql", "yahoo.sql", "rows_of_answers.sql"}
+PLANNER_SETTING = re.compile(
+    r"\b(enable_[a-z_]+|[a-z_]+_cost|(join|from)_collapse_limit|work_mem)(?=\s*(=|to\b))", re.I
+)
 # A cast, or a date taken, of what a provider sent: of a row, of the payload, of the text of a member.
 CAST_OF_ANSWER = re.compile(r"\bcast\(\s*(\{\{\s*json_text|\(*[\w.]*\b(item|payload)\b)", re.I)
 COMMENTS = re.compile(r"\{#.*?#\}|--[^\n]*|/\*.*?\*/", re.S)
@@ -181,6 +184,13 @@ def timeframes_and_calendars_stand_in_seeds(manifest: Manifest) -> Iterator[str]
                 yield f"{name} names {found}"
 
 
+def plans_hold_with_stock_settings(manifest: Manifest) -> Iterator[str]:
+    """A plan that needs the planner's settings changed is bad again where the change does not reach: in an increment."""
+    for name, _, text in sql_texts(manifest):
+        if found := PLANNER_SETTING.search(code(text)):
+            yield f"{name} sets {found.group()}"
+
+
 def answers_are_converted_by_macros(manifest: Manifest) -> Iterator[str]:
     """A cast of what a provider sent stops every build of every symbol at the first odd value: the macros give NULL."""
     later = {node["name"] for node in nodes(manifest, "model", "test") if layer(node) != "staging"}
@@ -248,6 +258,7 @@ RULES: list[Rule] = [
     every_mart_has_a_tested_key,
     sql_is_portable,
     timeframes_and_calendars_stand_in_seeds,
+    plans_hold_with_stock_settings,
     answers_are_converted_by_macros,
     no_time_is_a_watermark,
     models_are_named_by_their_layer,
@@ -323,6 +334,9 @@ BAD: dict[str, dict[str, Any]] = {
     "sql_is_portable": model("int_bars", "intermediate/bars", raw_code="select a::text from b -- fine"),
     "timeframes_and_calendars_stand_in_seeds": model(
         "int_bars", "intermediate/bars", raw_code="where timeframe = '4h'"
+    ),
+    "plans_hold_with_stock_settings": model(
+        "int_bars", "intermediate/bars", raw_code="set local enable_nestloop = off; select 1 as a"
     ),
     "answers_are_converted_by_macros": model(
         "stg_yahoo__bars", "staging/yahoo", raw_code="select cast(rows.item as bigint) from x"

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import psycopg
 import pytest
 
 from scripts.postgres import Server
+from tests import dbt_process
 from tests.conftest import ROOT
 from tests.warehouse import Database
 
@@ -63,13 +66,8 @@ class Built:
         (self.directory / "models" / f"{case}_{model}.sql").write_text(text)
 
     def build(self, *options: str) -> None:
-        from dbt.cli.main import dbtRunner
-
-        place = str(self.directory)
-        places = ["--project-dir", place, "--profiles-dir", place, "--target-path", f"{place}/target"]
-        outcome = dbtRunner().invoke(["build", "--quiet", "--log-level-file", "none", *options, *places])
-        results: Any = outcome.result
-        assert outcome.success, outcome.exception or [result.message for result in results]
+        outcome = dbt_process.invoke(self.directory, "build", options, self.database.environment)
+        assert outcome.success, outcome.problem or [node.message for node in outcome.nodes if node.status == "error"]
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.database.dsn) as connection:
@@ -91,10 +89,7 @@ class Built:
 def built(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
     database = Database(postgres, "materializations")
     database.create()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in database.environment.items():
-            patch.setenv(name, value)
-        yield Built(tmp_path_factory.mktemp("in_place"), database)
+    yield Built(tmp_path_factory.mktemp("in_place"), database)
     database.drop()
 
 
@@ -143,3 +138,31 @@ def test_readers_of_what_changes_its_columns_read_it_until_they_are_built(built:
     assert built.query("select symbol, word from marts.definition_conditions") == [("BTC", "late")]
     assert built.query("select count(*) from information_schema.tables where table_schema = 'former_version'")[0][0] > 0
     assert built.query("select more from marts.definition_series") == [(7,)]
+
+
+def test_two_that_give_way_at_once_make_one_place_for_what_they_were(built: Built) -> None:
+    built.write("columns_of_a_mart", "conditions", MODELS["conditions"].replace("symbol,", "2 as less, symbol,"))
+    with psycopg.connect(built.database.dsn) as connection:
+        connection.execute("drop schema former_version cascade")
+    outcomes: list[Exception | None] = []
+
+    def build() -> None:
+        try:
+            built.build("--select", "columns_of_a_mart_conditions")
+        except Exception as error:
+            outcomes.append(error)
+        else:
+            outcomes.append(None)
+
+    with psycopg.connect(built.database.dsn) as another:
+        another.execute("create schema former_version")
+        building = Thread(target=build)
+        building.start()
+        waiting = "select from pg_stat_activity where wait_event_type = 'Lock' and query like '%former_version%'"
+        deadline = time.monotonic() + 60
+        while not built.query(waiting) and building.is_alive() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert building.is_alive()
+    building.join()
+    assert outcomes == [None]
+    assert built.query("select less, symbol from marts.columns_of_a_mart_conditions") == [(2, "BTC")]

@@ -105,6 +105,17 @@ def test_the_collector_the_alerts_and_a_run_go_side_by_side(here: pytest.MonkeyP
         pass
 
 
+def test_a_lock_given_back_is_free_at_once(here: None) -> None:
+    # The server ends a closed session when it gets to it: the next command found a holder that was done.
+    for number in range(200):
+        with database.run_lock(f"extract {number}"):
+            pass
+    with suppress(ZeroDivisionError), database.run_lock("fails"):
+        raise ZeroDivisionError
+    with database.run_lock("extract"):
+        pass
+
+
 def test_two_first_commands_at_once_make_the_tables_once(database: Database) -> None:
     def first(_: int) -> int:
         with psycopg.connect(database.dsn) as connection:
@@ -189,6 +200,7 @@ def test_a_lock_that_is_not_to_be_had_names_the_session_in_the_way(
         view.write_text(changed)
         outcome = build.build_turn()
         named = rf"session {pid} \(postgres, a notebook, idle in transaction\).*pg_terminate_backend\({pid}\)"
+        assert database.words_of_lock_timeout() == "canceling statement due to lock timeout", "asked of the server"
         assert re.search(rf"pipeline_runs: .*lock timeout.*{named}", "; ".join(outcome.failures)), outcome.failures
         with psycopg.connect(built.database.dsn) as other:
             other.execute("select * from marts.pipeline_runs").fetchall()
@@ -216,6 +228,23 @@ def test_a_server_without_a_free_connection_is_one_line(built: Warehouse, here: 
             result = CliRunner().invoke(app, [command])
             assert result.exit_code == 1 and "Traceback" not in result.output, result.output
             assert result.output.count("\n") == 1 and "max_connections" in result.output, result.output
+
+
+def test_a_server_without_a_free_lock_is_one_line_and_names_who_has_them(built: Warehouse, here: None) -> None:
+    take = "select pg_advisory_lock(7, number) from generate_series(1, %s) as number"
+    full = "max_locks_per_transaction"
+    with psycopg.connect(built.database.dsn, autocommit=True, application_name="a hoarder") as hoarder:
+        hoarder.execute(take, (database.MANY_LOCKS,))
+        meant = str(database.meaning_of(psycopg.errors.OutOfMemory(f"out of shared memory: raise {full}")))
+        of_a_build = build._told("a model", f"Database Error: raise {full}")
+        for told in (meant, of_a_build):
+            assert re.search(rf"a hoarder.*pg_terminate_backend\({hoarder.info.backend_pid}\)", told), told
+        with suppress(psycopg.errors.OutOfMemory):
+            hoarder.execute(take, (1_000_000,))
+        for command in ("extract", "run", "status"):
+            result = CliRunner().invoke(app, [command])
+            assert result.exit_code == 1 and "Traceback" not in result.output, result.output
+            assert result.output.count("\n") == 1 and full in result.output, result.output
 
 
 def test_a_build_with_few_connections_left_says_so_and_the_next_one_makes_up_for_it(

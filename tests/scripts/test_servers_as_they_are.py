@@ -81,7 +81,15 @@ def test_a_server_that_refuses_us_is_a_bad_setting(
     forget()
     code, output = market(*command)
     assert code == 78 and "Traceback" not in output and "canary" not in output
-    assert told in output and "refuses user postgres" in output
+    assert told in output and "refuses user postgres" in output and output.count("\n") == 1
+
+
+def test_every_bad_setting_is_named_in_one_line(shell: pytest.MonkeyPatch) -> None:
+    shell.setenv("PGPORT", "abc")
+    shell.setenv("MIN_QUALITY_SCORE", "much")
+    forget()
+    code, output = market("status")
+    assert code == 78 and "PGPORT" in output and "MIN_QUALITY_SCORE" in output and output.count("\n") == 1
 
 
 def test_a_server_that_lets_nobody_write_is_a_bad_setting(shell: pytest.MonkeyPatch, database: Database) -> None:

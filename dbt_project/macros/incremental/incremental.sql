@@ -35,14 +35,6 @@
     {%- endif %}
 {% endmacro %}
 
-{# Pre-hook of a model that is built in full from many rows: Postgres has no statistics of what comes out of windows, takes
-   it for a few rows and would look each bar's samples up by index, one by one. #}
-{% macro disable_nestloop() %}
-    {%- if is_full_build(this.identifier) or rebuilt_features() %}
-    set local enable_nestloop = off
-    {%- endif %}
-{% endmacro %}
-
 {# Pre-hook, in the model's own transaction: deletes the rows of series whose rules changed before these are read
    again. #}
 {% macro delete_series_of_other_rules() %}

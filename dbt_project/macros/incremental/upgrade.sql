@@ -58,7 +58,14 @@
         type=relation.type,
     ) %}
     {% call statement('set_aside') -%}
-        create schema if not exists former_version;
+        do $$
+        begin
+            create schema if not exists former_version;
+        -- Another thread of the build made it meanwhile, which "if not exists" does not see: one of two models that gave way
+        -- at once failed.
+        exception when unique_violation then
+            null;
+        end $$;
         alter {{ relation.type }} {{ relation }} rename to {{ aside.identifier }};
         alter {{ relation.type }} {{ relation.incorporate(path={'identifier': aside.identifier}) }} set schema former_version
     {%- endcall %}

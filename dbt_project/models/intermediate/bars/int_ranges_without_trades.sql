@@ -4,7 +4,7 @@
         materialized='incremental',
         incremental_strategy='append',
         indexes=[{'columns': ['series_id', 'session_date']}],
-        pre_hook=['{{ delete_changed_sessions() }}', '{{ disable_nestloop() }}'],
+        pre_hook=['{{ delete_changed_sessions() }}'],
         post_hook=[
             "{{ advance_watermark(['int_bars_selected', 'int_answered_sessions', 'int_bars_rejected']) }}",
             '{{ analyze() }}',
@@ -215,6 +215,8 @@ facts as (
 ),
 
 -- Of most sessions nothing was ever missing that an answer covers: a live series has a load for each of its bars.
+-- "> 0", here and below: Postgres takes an equality with what a window computes for one row in 200, so that all was one row
+-- to it, and it compared every fact with every moment (15: minutes for 20,000 bars of one coin).
 weighed as (
     select
         *,
@@ -244,7 +246,7 @@ doubtful as (
         from_batch,
         to_batch
     from doubted
-    where is_doubtful = 1
+    where is_doubtful > 0
 ),
 
 changes as (
@@ -286,7 +288,7 @@ states as (
             and doubtful.from_batch <= as_of_times.batch
             and doubtful.to_batch > as_of_times.batch
     group by as_of_times.series_id, as_of_times.session_date, as_of_times.batch, as_of_times.next_batch, doubtful.expected_bar
-    having max(doubtful.is_there) = 1 or max(doubtful.is_covered) = 1
+    having max(doubtful.is_there) > 0 or max(doubtful.is_covered) > 0
 ),
 
 starting as (
@@ -344,30 +346,82 @@ classified as (
         {{ is_without_trades() }} as is_without_trades,
         run_ends < first_there as is_leading
     from counted
-    where is_there = 0 and bars_there > 0
+    where is_there < 1 and bars_there > 0
 ),
 
--- On the first day of a listing nothing is missing before its first trade: since which load there are older bars.
+-- On the first day of a listing nothing is missing before its first trade: since which load there are older bars. In one
+-- pass over a series: to look back from each session would read it as often as it has such sessions.
+begun as (
+    select distinct
+        classified.series_id,
+        classified.session_date,
+        expected_bars.first_expected_at
+    from classified
+    inner join {{ ref('int_series') }} as series on series.series_id = classified.series_id
+    inner join {{ ref('int_expected_bars') }} as expected_bars
+        on
+            expected_bars.calendar = series.calendar
+            and expected_bars.timeframe = series.timeframe
+            and expected_bars.alignment = series.alignment
+            and expected_bars.bar_date = classified.session_date
+    where classified.is_leading and not classified.is_without_trades
+),
+
+older_bars as (
+    select
+        series.series_id,
+        cast(null as date) as session_date,
+        known.opened_at,
+        1 as is_bar,
+        known.first_batch
+    from (
+        select
+            series_id,
+            max(first_expected_at) as last_begun_at
+        from begun
+        group by series_id
+    ) as series
+    inner join lateral (
+        select
+            selected.opened_at,
+            selected.first_batch
+        from {{ ref('int_bars_selected') }} as selected
+        where
+            selected.series_id = series.series_id and selected.opened_at < series.last_begun_at and selected.is_active
+        {{ optimization_fence() }}
+    ) as known on true
+
+    union all
+
+    select
+        series_id,
+        session_date,
+        first_expected_at,
+        0,
+        null
+    from begun
+),
+
+older_so_far as (
+    select
+        series_id,
+        session_date,
+        is_bar,
+        min(first_batch) over (
+            partition by series_id
+            order by opened_at, is_bar
+            rows between unbounded preceding and current row
+        ) as batch
+    from older_bars
+),
+
 first_sessions as (
     select
-        begun.series_id,
-        begun.session_date,
-        coalesce(older.batch, {{ in_force() }}) as to_batch
-    from (
-        select distinct
-            classified.series_id,
-            classified.session_date,
-            sessions.first_expected_at
-        from classified
-        inner join sessions
-            on sessions.series_id = classified.series_id and sessions.session_date = classified.session_date
-        where classified.is_leading and not classified.is_without_trades
-    ) as begun
-    inner join lateral (
-        select min(known.first_batch) as batch
-        from {{ ref('int_bars_selected') }} as known
-        where known.series_id = begun.series_id and known.opened_at < begun.first_expected_at and known.is_active
-    ) as older on true
+        series_id,
+        session_date,
+        coalesce(batch, {{ in_force() }}) as to_batch
+    from older_so_far
+    where is_bar < 1
 ),
 
 quiet as (
@@ -386,7 +440,7 @@ quiet as (
             first_sessions.series_id = classified.series_id
             and first_sessions.session_date = classified.session_date
             and classified.is_leading
-    where classified.is_rejected = 0 and (classified.is_without_trades or first_sessions.to_batch > classified.batch)
+    where classified.is_rejected < 1 and (classified.is_without_trades or first_sessions.to_batch > classified.batch)
 ),
 
 lasting as (
@@ -430,21 +484,36 @@ adjacent as (
     from by_bar
 ),
 
+ranges as (
+    select
+        series_id,
+        session_date,
+        from_batch,
+        to_batch,
+        min(expected_bar) as first_bar,
+        max(expected_bar) as last_bar,
+        count(*) as bars
+    from adjacent
+    group by series_id, session_date, from_batch, to_batch, range_no
+),
+
 final as (
     select
-        sessions.series_id,
-        sessions.session_date,
-        sessions.first_expected_at + {{ minutes('min(adjacent.expected_bar) * min(sessions.step_minutes)') }} as opens_from,
-        sessions.first_expected_at + {{ minutes('(max(adjacent.expected_bar) + 1) * min(sessions.step_minutes)') }} as opens_to,
-        cast(count(*) as integer) as bars,
-        cast(adjacent.from_batch as integer) as from_batch,
-        cast(adjacent.to_batch as integer) as to_batch
-    from adjacent
-    inner join sessions
-        on sessions.series_id = adjacent.series_id and sessions.session_date = adjacent.session_date
-    group by
-        sessions.series_id, sessions.session_date, sessions.first_expected_at, adjacent.from_batch, adjacent.to_batch,
-        adjacent.range_no
+        ranges.series_id,
+        ranges.session_date,
+        expected_bars.first_expected_at + {{ minutes('ranges.first_bar * series.step_minutes') }} as opens_from,
+        expected_bars.first_expected_at + {{ minutes('(ranges.last_bar + 1) * series.step_minutes') }} as opens_to,
+        cast(ranges.bars as integer) as bars,
+        cast(ranges.from_batch as integer) as from_batch,
+        cast(ranges.to_batch as integer) as to_batch
+    from ranges
+    inner join {{ ref('int_series') }} as series on series.series_id = ranges.series_id
+    inner join {{ ref('int_expected_bars') }} as expected_bars
+        on
+            expected_bars.calendar = series.calendar
+            and expected_bars.timeframe = series.timeframe
+            and expected_bars.alignment = series.alignment
+            and expected_bars.bar_date = ranges.session_date
 )
 
 select * from final

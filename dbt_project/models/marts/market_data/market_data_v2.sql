@@ -20,7 +20,6 @@
             '{{ catch_up_history() }}',
             '{{ record_rebuild() }}',
             '{{ add_new_columns() }}',
-            '{{ disable_nestloop() }}',
         ],
         post_hook=[
             '{{ delete_inactive_bars() }}',
