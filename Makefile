@@ -251,9 +251,10 @@ audit: $(AUDIT) ## look for known holes in what is locked (pip-audit, of the pac
 	@$(AUDIT) --strict --progress-spinner off --disable-pip --require-hashes --requirement requirements-dev.lock
 
 .PHONY: lint
-lint: $(EVERYTHING) secrets ## ruff, mypy, sqlfluff, secrets
+lint: $(EVERYTHING) secrets ## ruff, mypy, borders between rooms, sqlfluff, secrets
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/mypy
 	@$(BIN)/python -m scripts.postgres up
 	@$(BIN)/market migrate

@@ -626,10 +626,23 @@ def leakage_check(json: Annotated[bool, typer.Option("--json")] = False) -> None
 @app.command()
 def demo() -> None:
     """Run the whole pipeline on real and synthetic data, without key, server or network."""
-    with _reporting():
+    with _reporting(needs_project=False):
         from scripts import demo
 
         raise typer.Exit(demo.main())
+
+
+@app.command()
+def init() -> None:
+    """Make the current folder one to work in, after `pip install` or an upgrade: the dbt project; your symbols stay."""
+    with _reporting(needs_project=False):
+        from scripts import project
+
+        replaced = project.make(Path.cwd())
+        typer.echo(
+            "dbt_project.yml, profiles.yml, dbt_project: made; "
+            + (f"the former ones are in {project.FORMER}" if replaced else "next: market add AAPL, market run")
+        )
 
 
 @app.command()
@@ -744,18 +757,21 @@ def _finish(report: Report) -> int:
 
 
 @contextmanager
-def _reporting() -> Iterator[None]:
+def _reporting(needs_project: bool = True) -> Iterator[None]:
     """Set up the log, and turn the errors that have an exit code of their own into one line and that code."""
     from extract.core import logs
     from extract.core.database import LockHeld, Unreachable, meaning_of
     from extract.core.locks import LockLost
     from extract.core.settings import ConfigurationError
+    from scripts import project
     from scripts.postgres import PostgresError
     from scripts.postgres.backup import BackupFailed
     from scripts.reading import Unreadable
 
     logs.configure()
     try:
+        if needs_project:
+            project.require(Path.cwd())
         yield
     except LockHeld as error:
         logs.tell(str(error))

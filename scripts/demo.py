@@ -25,7 +25,7 @@ from rich.table import Table
 from extract.calendar.timeframes import STEPS
 from extract.core import database, provenance, sources
 from extract.core.settings import ConfigurationError
-from scripts.postgres import ROOT
+from scripts.project import ROOT, make_missing
 from scripts.reading.features import registered
 
 # The world as it stood after the New York session of 2013-02-28, and a day later.
@@ -79,6 +79,7 @@ def main() -> int:
     from scripts.simulator import running
 
     started = time.monotonic()
+    make_missing(ROOT)
     LOG.parent.mkdir(exist_ok=True)
     LOG.write_text("")
     try:

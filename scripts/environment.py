@@ -22,9 +22,12 @@ HOOK = (
 )
 
 
+HOOK_FILE = "market_environment.pth"
+
+
 def hook_file() -> Path:
     """Where Python looks for such lines; its name sorts after the one that makes this checkout importable."""
-    return Path(sysconfig.get_path("purelib")) / "market_environment.pth"
+    return Path(sysconfig.get_path("purelib")) / HOOK_FILE
 
 
 def configure_environment() -> None:
@@ -52,7 +55,7 @@ def read_settings_file() -> None:
     """Put the settings of `.env` into the environment, which wins; as in extract, an empty value counts as unset."""
     from dotenv import dotenv_values
 
-    from scripts.postgres import ROOT
+    from extract.core.places import ROOT
 
     for name, value in dotenv_values(ROOT / ".env").items():
         if value and not os.environ.get(name.upper()):
@@ -62,7 +65,7 @@ def read_settings_file() -> None:
 def use_embedded_server() -> None:
     """Unless PGHOST names a server, point the PG* variables at the embedded one, if one was ever made here. It has the
     database that PGDATABASE names, made if it is missing."""
-    from scripts.postgres import DATABASE, HOME, Server, chosen_database
+    from extract.core.embedded_server import DATABASE, HOME, Server, chosen_database
 
     server = Server(HOME)
     if os.environ.get("PGHOST") or not server.is_made():

@@ -35,6 +35,14 @@ TEXT = {
     ".service",
     ".timer",
 }
+# A file of code, by its place in the project or next to the file that cites it.
+CODE = re.compile(
+    r"(?<![\w./*{-])(?:extract|scripts|market_warehouse|dbt_project|tests)(?:/[a-z0-9_]+)+\.(?:py|sql|yml|csv|j2)\b"
+)
+# The user's own, made from its example.
+REGISTRY = "dbt_project/seeds/assets.csv"
+# Says what was, too.
+CHANGES = ROOT / "CHANGELOG.md"
 # Written by `make docs`, so not in git.
 GENERATED = {"FEATURE_DEFINITIONS.md"}
 
@@ -121,6 +129,28 @@ def test_nothing_cites_a_document_that_is_not_here() -> None:
     assert missing == []
 
 
+def strayed(path: Path) -> list[str]:
+    """The files of code that a text cites and that are not where it says."""
+    cited = CODE.findall(path.read_text()) if path.suffix in TEXT or not path.suffix else []
+    return [
+        name
+        for name in cited
+        if name != REGISTRY and not (ROOT / name).is_file() and not (path.parent / name).is_file()
+    ]
+
+
+def test_nothing_cites_code_where_it_is_not() -> None:
+    """Tests aside, which name files that they make in a copy."""
+    texts = [path for path in tracked() if path != CHANGES and ROOT / "tests" not in path.parents]
+    assert {path.relative_to(ROOT).as_posix(): missing for path in texts if (missing := strayed(path))} == {}
+
+
+def test_code_that_has_moved_is_found(tmp_path: Path) -> None:
+    text = tmp_path / "page.md"
+    text.write_text("`extract/core/clock.py`, scripts/" + "alerts.py and dbt_project/macros/gone/" + "x.sql")
+    assert strayed(text) == ["scripts/" + "alerts.py", "dbt_project/macros/gone/" + "x.sql"]
+
+
 def test_alert_rules_lead_to_their_section_of_the_runbook() -> None:
     with (ROOT / "dbt_project" / "seeds" / "alert_rules.csv").open(newline="") as file:
         rules = {row["rule"]: row["runbook"] for row in csv.DictReader(file)}
@@ -135,6 +165,13 @@ def names(text: str) -> frozenset[str]:
     return frozenset(re.findall(r"[a-z]\w+", text))
 
 
+def referenced(text: str) -> frozenset[str]:
+    """The relations that `ref('name')` and `ref('name', v=2)` give."""
+    return frozenset(
+        name + (version and f"_v{version}") for name, version in re.findall(r"ref\('(\w+)'(?:, v=(\d))?\)", text)
+    )
+
+
 def hooks() -> dict[str, tuple[frozenset[str], frozenset[str]]]:
     """model -> its parents in the watermark DAG, and the models it prepares changed rows for, as the SQL says."""
     found = {}
@@ -144,7 +181,7 @@ def hooks() -> dict[str, tuple[frozenset[str], frozenset[str]]]:
         for arguments in re.findall(r"advance_watermark\((.*?)\)\s*}}", path.read_text(), flags=re.S):
             parents, _, prepared = re.sub(r",\s*stamp=.*", "", arguments, flags=re.S).partition("prepares=")
             found[path.stem] = (
-                frozenset(re.findall(r"'(\w+)'", parents)),
+                referenced(parents),
                 frozenset(re.findall(r"'(\w+)'", prepared)),
             )
     return found

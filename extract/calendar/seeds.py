@@ -6,6 +6,7 @@ import csv
 import os
 from pathlib import Path
 
+from extract.core.places import PRODUCT
 from extract.core.settings import project_directory
 
 SEEDS = Path("dbt_project") / "seeds"
@@ -20,7 +21,7 @@ def path(name: str) -> Path:
     if key not in _found:
         project = project_directory()
         own = project / SEEDS / name
-        found = own if own.exists() else Path(__file__).resolve().parents[2] / SEEDS / name
+        found = own if own.exists() else PRODUCT / SEEDS / name
         # Until a registry is here, one may come, and seeds with it.
         if str(project) != key[0] or found != own:
             return found

@@ -15,7 +15,7 @@ from psycopg.pq import PGconn, Ping
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from extract import migrations
-from extract.core import locks, session, settings
+from extract.core import embedded_server, locks, session, settings
 from extract.core.locks import Holder, Lock
 from extract.core.locks import LockHeld as LockHeld
 
@@ -59,9 +59,7 @@ def url() -> str:
 def _address() -> str:
     chosen = settings.load()
     if chosen.pghost is None:
-        from scripts import postgres
-
-        return postgres.ensure_running(database=chosen.pgdatabase).dsn(chosen.pgdatabase)
+        return embedded_server.ensure_running(database=chosen.pgdatabase).dsn(chosen.pgdatabase)
     password = chosen.pgpassword.get_secret_value() if chosen.pgpassword else _password_of_libpq(chosen)
     user, password, host = (quote(part, safe="") for part in (chosen.pguser, password, chosen.pghost))
     return f"postgresql://{user}:{password}@{host}:{chosen.pgport}/{quote(chosen.pgdatabase, safe='')}"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from extract.core.places import PRODUCT, ROOT
+
 ASSETS = Path("dbt_project") / "seeds" / "assets.csv"
 
 
 def checkout() -> Path:
-    """The directory that this package lies in."""
-    return Path(__file__).resolve().parents[2]
+    """The directory that this version's own project lies in."""
+    return PRODUCT
 
 
 def project_directory() -> Path:
     """Where the asset registry lies: the current directory if it holds one, as dbt does, else this checkout."""
-    return Path.cwd() if ASSETS.exists() else checkout()
+    return Path.cwd() if ASSETS.exists() else ROOT

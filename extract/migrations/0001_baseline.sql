@@ -84,7 +84,7 @@ create table if not exists ops.backfill_series (
     timeframe text not null,
     primary key (job_id, symbol, timeframe)
 );
--- What each source has answered, as the sum of the loads that are in it (extract/state.py).
+-- What each source has answered, as the sum of the loads that are in it (extract/coverage/state.py).
 create table if not exists ops.coverage (
     source text not null,
     endpoint text not null,
@@ -99,7 +99,7 @@ create table if not exists ops.coverage_loads (
     load_id text not null,
     primary key (source, load_id)
 );
--- The runs of `market run`, and each of their steps (scripts/run.py).
+-- The runs of `market run`, and each of their steps (scripts/pipeline/run.py).
 create table if not exists ops.pipeline_runs (
     run_id text primary key,
     started_by text not null check (started_by in ('command', 'schedule', 'api')),
@@ -120,7 +120,7 @@ create table if not exists ops.pipeline_steps (
     detail text,
     primary key (run_id, step)
 );
--- What the alert rules found, and who was told when (scripts/alerts.py).
+-- What the alert rules found, and who was told when (scripts/monitoring/alerts.py).
 create table if not exists ops.alerts (
     alert_id bigint generated always as identity primary key,
     rule text not null,

@@ -8,14 +8,14 @@ create table ops.coverage (
     timeframe text,
     -- For which time what came speaks.
     windows tstzmultirange not null,
-    -- Its end when it was last compared with what had been looked at in vain (extract/state.py).
+    -- Its end when it was last compared with what had been looked at in vain (extract/coverage/state.py).
     came_until timestamptz,
     -- The end of the newest window that was answered, with rows or without.
     asked_until timestamptz,
     asked_at timestamptz,
     unique nulls not distinct (source, endpoint, symbol, timeframe)
 );
--- The looks at what was answered without rows, by the hour of the look, after some days by the day (extract/state.py).
+-- The looks at what was answered without rows, by the hour of the look, after some days by the day (extract/coverage/state.py).
 create table if not exists ops.looks (
     source text not null,
     endpoint text not null,

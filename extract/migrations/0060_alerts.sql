@@ -1,5 +1,5 @@
 -- The states of alerts: what the condition models of marts/alerts find is fired, kept, or resolved in ops.alerts; nobody
--- is notified here (scripts/alerts.py does that). A function, so that `market run`, `market alerts` and the end of a
+-- is notified here (scripts/monitoring/alerts.py does that). A function, so that `market run`, `market alerts` and the end of a
 -- `dbt build` by hand do the same. With the rights of its owner: the role that builds writes no other table of extract.
 -- False if there is nothing to look at yet. Where a condition model is missing (no build yet, or one that failed), the
 -- alerts of its rules stay as they are.
@@ -13,7 +13,7 @@ declare
     found_by_all text;
 begin
     -- Two evaluations at once would wait for each other's rows in turn.
-    -- Not an advisory lock, which any reader could hold for ever: the row of Lock.ALERTS (extract/locks.py).
+    -- Not an advisory lock, which any reader could hold for ever: the row of Lock.ALERTS (extract/core/locks.py).
     insert into ops.locks (name) values ('alerts') on conflict do nothing;
     perform from ops.locks where name = 'alerts' for update;
     select

@@ -1,4 +1,4 @@
--- The loads that `market quarantine` took out of force, and those that were put back (scripts/quarantine.py). dbt keeps a
+-- The loads that `market quarantine` took out of force, and those that were put back (scripts/corrections/quarantine.py). dbt keeps a
 -- load's number here while it is out, and notes by which load number builds process the change.
 create table if not exists ops.quarantined_loads (
     source text not null,

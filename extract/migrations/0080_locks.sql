@@ -1,4 +1,4 @@
--- Who holds which lock (extract/locks.py). The row says it, the advisory lock `key` of the session `pid` proves it.
+-- Who holds which lock (extract/core/locks.py). The row says it, the advisory lock `key` of the session `pid` proves it.
 -- Readers have no right to write here, so none can take a lock of ours.
 create table if not exists ops.locks (
     name text primary key check (name in ('run', 'collector', 'alerts', 'roles')),

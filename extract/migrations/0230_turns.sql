@@ -1,10 +1,10 @@
--- What the views and seeds were last built from (scripts/build.py): a scheduled turn of the same project leaves them out.
+-- What the views and seeds were last built from (scripts/pipeline/build.py): a scheduled turn of the same project leaves them out.
 create table if not exists ops.project_state (
     is_only boolean primary key default true check (is_only),
     digest text not null,
     built_at timestamptz not null
 );
--- The newest bar that each run brought, by class and source, and when readers of the mart had it (scripts/run.py).
+-- The newest bar that each run brought, by class and source, and when readers of the mart had it (scripts/pipeline/run.py).
 create table if not exists ops.run_latencies (
     run_id text not null,
     asset_class text not null,

@@ -79,13 +79,15 @@ class PostgresStorage(pybreaker.CircuitBreakerStorage):
         self._successes = 0
 
 
-def make(source: str, not_failures: tuple[type[BaseException], ...]) -> pybreaker.CircuitBreaker:
-    """The breaker of a source; the exceptions named do not count against it."""
+def make(
+    source: str, record: PostgresStorage, not_failures: tuple[type[BaseException], ...]
+) -> pybreaker.CircuitBreaker:
+    """The breaker of a source with its record; the exceptions named do not count against it."""
     return pybreaker.CircuitBreaker(
         fail_max=RETRY_POLICY.breaker_failures,
         reset_timeout=RETRY_POLICY.breaker_seconds,
         exclude=[GeneratorExit, KeyboardInterrupt, *not_failures],  # type: ignore[arg-type]
-        state_storage=PostgresStorage(source),
+        state_storage=record,
         name=source,
         throw_new_error_on_trip=False,
     )

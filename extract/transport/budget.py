@@ -12,6 +12,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+from psycopg import sql
 from pyrate_limiter import Duration, Limiter, PostgresBucket, Rate, SingleBucketFactory
 
 from extract.core import database
@@ -20,6 +21,8 @@ from extract.core import database
 WEIGHT_SHARE = 0.9
 # Seconds between two looks whether a request may go.
 BETWEEN_TRIES = 0.5
+# How the rate limiter's table is named before the source; tests/extract/test_libraries.py notices another name.
+TABLE = "ratelimit___"
 
 
 class Spent(Exception):
@@ -92,7 +95,9 @@ class RequestsPerMinute:
         """What is left of the current minute."""
         with database.pool().connection() as connection:
             row = connection.execute(
-                f"select count(*) from {self._bucket._full_tbl} where item_timestamp > now() - interval '60 seconds'"
+                sql.SQL("select count(*) from {} where item_timestamp > now() - interval '60 seconds'").format(
+                    sql.Identifier(TABLE + self._bucket.table)
+                )
             ).fetchone()
         assert row is not None
         return max(0, self._allowed - int(row[0]))

@@ -92,7 +92,10 @@ class Source:
     def __init__(self, name: str) -> None:
         self.name = name
         self.block = Block(name)
-        self._breaker = breaker.make(name, not_failures=(Blocked, Deferred, Spent, Unexpected, psycopg.Error))
+        self._record = breaker.PostgresStorage(name)
+        self._breaker = breaker.make(
+            name, self._record, not_failures=(Blocked, Deferred, Spent, Unexpected, psycopg.Error)
+        )
         self._trial = threading.Lock()
         # After a 429 no other thread begins a request before this (monotonic seconds): that is what gets one banned.
         self._quiet_until = 0.0
@@ -107,7 +110,7 @@ class Source:
         return self.block.until is None and not self._breaker_keeps_closed()
 
     def _breaker_keeps_closed(self) -> bool:
-        opened_at = self._breaker._state_storage.opened_at
+        opened_at = self._record.opened_at
         if self._breaker.current_state != pybreaker.STATE_OPEN or opened_at is None:
             return False
         return (datetime.now(UTC) - opened_at).total_seconds() < RETRY_POLICY.breaker_seconds
@@ -119,18 +122,9 @@ class Source:
             return self._blocked(asked_at, state)
         if (pause := self._quiet_until - time.monotonic()) > 0:
             time.sleep(pause)
-        is_trial = state != "CLOSED"
-        if is_trial:
-            if self._breaker_keeps_closed():
-                return self._refused(asked_at, state)
-            # One request tries; the others wait for how it ends instead of failing while it succeeds.
-            self._trial.acquire()
-            if self._breaker_keeps_closed():
-                self._trial.release()
-                return self._refused(asked_at, state)
-            if self._breaker.current_state == pybreaker.STATE_CLOSED:
-                self._trial.release()
-                is_trial = False
+        is_trial = self._begin_trial() if state != "CLOSED" else False
+        if is_trial is None:
+            return self._refused(asked_at, state)
         began = time.perf_counter()
 
         def attempt() -> Response:
@@ -172,12 +166,6 @@ class Source:
         elapsed = int((time.perf_counter() - began) * 1000)
         if response is None:
             return Answer(asked_at, fetched_at, state, response_ms=elapsed, error=redact(error or "no answer"))
-        if error is None and response.status_code >= 300:
-            error = f"HTTP {response.status_code}"
-        if error is not None:
-            # Redacted before it is cut: the beginning of a key would be no key to the redaction.
-            body = redact(response.content[:10_000].decode(errors="replace"))
-            error = redact(f"{error}: {body[:300]}")
         return Answer(
             asked_at,
             fetched_at,
@@ -186,9 +174,25 @@ class Source:
             http_status=response.status_code,
             response_ms=elapsed,
             quota_remaining=quota(),
-            error=error,
+            error=_error_of(response, error),
             problem=getattr(response, "problem", None),
         )
+
+    def _begin_trial(self) -> bool | None:
+        """Of a breaker that is not closed: whether this request tries (and holds the trial's lock); None: none may yet.
+
+        One tries; the others wait for how it ends instead of failing while it succeeds.
+        """
+        if self._breaker_keeps_closed():
+            return None
+        self._trial.acquire()
+        if self._breaker_keeps_closed():
+            self._trial.release()
+            return None
+        if self._breaker.current_state == pybreaker.STATE_CLOSED:
+            self._trial.release()
+            return False
+        return True
 
     def _blocked(self, asked_at: datetime, state: str) -> Answer:
         # The ban may have run out this very moment.
@@ -212,6 +216,17 @@ class Source:
         if response.status_code == 429 and RETRY_POLICY.backoff:
             self._quiet_until = time.monotonic() + (seconds or RETRY_POLICY.backoff[0])
         raise Unavailable(response)
+
+
+def _error_of(response: Response, error: str | None) -> str | None:
+    """What is wrong with a response, with the beginning of its body; None where nothing is."""
+    if error is None and response.status_code >= 300:
+        error = f"HTTP {response.status_code}"
+    if error is None:
+        return None
+    # Redacted before it is cut: the beginning of a key would be no key to the redaction.
+    body = redact(response.content[:10_000].decode(errors="replace"))
+    return redact(f"{error}: {body[:300]}")
 
 
 def _sent(send: Callable[[], Response]) -> Response:

@@ -20,6 +20,7 @@ from psycopg.rows import dict_row
 from extract.core import clock, database, settings
 from extract.core.redaction import redact
 from extract.core.settings import ConfigurationError
+from scripts.monitoring import dead_runs
 
 PING_SECONDS = 10
 # A year: what is to be silent for longer is not to be enabled in alert_rules.csv.
@@ -72,10 +73,8 @@ def evaluate() -> tuple[int, int]:
 
     Where a condition model is missing (no build yet, or one that failed), the alerts of its rules stay as they are.
     """
-    from scripts.pipeline.run import close_dead_runs
-
     database.migrate()
-    close_dead_runs()
+    dead_runs.close()
     with database.pool().connection() as connection:
         before = _firing(connection)
         evaluated = connection.execute("select ops.evaluate_alerts(%s)", (clock.now(),)).fetchone()

@@ -25,6 +25,7 @@ from extract.core import clock, database, logs, provenance, settings
 from extract.core.locks import Holder, LockLost
 from extract.core.redaction import redact
 from extract.core.settings import ConfigurationError
+from scripts.monitoring import dead_runs
 
 if TYPE_CHECKING:
     from scripts.pipeline.build import Built
@@ -34,7 +35,6 @@ log = logging.getLogger(__name__)
 DONE, FAILED, PARTLY, INTERRUPTED = 0, 1, 3, 130
 WORDS = {DONE: "succeeded", PARTLY: "partly"}
 DAY = timedelta(days=1)
-DIED = "the process ended without a word: it was killed, or the machine went down"
 
 # What a step did, and the exit code that says how it went.
 Outcome = tuple[int, str]
@@ -185,7 +185,7 @@ def _run(
     with database.run_lock("run") as lock, ExitStack() as stack:
         alerts.tell_of_the_warehouse(None)
         database.migrate()
-        close_dead_runs(holds_lock=True)
+        dead_runs.close(holds_lock=True)
         record = Record(run_id or uuid.uuid4().hex, started_by)
         stack.enter_context(logs.of_run(record.run_id))
         alerts.ping("start")
@@ -225,39 +225,6 @@ def _end(record: Record) -> None:
 
     record.close()
     alerts.ping("success" if record.exit_code in WORDS else "fail")
-
-
-def close_dead_runs(holds_lock: bool = False) -> None:
-    """Put on record that runs were killed: those that never ended, and do not hold the lock any more."""
-    with database.pool().connection() as connection:
-        running = [
-            row[0] for row in connection.execute("select run_id from ops.pipeline_runs where status = 'running'")
-        ]
-        # Asked after that: a run that has begun meanwhile is not among them.
-        if not running or (not holds_lock and database.lock_holder(connection)):
-            return
-        for name in running:
-            log.warning("run %s: %s", name, DIED)
-        connection.execute(
-            """
-            update ops.pipeline_runs as runs
-            set status = 'failed', exit_code = %(code)s, ended_at = %(now)s, error = %(error)s, failed_step = (
-                select steps.step from ops.pipeline_steps as steps
-                where steps.run_id = runs.run_id
-                order by steps.started_at desc
-                limit 1
-            )
-            where runs.status = 'running' and runs.run_id = any(%(runs)s)
-            """,
-            {"code": FAILED, "now": clock.now(), "error": DIED, "runs": running},
-        )
-        connection.execute(
-            """
-            update ops.pipeline_steps set status = 'failed', exit_code = %s, ended_at = %s, detail = %s
-            where status = 'running' and run_id = any(%s)
-            """,
-            (FAILED, clock.now(), DIED, running),
-        )
 
 
 def _extract(lock: Holder, run_id: str, symbols: Sequence[str], shorter_than: timedelta | None) -> Outcome:

@@ -22,11 +22,11 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from extract.calendar.timeframes import STEPS
 from extract.core import clock, database, settings
+from extract.core.embedded_server import PostgresError
 from extract.core.redaction import redact
 from extract.core.settings import ConfigurationError
 from extract.symbols import registry
 from extract.symbols.registry import Asset
-from scripts.postgres import PostgresError
 
 LOOK_AT_ALERTS = timedelta(minutes=10)
 # How soon a daily run is made up for that found the server down.

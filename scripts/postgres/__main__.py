@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from scripts import environment, postgres
+from extract.core import embedded_server
+from scripts import environment
 
 
 def main(arguments: list[str]) -> int:
@@ -14,21 +15,23 @@ def main(arguments: list[str]) -> int:
     action = arguments[0] if arguments else "status"
     if os.environ.get("PGHOST"):
         if action == "psql":
-            os.execvp(str(postgres.binaries() / "psql"), ["psql", *arguments[1:]])
+            os.execvp(str(embedded_server.binaries() / "psql"), ["psql", *arguments[1:]])
         print(f"PGHOST={os.environ['PGHOST']} is set: the warehouse is that server; nothing to do")
         return 0
-    server = postgres.Server(postgres.HOME)
-    database = postgres.chosen_database()
+    server = embedded_server.Server(embedded_server.HOME)
+    database = embedded_server.chosen_database()
     if action == "up":
-        postgres.ensure_running(database=database)
+        embedded_server.ensure_running(database=database)
         print(f"Postgres runs on 127.0.0.1:{server.port}, database {database} (try: make psql)")
     elif action == "down":
         server.stop()
         print("Postgres is stopped; its data stay in .warehouse/postgres")
     elif action == "psql":
-        postgres.ensure_running(database=database)
+        embedded_server.ensure_running(database=database)
         os.execvpe(
-            str(postgres.binaries() / "psql"), ["psql", *arguments[1:]], {**os.environ, **server.environment(database)}
+            str(embedded_server.binaries() / "psql"),
+            ["psql", *arguments[1:]],
+            {**os.environ, **server.environment(database)},
         )
     elif action == "status":
         print(f"running on 127.0.0.1:{server.port}" if server.is_running() else "not running (start it: make up)")
@@ -41,6 +44,6 @@ def main(arguments: list[str]) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
-    except postgres.PostgresError as error:
+    except embedded_server.PostgresError as error:
         print(error, file=sys.stderr)
         sys.exit(1)

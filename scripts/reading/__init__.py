@@ -12,7 +12,7 @@ import psycopg
 import psycopg.conninfo
 from psycopg import errors
 
-from extract.core import database, settings
+from extract.core import database, embedded_server, settings
 
 # The role of `market roles` that may read marts and nothing else; connections of readers take it where they may.
 READ_ROLE = "market_read"
@@ -49,11 +49,8 @@ def options(role: str | None = None, timeout_ms: int = STATEMENT_TIMEOUT_MS) -> 
 
 def dsn() -> str:
     """The warehouse's URL, without making an embedded server where there was never one. Raises Unreadable."""
-    if settings.load().pghost is None:
-        from scripts.postgres import HOME, Server
-
-        if not Server(HOME).is_made():
-            raise Unreadable(NOT_BUILT)
+    if settings.load().pghost is None and not embedded_server.Server(embedded_server.HOME).is_made():
+        raise Unreadable(NOT_BUILT)
     return database.url()
 
 
@@ -70,9 +67,8 @@ def public_url(with_password: bool = False) -> str:
     )
     if with_password or settings.load().pghost is not None:
         return address
-    from scripts.postgres import HOME, Server
-
-    return f"{address}?passfile={quote(str(Server(HOME).passfile))}"
+    passfile = embedded_server.Server(embedded_server.HOME).passfile
+    return f"{address}?passfile={quote(str(passfile))}"
 
 
 @lru_cache(maxsize=1)

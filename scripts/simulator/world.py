@@ -7,7 +7,7 @@ import dataclasses
 import datetime as dt
 import time
 from collections.abc import Callable, Hashable, Mapping
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import orjson
@@ -17,9 +17,6 @@ from scripts.simulator.datasets import Dataset
 from scripts.simulator.encode import Text
 from scripts.simulator.faults import BAR_KINDS, Fault, Faults, spoil_bars
 from scripts.simulator.instruments import Grid, Instrument
-
-if TYPE_CHECKING:
-    from scripts.simulator.replay import Recording
 
 Encoder = Callable[[Instrument, Bars], Text]
 Value = TypeVar("Value")
@@ -59,6 +56,13 @@ class Reply:
     @staticmethod
     def json(status: int, body: object, **headers: str) -> Reply:
         return Reply(status, orjson.dumps(body), {name.replace("_", "-"): value for name, value in headers.items()})
+
+
+class Recording(Protocol):
+    """Recorded answers (scripts/simulator/replay.py)."""
+
+    def answer(self, call: Call, clock: int, error: Callable[..., Reply]) -> Reply | None:
+        """The recorded answer to a request up to the clock (Unix ms); None where it was never asked."""
 
 
 class Cache(Generic[Value]):

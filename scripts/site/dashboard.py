@@ -19,6 +19,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from extract.core import settings
+from extract.core.places import IS_INSTALLED, PRODUCT
 from scripts.reading.features import Feature, registered
 from scripts.site import pieces
 from scripts.site.pages import environment, markdown, write
@@ -27,7 +28,8 @@ from scripts.site.queries import read
 HERE = Path(__file__).parent
 CHARTS = HERE / "node_modules" / "lightweight-charts"
 CHARTS_SCRIPT = CHARTS / "dist" / "lightweight-charts.standalone.production.js"
-GUIDES = Path("docs")
+# An installed product has them in the package: a folder `docs` where somebody works may be theirs.
+GUIDES = PRODUCT / "docs" if IS_INSTALLED else Path("docs")
 # More than a slow line needs for its 3 MB.
 NPM_SECONDS = 120
 NPM_RETRY_SECONDS = 3_600

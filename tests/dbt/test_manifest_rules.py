@@ -37,7 +37,7 @@ SEEDED = {
 } - {"UTC"}
 NAMED = re.compile(f"'(?:{'|'.join(map(re.escape, sorted(SEEDED)))})'")
 # Macros of the former system's table, and of Binance's files of samples.
-OF_ONE_SOURCE = {"binance.sql", "coinmetrics.sql", "polygon.sql", "yahoo.sql", "rows_of_answers.sql"}
+OF_ONE_SOURCE = ("legacy.sql", "binance.sql")
 PLANNER_SETTING = re.compile(
     r"\b(enable_[a-z_]+|[a-z_]+_cost|(join|from)_collapse_limit|work_mem)(?=\s*(=|to\b))", re.I
 )
@@ -205,6 +205,50 @@ def no_time_is_a_watermark(manifest: Manifest) -> Iterator[str]:
             yield f"{node['name']} compares with the maximum of a time"
 
 
+# Macros that take the name of a model whose watermark, table or stamp they look up, with the place of that name.
+MARKED = re.compile(
+    r"\b(?:watermark|is_full_build|is_rebuilt_in_place|is_new_load|replaced_series|is_of_replaced_series|relation_of|new_columns"
+    r"|read_up_to|last_written_at|processed_by)\(\s*(\[[^\]]*\]|'\w+')|\bmodel = '(\w+)'|\bprepares=(\[[^\]]*\]|'\w+')"
+)
+
+
+def hooks(node: dict[str, Any]) -> str:
+    return "\n".join(hook["sql"] for kind in ("pre-hook", "post-hook") for hook in node["config"].get(kind, []))
+
+
+def every_watermark_names_a_model(manifest: Manifest) -> Iterator[str]:
+    """Renamed, a model would read everything again, and those that go by its mark nothing any more."""
+    known = {node.get("alias") or node["name"] for node in nodes(manifest, "model", "snapshot")}
+    texts = [(node["name"], node["raw_code"] + hooks(node)) for node in nodes(manifest, "model", "snapshot", "test")]
+    texts += [
+        (macro["name"], macro["macro_sql"])
+        for macro in manifest["macros"].values()
+        if macro["package_name"] == "market_warehouse"
+    ]
+    for where, text in texts:
+        for found in MARKED.findall(code(text)):
+            for name in re.findall(r"\w+", " ".join(found)):
+                if name not in known:
+                    yield f"{where} looks up the mark of {name}, which is no model"
+
+
+def parents_of_watermarks_are_references(manifest: Manifest) -> Iterator[str]:
+    for node in nodes(manifest, "model", "snapshot"):
+        for parents in re.findall(r"advance_watermark\(\[(.*?)\]", hooks(node), re.S):
+            if re.sub(r"ref\('\w+'(, v=\d)?\)|[\s,]", "", parents):
+                yield f"{node['name']} advances by names, not by ref(): {parents}"
+
+
+def what_prepares_is_read_in_full(manifest: Manifest) -> Iterator[str]:
+    """A model for which another gathers the changed rows must not be built in full from them."""
+    every = {node.get("alias") or node["name"]: node for node in nodes(manifest, "model", "snapshot")}
+    for node in every.values():
+        for prepared in re.findall(r"\bprepares=(\[[^\]]*\]|'\w+')", hooks(node)):
+            for name in re.findall(r"\w+", prepared):
+                if f"require_full_input(ref('{node['name']}'))" not in hooks(every.get(name, node)):
+                    yield f"{node['name']} prepares rows for {name}, which does not require them in full"
+
+
 def models_are_named_by_their_layer(manifest: Manifest) -> Iterator[str]:
     for node in nodes(manifest, "model"):
         name, where = node["name"], layer(node)
@@ -261,6 +305,9 @@ RULES: list[Rule] = [
     plans_hold_with_stock_settings,
     answers_are_converted_by_macros,
     no_time_is_a_watermark,
+    every_watermark_names_a_model,
+    parents_of_watermarks_are_references,
+    what_prepares_is_read_in_full,
     models_are_named_by_their_layer,
     staging_is_views_of_known_sources,
     marts_outlive_a_build,
@@ -311,6 +358,10 @@ def manifest_of(*some: dict[str, Any]) -> Manifest:
     }  # fmt: skip
 
 
+def hooked(sql: str) -> dict[str, Any]:
+    return {"materialized": "table", "contract": {"enforced": True}, "post-hook": [{"sql": sql}]}
+
+
 GOOD = [model("stg_yahoo__bars", "staging/yahoo"), model("int_bars", "intermediate/bars"), model("prices", "marts/x")]
 UNDESCRIBED: dict[str, Any] = {"a": {"name": "a", "description": "", "data_type": None, "constraints": []}}
 DATA_TEST = {"resource_type": "test", "description": "", "attached_node": None, "test_metadata": None}
@@ -343,6 +394,15 @@ BAD: dict[str, dict[str, Any]] = {
     ),
     "no_time_is_a_watermark": model(
         "int_bars", "intermediate/bars", raw_code="select 1 where loaded_at > (select max(loaded_at) from x)"
+    ),
+    "every_watermark_names_a_model": model(
+        "int_bars", "intermediate/bars", raw_code="select 1 where batch > {{ watermark('int_former') }}"
+    ),
+    "parents_of_watermarks_are_references": model(
+        "int_bars", "intermediate/bars", config=hooked("{{ advance_watermark([ref('int_a'), 'int_b']) }}")
+    ),
+    "what_prepares_is_read_in_full": model(
+        "int_bars", "intermediate/bars", config=hooked("{{ advance_watermark([ref('int_a')], prepares='prices') }}")
     ),
     "models_are_named_by_their_layer": model("bars", "intermediate/bars"),
     "staging_is_views_of_known_sources": model(

@@ -11,10 +11,10 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from extract.core import database, settings
+from extract.core import database, places, settings
+from extract.core import embedded_server as embedded
 from extract.core.settings import ConfigurationError
 from scripts import environment, reading
-from scripts import postgres as embedded
 from scripts.cli import app
 from scripts.postgres import Server
 from scripts.postgres import __main__ as command
@@ -29,7 +29,7 @@ ODD = "1 my märkte-B/c?#&@:%s %%20a\\n$$;{{ x }}"
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: Server) -> Iterator[Path]:
     """A checkout whose embedded server is the suite's; nothing names a server."""
-    monkeypatch.setattr(embedded, "ROOT", tmp_path)
+    monkeypatch.setattr(places, "ROOT", tmp_path)
     monkeypatch.setattr(embedded, "HOME", postgres.home)
     monkeypatch.setattr(embedded.ensure_running, "__defaults__", (postgres.home, embedded.DATABASE))
     monkeypatch.chdir(tmp_path)

@@ -10,9 +10,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from extract.core import provenance, session
+from extract.core import embedded_server as embedded
+from extract.core import places, provenance, session
 from scripts import environment
-from scripts import postgres as embedded
 from scripts.postgres import Server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: Server) -> Path:
     """A checkout whose embedded server is the suite's, and an environment without PG* variables."""
-    monkeypatch.setattr(embedded, "ROOT", tmp_path)
+    monkeypatch.setattr(places, "ROOT", tmp_path)
     monkeypatch.setattr(embedded, "HOME", postgres.home)
     for name in list(os.environ):
         if name.startswith("PG"):

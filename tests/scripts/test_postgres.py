@@ -20,8 +20,8 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
-from scripts import postgres
-from scripts.postgres import PostgresError, Server, ensure_running, temporary_postgres
+from extract.core import embedded_server as postgres
+from extract.core.embedded_server import PostgresError, Server, ensure_running, temporary_postgres
 
 ROOT = Path(__file__).resolve().parents[2]
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
@@ -123,7 +123,7 @@ class TestUser:
         home = tmp_path / "home"
         home.mkdir()
         program = (
-            "import os, sys; from pathlib import Path; from scripts.postgres import *; assert os.geteuid() != 0;"
+            "import os, sys; from pathlib import Path; from extract.core.embedded_server import *; assert os.geteuid() != 0;"
             "server = ensure_running(Path(sys.argv[1]));"
             "assert server.data.stat().st_uid == os.geteuid(); server.stop(); print('stopped')"
         )

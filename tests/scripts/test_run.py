@@ -19,6 +19,7 @@ from extract.core import provenance
 from extract.core.locks import LockLost
 from extract.core.settings import ConfigurationError
 from scripts.cli import app
+from scripts.monitoring import dead_runs
 from scripts.pipeline import build, run
 from tests.extract.conftest import forget
 from tests.warehouse import Database
@@ -192,11 +193,11 @@ def test_a_run_that_was_killed_is_put_on_record_by_the_next_one(bench: Bench) ->
         connection.execute("insert into ops.pipeline_runs values ('dead', 'command', now() - interval '1 hour')")
         connection.execute("insert into ops.pipeline_steps values ('dead', 'build', now() - interval '1 hour')")
     with warehouse.run_lock("run"):
-        run.close_dead_runs()
+        dead_runs.close()
     assert bench.query("select status from ops.pipeline_runs") == [{"status": "running"}], "it may hold the lock"
     assert bench.market_run() == 0
     (dead,) = bench.query("select * from ops.pipeline_runs where run_id = 'dead'")
-    assert (dead["status"], dead["failed_step"], dead["error"]) == ("failed", "build", run.DIED)
+    assert (dead["status"], dead["failed_step"], dead["error"]) == ("failed", "build", dead_runs.DIED)
     assert bench.query("select status from ops.pipeline_steps where run_id = 'dead'") == [{"status": "failed"}]
 
 

@@ -229,7 +229,7 @@
 
 {# Post-hook of the history: records up to where it has read the mart. #}
 {% macro advance_history() %}
-    {{ advance_watermark(['market_data_v2'], stamp=last_written_at()) }}
+    {{ advance_watermark([ref('market_data', v=2)], stamp=last_written_at()) }}
 {% endmacro %}
 
 {# Post-hook of the history: the function marts.market_data_as_of. It names its columns instead of the mart's row type, so

@@ -32,7 +32,8 @@
     {{ return(found.columns[0].values()[0] if found.rows else 0) }}
 {%- endmacro %}
 
-{# SQL: the highest load that all the named parents have processed. int_loads itself knows all that are registered. #}
+{# SQL: the highest load that all the named parents have processed. int_loads itself knows all that are registered. By
+   name also within a model's query: there a unit test puts a relation of another name in the place of a ref(). #}
 {% macro processed_by(parents) -%}
     least(
     {%- for parent in parents %}
@@ -45,16 +46,19 @@
     )
 {%- endmacro %}
 
-{# Post-hook, in the model's own transaction: the model has now processed all that its parents had. A model that
-   prepares the changed rows for another says which (`prepares`), so that its own range is known: since which load it
-   reads. `stamp` is that of the rows it wrote or read, see written_at(). #}
+{# Post-hook, in the model's own transaction: the model has now processed all that its parents, given by ref(), had. A model
+   that prepares the changed rows for another says which (`prepares`, by name: a ref() to what reads it would be a circle), so
+   that its own range is known: since which load it reads. `stamp` is that of the rows it wrote or read, see written_at(). #}
 {% macro advance_watermark(parents, prepares=none, stamp=none) %}
+    {%- for parent in parents if parent is string -%}
+        {{ exceptions.raise_compiler_error("advance_watermark takes ref('" ~ parent ~ "'), not its name") }}
+    {%- endfor %}
     merge into ops.watermarks as existing
     using (
         select
             '{{ this.identifier }}' as model,
             {{ watermark(prepares) if prepares else 'cast(null as bigint)' }} as since_batch,
-            {{ processed_by(parents) }} as batch,
+            {{ processed_by(parents | map(attribute='identifier') | list) }} as batch,
             cast({{ stamp or 'null' }} as timestamp with time zone) as written_at
     ) as reached
         on existing.model = reached.model
@@ -70,13 +74,13 @@
         )
 {% endmacro %}
 
-{# Pre-hook of a model whose changed rows another model prepares: a full build from a part of them would keep that part
-   only. #}
+{# Pre-hook of a model whose changed rows another model, given by ref(), prepares: a full build from a part of them would
+   keep that part only. #}
 {% macro require_full_input(preparation) %}
     {%- if execute and is_full_build(this.identifier) -%}
-        {%- set found = run_query("select since_batch from ops.watermarks where model = '" ~ preparation ~ "'") -%}
+        {%- set found = run_query("select since_batch from ops.watermarks where model = '" ~ preparation.identifier ~ "'") -%}
         {%- if found.rows and found.columns[0].values()[0] != 0 -%}
-            {{ exceptions.raise_compiler_error(this.identifier ~ " is to be built in full, but " ~ preparation ~ " holds only the latest changed rows. Build both: dbt build --full-refresh --select " ~ preparation ~ "+") }}
+            {{ exceptions.raise_compiler_error(this.identifier ~ " is to be built in full, but " ~ preparation.identifier ~ " holds only the latest changed rows. Build both: dbt build --full-refresh --select " ~ preparation.identifier ~ "+") }}
         {%- endif -%}
     {%- endif -%}
 {% endmacro %}

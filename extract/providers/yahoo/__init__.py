@@ -31,7 +31,7 @@ from extract.transport import http
 from extract.transport.bodies import Received, too_large
 
 if TYPE_CHECKING:
-    from yfinance.data import YfData
+    from extract.providers.yahoo.client import Client
 
 
 class Yahoo(Provider):
@@ -42,7 +42,7 @@ class Yahoo(Provider):
         super().__init__()
         self._timeout = load_settings().yahoo_timeout
         self._start = threading.Lock()
-        self._data: YfData | None = None
+        self._data: Client | None = None
         # Per ticker, the time from which on this run has asked for its events.
         self._events_asked_from: dict[str, datetime] = {}
         self._listed_until: dict[str, datetime] = {}
@@ -126,9 +126,6 @@ class Yahoo(Provider):
         data = self._yfinance()
 
         def send() -> http.Response:
-            # After a refused crumb yfinance sends the refusal's text as crumb from then on.
-            if data._crumb and " " in data._crumb:
-                data._crumb = None
             from yfinance.exceptions import YFRateLimitError
 
             from extract.providers.yahoo.session import BodyTooLarge
@@ -136,28 +133,21 @@ class Yahoo(Provider):
             try:
                 return data.get(url, params=params, timeout=self._timeout)
             except YFRateLimitError:
-                return data._session.last_chart()
+                return data.last_chart()
             except BodyTooLarge as answer:
                 return Received(200, answer.kept, {}, too_large())
 
         return self.source.ask(send)
 
-    def _yfinance(self) -> YfData:
-        """yfinance's client on our session; imported only when Yahoo is really asked (pandas costs a second)."""
+    def _yfinance(self) -> Client:
         with self._start:
             if self._data is None:
-                import yfinance
-                from yfinance.data import YfData
+                from extract.providers.yahoo.client import Client
 
-                from extract.providers.yahoo.session import YahooSession
-
-                cache = project_directory() / ".warehouse" / "yfinance"
-                cache.mkdir(parents=True, exist_ok=True)
-                yfinance.set_tz_cache_location(str(cache))
                 base = load_settings().yahoo_base_url
-                self._data = YfData(session=YahooSession(str(base).rstrip("/") if base else None))
-                # A singleton: an earlier run of this process may have left its crumb.
-                self._data._crumb = None
+                self._data = Client(
+                    str(base).rstrip("/") if base else None, project_directory() / ".warehouse" / "yfinance"
+                )
             return self._data
 
 

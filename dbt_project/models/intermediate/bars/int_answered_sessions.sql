@@ -4,7 +4,7 @@
         incremental_strategy='append',
         indexes=[{'columns': ['series_id', 'session_date', 'covered_from', 'batch'], 'unique': true}],
         pre_hook=['{{ delete_series_of_other_rules() }}'],
-        post_hook=["{{ advance_watermark(['int_loads']) }}", '{{ analyze() }}']
+        post_hook=["{{ advance_watermark([ref('int_loads')]) }}", '{{ analyze() }}']
     )
 }}
 -- depends_on: {{ ref('int_series_fingerprints') }}

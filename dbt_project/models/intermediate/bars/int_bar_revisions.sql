@@ -6,8 +6,8 @@
             {'columns': ['series_id', 'opened_at', 'source', 'revision'], 'unique': true},
             {'columns': ['batch'], 'type': 'brin'},
         ],
-        pre_hook=["{{ require_full_input('int_bars_observed') }}", '{{ delete_replaced_series() }}'],
-        post_hook=["{{ advance_watermark(['int_bars_observed']) }}", '{{ analyze() }}']
+        pre_hook=["{{ require_full_input(ref('int_bars_observed')) }}", '{{ delete_replaced_series() }}'],
+        post_hook=["{{ advance_watermark([ref('int_bars_observed')]) }}", '{{ analyze() }}']
     )
 }}
 -- depends_on: {{ ref('int_series_fingerprints') }}

@@ -4,7 +4,7 @@
         incremental_strategy='append',
         indexes=[{'columns': ['series_id', 'opened_at', 'revision'], 'unique': true}],
         pre_hook=['{{ delete_changed_bars() }}', '{{ delete_replaced_series() }}'],
-        post_hook=["{{ advance_watermark(['int_bar_revisions']) }}", '{{ analyze() }}']
+        post_hook=["{{ advance_watermark([ref('int_bar_revisions')]) }}", '{{ analyze() }}']
     )
 }}
 -- depends_on: {{ ref('int_series_fingerprints') }}

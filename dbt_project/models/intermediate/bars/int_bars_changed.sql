@@ -1,6 +1,6 @@
 {{
     config(
-        post_hook=["{{ advance_watermark(['int_bar_revisions'], prepares='int_bars_selected') }}", '{{ analyze() }}']
+        post_hook=["{{ advance_watermark([ref('int_bar_revisions')], prepares='int_bars_selected') }}", '{{ analyze() }}']
     )
 }}
 -- depends_on: {{ ref('int_bar_revisions') }}

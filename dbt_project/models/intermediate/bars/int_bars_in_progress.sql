@@ -4,8 +4,8 @@
         unique_key=['series_id', 'opened_at', 'source'],
         incremental_strategy='merge',
         indexes=[{'columns': ['series_id', 'opened_at', 'source'], 'unique': true}],
-        pre_hook=["{{ require_full_input('int_bars_observed') }}", '{{ delete_replaced_series() }}'],
-        post_hook=['{{ delete_finished_bars() }}', "{{ advance_watermark(['int_bars_observed']) }}"]
+        pre_hook=["{{ require_full_input(ref('int_bars_observed')) }}", '{{ delete_replaced_series() }}'],
+        post_hook=['{{ delete_finished_bars() }}', "{{ advance_watermark([ref('int_bars_observed')]) }}"]
     )
 }}
 -- depends_on: {{ ref('int_series_fingerprints') }}

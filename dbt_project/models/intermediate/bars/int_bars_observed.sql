@@ -4,7 +4,7 @@
     config(
         post_hook=[
             '{{ reject_contradicted_rows() }}',
-            "{{ advance_watermark(['int_loads'], prepares=['int_bar_revisions', 'int_bars_in_progress', 'int_bars_rejected', 'rejected_bars']) }}",
+            "{{ advance_watermark([ref('int_loads')], prepares=['int_bar_revisions', 'int_bars_in_progress', 'int_bars_rejected', 'rejected_bars']) }}",
             '{{ analyze() }}',
         ]
     )

@@ -16,8 +16,8 @@
             {'columns': ['series_id', 'opened_at'], 'unique': true},
             {'columns': ['changed_in_batch'], 'type': 'brin'},
         ],
-        pre_hook=["{{ require_full_input('int_resampling_ranges') }}"],
-        post_hook=["{{ advance_watermark(['int_resampling_ranges']) }}", '{{ analyze() }}']
+        pre_hook=["{{ require_full_input(ref('int_resampling_ranges')) }}"],
+        post_hook=["{{ advance_watermark([ref('int_resampling_ranges')]) }}", '{{ analyze() }}']
     )
 }}
 -- depends_on: {{ ref('int_series_fingerprints') }}

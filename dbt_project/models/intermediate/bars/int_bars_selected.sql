@@ -12,9 +12,9 @@
             {'columns': ['series_id', 'opened_at'], 'unique': true},
             {'columns': ['changed_in_batch'], 'type': 'brin'},
         ],
-        pre_hook=["{{ require_full_input('int_bars_changed') }}"],
+        pre_hook=["{{ require_full_input(ref('int_bars_changed')) }}"],
         post_hook=[
-            "{{ advance_watermark(['int_bars_changed', 'int_bar_versions']) }}",
+            "{{ advance_watermark([ref('int_bars_changed'), ref('int_bar_versions')]) }}",
             '{{ analyze() }}',
         ]
     )

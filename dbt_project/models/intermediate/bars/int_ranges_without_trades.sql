@@ -6,7 +6,7 @@
         indexes=[{'columns': ['series_id', 'session_date']}],
         pre_hook=['{{ delete_changed_sessions() }}'],
         post_hook=[
-            "{{ advance_watermark(['int_bars_selected', 'int_answered_sessions', 'int_bars_rejected']) }}",
+            "{{ advance_watermark([ref('int_bars_selected'), ref('int_answered_sessions'), ref('int_bars_rejected')]) }}",
             '{{ analyze() }}',
         ]
     )

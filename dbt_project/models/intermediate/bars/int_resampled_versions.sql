@@ -3,8 +3,8 @@
         materialized='incremental',
         incremental_strategy='append',
         indexes=[{'columns': ['series_id', 'opened_at', 'revision'], 'unique': true}],
-        pre_hook=["{{ require_full_input('int_resampling_ranges') }}", '{{ delete_resampled_versions() }}'],
-        post_hook=["{{ advance_watermark(['int_resampling_ranges']) }}", '{{ analyze() }}']
+        pre_hook=["{{ require_full_input(ref('int_resampling_ranges')) }}", '{{ delete_resampled_versions() }}'],
+        post_hook=["{{ advance_watermark([ref('int_resampling_ranges')]) }}", '{{ analyze() }}']
     )
 }}
 -- depends_on: {{ ref('int_series_fingerprints') }}

@@ -3,7 +3,7 @@
     config(
         indexes=[{'columns': ['series_id', 'bar_date']}],
         post_hook=[
-            "{{ advance_watermark(['int_bars_selected', 'int_ranges_without_trades'], prepares=['int_bars_resampled', 'int_resampled_versions']) }}",
+            "{{ advance_watermark([ref('int_bars_selected'), ref('int_ranges_without_trades')], prepares=['int_bars_resampled', 'int_resampled_versions']) }}",
             '{{ analyze() }}',
         ]
     )

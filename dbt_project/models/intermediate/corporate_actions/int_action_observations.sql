@@ -5,7 +5,7 @@
         incremental_strategy='append',
         indexes=[{'columns': ['source', 'kind', 'ticker', 'ex_date', 'observation_no'], 'unique': true}],
         pre_hook=['{{ delete_since_moved_loads(reads_all=true) }}'],
-        post_hook=["{{ advance_watermark(['int_loads']) }}", '{{ analyze() }}']
+        post_hook=["{{ advance_watermark([ref('int_loads')]) }}", '{{ analyze() }}']
     )
 }}
 -- The log of what each source reported of splits and dividends: one row per ticker and ex-date, and another one each time the

@@ -5,7 +5,7 @@
         incremental_strategy='merge',
         indexes=[{'columns': ['symbol', 'asset_class', 'measure', 'sampled_at'], 'unique': true}],
         pre_hook=['{{ delete_replaced_assets() }}'],
-        post_hook=["{{ advance_watermark(['int_loads']) }}", '{{ analyze() }}']
+        post_hook=["{{ advance_watermark([ref('int_loads')]) }}", '{{ analyze() }}']
     )
 }}
 -- depends_on: {{ ref('int_series_fingerprints') }}

@@ -4,7 +4,7 @@
         incremental_strategy='append',
         indexes=[{'columns': ['symbol', 'asset_class', 'traded_at']}],
         pre_hook=['{{ delete_replaced_assets() }}'],
-        post_hook=["{{ advance_watermark(['int_loads']) }}", '{{ analyze() }}']
+        post_hook=["{{ advance_watermark([ref('int_loads')]) }}", '{{ analyze() }}']
     )
 }}
 -- depends_on: {{ ref('int_series_fingerprints') }}

@@ -1,7 +1,7 @@
 {{
     config(
         post_hook=[
-            "{{ advance_watermark(['int_bars_selected', 'int_bars_resampled', 'int_bars_against_consensus', 'int_funding_rates', 'int_futures_samples', 'int_liquidations'], prepares='market_data_v2') }}",
+            "{{ advance_watermark([ref('int_bars_selected'), ref('int_bars_resampled'), ref('int_bars_against_consensus'), ref('int_funding_rates'), ref('int_futures_samples'), ref('int_liquidations')], prepares='market_data_v2') }}",
             '{{ record_computations() }}',
             '{{ analyze() }}',
         ]

@@ -9,7 +9,7 @@
             {'columns': ['batch'], 'type': 'brin'},
         ],
         pre_hook=['{{ delete_since_moved_loads() }}', "{{ delete_replaced_series(by='name') }}"],
-        post_hook=["{{ advance_watermark(['int_loads']) }}", '{{ analyze_new_table() }}']
+        post_hook=["{{ advance_watermark([ref('int_loads')]) }}", '{{ analyze_new_table() }}']
     )
 }}
 -- depends_on: {{ ref('int_series_fingerprints') }}

@@ -5,7 +5,7 @@
         unique_key=['series_id', 'bar_after_at'],
         incremental_strategy='merge',
         indexes=[{'columns': ['series_id', 'bar_after_at'], 'unique': true}],
-        post_hook=["{{ advance_watermark(['int_bars_selected', 'int_bars_resampled']) }}", '{{ analyze() }}']
+        post_hook=["{{ advance_watermark([ref('int_bars_selected'), ref('int_bars_resampled')]) }}", '{{ analyze() }}']
     )
 }}
 {%- set since = watermark('int_bar_gaps') %}

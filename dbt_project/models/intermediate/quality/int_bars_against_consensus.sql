@@ -4,7 +4,7 @@
         unique_key=['series_id', 'opened_at'],
         incremental_strategy='merge',
         indexes=[{'columns': ['series_id', 'opened_at'], 'unique': true}],
-        post_hook=["{{ advance_watermark(['int_bar_revisions']) }}", '{{ analyze() }}']
+        post_hook=["{{ advance_watermark([ref('int_bar_revisions')]) }}", '{{ analyze() }}']
     )
 }}
 {%- set since = watermark('int_bars_against_consensus') %}

@@ -1,7 +1,7 @@
 {{
     config(
         post_hook=[
-            "{{ advance_watermark(['int_bars_selected', 'int_bars_resampled'], prepares='source_reconciliation') }}",
+            "{{ advance_watermark([ref('int_bars_selected'), ref('int_bars_resampled')], prepares='source_reconciliation') }}",
             '{{ analyze() }}',
         ]
     )

@@ -5,7 +5,7 @@
         incremental_strategy='append',
         indexes=[{'columns': ['is_of_old_bars', 'symbol', 'asset_class', 'timeframe', 'first_row_at']}],
         pre_hook=['{{ delete_since_moved_loads() }}'],
-        post_hook=["{{ advance_watermark(['int_loads']) }}", '{{ analyze() }}']
+        post_hook=["{{ advance_watermark([ref('int_loads')]) }}", '{{ analyze() }}']
     )
 }}
 -- The answers that int_yahoo_bases reads the basis of Yahoo's prices from: its charts of stocks, and every answer about

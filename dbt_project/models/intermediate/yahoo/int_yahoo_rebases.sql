@@ -3,7 +3,7 @@
         materialized='incremental',
         incremental_strategy='append',
         pre_hook=['{{ delete_replaced_series() }}'],
-        post_hook=["{{ advance_watermark(['int_bar_revisions']) }}", '{{ analyze() }}']
+        post_hook=["{{ advance_watermark([ref('int_bar_revisions')]) }}", '{{ analyze() }}']
     )
 }}
 -- depends_on: {{ ref('int_series_fingerprints') }}

@@ -16,7 +16,7 @@
             {'columns': ['updated_at']},
         ],
         pre_hook=[
-            "{{ require_full_input('int_recompute_ranges') }}",
+            "{{ require_full_input(ref('int_recompute_ranges')) }}",
             '{{ catch_up_history() }}',
             '{{ record_rebuild() }}',
             '{{ add_new_columns() }}',
@@ -24,7 +24,7 @@
         post_hook=[
             '{{ delete_inactive_bars() }}',
             '{{ record_processed_quarantines() }}',
-            "{{ advance_watermark(['int_recompute_ranges'], stamp=written_at()) }}",
+            "{{ advance_watermark([ref('int_recompute_ranges')], stamp=written_at()) }}",
             '{{ delete_computations() }}',
             "{{ analyze_new_table(" ~ sought_by ~ ") }}",
         ]

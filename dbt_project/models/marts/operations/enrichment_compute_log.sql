@@ -9,7 +9,7 @@
             {'columns': ['symbol', 'asset_class', 'timeframe', 'computation_timestamp']},
         ],
         post_hook=[
-            "{{ advance_watermark(['market_data_v2'], stamp=last_written_at()) }}",
+            "{{ advance_watermark([ref('market_data', v=2)], stamp=last_written_at()) }}",
             '{{ delete_broken_computations() }}',
         ]
     )

@@ -9,7 +9,7 @@
             {'columns': ['source', 'fetch_timestamp']},
         ],
         pre_hook=['{{ delete_since_moved_loads() }}'],
-        post_hook=["{{ advance_watermark(['int_bar_revisions']) }}", '{{ analyze_new_table() }}']
+        post_hook=["{{ advance_watermark([ref('int_bar_revisions')]) }}", '{{ analyze_new_table() }}']
     )
 }}
 -- One row per request to a provider: what was asked, how it went, and what of it was new. Appended load by load.

@@ -19,7 +19,7 @@
         ],
         post_hook=[
             '{{ delete_corrections_of_deleted_bars() }}',
-            "{{ advance_watermark(['market_data_history'], stamp=last_written_at('market_data_history')) }}",
+            "{{ advance_watermark([ref('market_data_history')], stamp=last_written_at('market_data_history')) }}",
         ]
     )
 }}

@@ -15,7 +15,7 @@
         pre_hook=['{{ delete_rows_of_former_version() }}'],
         post_hook=[
             'delete from {{ this }} where total_records = 0',
-            "{{ advance_watermark(['series_quality_by_day']) }}",
+            "{{ advance_watermark([ref('series_quality_by_day')]) }}",
         ]
     )
 }}

@@ -4,12 +4,12 @@
         incremental_strategy='append',
         indexes=[{'columns': ['symbol', 'asset_class', 'timeframe', 'timestamp']}],
         pre_hook=[
-            "{{ require_full_input('int_bars_observed') }}",
+            "{{ require_full_input(ref('int_bars_observed')) }}",
             '{{ delete_rows_of_former_version() }}',
             "{{ delete_replaced_series(by='name') }}",
             '{{ delete_moved_loads() }}',
         ],
-        post_hook=["{{ advance_watermark(['int_bars_observed']) }}"]
+        post_hook=["{{ advance_watermark([ref('int_bars_observed')]) }}"]
     )
 }}
 -- depends_on: {{ ref('int_series_fingerprints') }}

@@ -5,7 +5,7 @@
         incremental_strategy='append',
         indexes=[{'columns': ['symbol', 'asset_class', 'kind']}],
         pre_hook=['{{ delete_rows_of_former_version() }}', '{{ delete_since_moved_loads() }}'],
-        post_hook=["{{ advance_watermark(['int_loads']) }}"]
+        post_hook=["{{ advance_watermark([ref('int_loads')]) }}"]
     )
 }}
 -- Rows of answers that could not become a split, dividend, settlement, sample, liquidation or inflow, with the reason and

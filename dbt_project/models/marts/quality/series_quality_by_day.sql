@@ -13,7 +13,7 @@
             {'columns': ['changed_in_batch'], 'type': 'brin'},
         ],
         pre_hook=['{{ delete_rows_of_former_version() }}'],
-        post_hook=["{{ advance_watermark(['market_data_v2'], stamp=last_written_at()) }}", '{{ analyze() }}']
+        post_hook=["{{ advance_watermark([ref('market_data', v=2)], stamp=last_written_at()) }}", '{{ analyze() }}']
     )
 }}
 -- depends_on: {{ ref('int_recompute_ranges') }}

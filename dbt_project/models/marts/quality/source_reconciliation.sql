@@ -7,11 +7,11 @@
             {'columns': ['symbol', 'asset_class', 'timeframe', 'timestamp']},
         ],
         pre_hook=[
-            "{{ require_full_input('int_bars_to_reconcile') }}",
+            "{{ require_full_input(ref('int_bars_to_reconcile')) }}",
             '{{ delete_rows_of_former_version() }}',
             '{{ delete_reconciled_bars() }}',
         ],
-        post_hook=["{{ advance_watermark(['int_bars_to_reconcile']) }}"]
+        post_hook=["{{ advance_watermark([ref('int_bars_to_reconcile')]) }}"]
     )
 }}
 -- depends_on: {{ ref('int_series_fingerprints') }}
