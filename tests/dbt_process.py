@@ -28,6 +28,7 @@ QUIET = ("--log-level", "none", "--log-level-file", "none", "--no-write-json")
 # What dbt reads when a model is built, not when it is parsed.
 READ_WHEN_BUILT = (
     "WAREHOUSE_NOW", "TZ", "PGTZ", "PGOPTIONS", "MARKET_RUN", "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE",
+    "FEATURE_COMPUTATION_WORKERS", "FEATURE_COMPUTATION_SHARD_BARS",
 )  # fmt: skip
 PARSED_FILES = (".sql", ".yml", ".md", ".csv")
 # Parsed projects that are kept: more would cost memory (60 MB each), and files take turns with two at most.

@@ -370,6 +370,11 @@ class Warehouse:
             return pd.DataFrame(cursor.fetchall(), columns=columns, dtype=object)
 
 
+def in_shards(workers: int, bars: int = 200) -> dict[str, str]:
+    """Settings by which so many processes compute a mart, `bars` bars at a time: any small one is then large enough."""
+    return {"FEATURE_COMPUTATION_WORKERS": str(workers), "FEATURE_COMPUTATION_SHARD_BARS": str(bars)}
+
+
 def bar_answer(provider: str, symbol: str, timeframe: str, bars: Sequence[Bar], **answer: Any) -> Answer:
     """One bar answer in the provider's form. Keywords of yahoo_chart(): splits, dividends, time_zone."""
     window = answer.pop("window", None)

@@ -67,6 +67,7 @@ class Settings(BaseSettings):
     enrichment_schedule_hour: int = Field(1, ge=0, le=23, description="UTC")
     enrichment_schedule_minute: int = Field(30, ge=0, le=59)
     feature_computation_workers: int = Field(4, ge=1)
+    feature_computation_shard_bars: int = Field(50_000, ge=1)
     batch_size_market_data: int = Field(500, ge=1)
     min_quality_score: Share = 0.85
     min_data_completeness: Share = 0.95

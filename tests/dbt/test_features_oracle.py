@@ -32,7 +32,7 @@ from tests.dbt.against_reference import (
 )
 from tests.oracle.bars import Bar, resample
 from tests.oracle.real_data import binance_hourly, binance_minutes
-from tests.warehouse import Answer, MakeWarehouse, Warehouse, bar_answer, crypto, stock
+from tests.warehouse import Answer, MakeWarehouse, Warehouse, bar_answer, crypto, in_shards, stock
 
 HOURS = ("BTCF", "1h")
 MINUTES = ("BTC", "5m")
@@ -190,7 +190,8 @@ def load_inflow(warehouse: Warehouse, coin: str, data: Derivatives) -> None:
     warehouse.load("coinmetrics", *answers)
 
 
-def load_at_once(warehouse: Warehouse, market: Market) -> None:
+def load_at_once(warehouse: Warehouse, market: Market) -> str:
+    """One build; returns what became of the mart."""
     warehouse.now = NOW
     warehouse.assets(registry())
     for series in market.bars:
@@ -200,15 +201,15 @@ def load_at_once(warehouse: Warehouse, market: Market) -> None:
     for coin, data in market.derivatives.items():
         warehouse.load("binance", *derivative_answers(coin, data))
         load_inflow(warehouse, coin, data)
-    warehouse.build("+market_data_v2")
+    return warehouse.build("+market_data_v2")["market_data_v2"]
 
 
-def load_in_increments(warehouse: Warehouse, market: Market) -> None:
+def load_in_increments(warehouse: Warehouse, market: Market) -> str:
     """Four builds: bars in overlapping pieces, the first with wrong values that are amended later; the splits after the
-    bars they touch; derivatives data a step behind the bars, and backwards."""
+    bars they touch; derivatives data a step behind the bars, and backwards. Returns what became of the mart first."""
     warehouse.now = NOW
     warehouse.assets(registry())
-    parts = 3
+    parts, made = 3, []
     for part in range(1, parts + 1):
         for series, bars in market.bars.items():
             first, last = len(bars) * (part - 1) // parts, len(bars) * part // parts
@@ -228,11 +229,12 @@ def load_in_increments(warehouse: Warehouse, market: Market) -> None:
         for coin, data in market.derivatives.items():
             if part > 1:
                 warehouse.load("binance", *derivative_answers(coin, data, parts - part + 2, parts))
-        warehouse.build("+market_data_v2", without_staging=part > 1)
+        made.append(warehouse.build("+market_data_v2", without_staging=part > 1)["market_data_v2"])
     for coin, data in market.derivatives.items():
         warehouse.load("binance", *derivative_answers(coin, data, 1, parts))
         load_inflow(warehouse, coin, data)
     warehouse.build("+market_data_v2", without_staging=True)
+    return made[0]
 
 
 def assert_bars_are_the_source_s(warehouse: Warehouse, market: Market) -> None:
@@ -243,10 +245,22 @@ def assert_bars_are_the_source_s(warehouse: Warehouse, market: Market) -> None:
             assert list(frame[name]) == [getattr(bar, name) for bar in bars], (symbol, timeframe, name)
 
 
-@pytest.mark.parametrize("load", [load_at_once, load_in_increments], ids=["at_once", "in_increments"])
-def test_every_feature_equals_the_reference(make_warehouse: MakeWarehouse, market: Market, load: Any) -> None:
+@pytest.mark.parametrize(
+    ("load", "workers", "bars"),
+    [(load_at_once, 4, 1500), (load_in_increments, 2, 700)],
+    ids=["at_once", "in_increments"],
+)
+def test_every_feature_equals_the_reference(
+    make_warehouse: MakeWarehouse, market: Market, load: Any, workers: int, bars: int
+) -> None:
+    """workers: processes that compute, so many bars at a time, so that each long series is computed in several ranges."""
     warehouse = make_warehouse("warehouse")
-    load(warehouse, market)
+    warehouse.environment = in_shards(workers, bars)
+    assert load(warehouse, market).startswith("SELECT"), "one process computed the mart"
+    assert not warehouse.query("select proname from pg_proc where proname like %s", r"shard\_%"), "functions are left"
+    if load is load_at_once:
+        read_again = warehouse.query("select count(*) as n from intermediate.int_bars_to_compute where not is_written")
+        assert read_again[0]["n"] > 0, "no series was computed in several ranges"
     assert_bars_are_the_source_s(warehouse, market)
     report = reports(warehouse, market.derivatives)
     print(f"\n{', '.join(report['series'].unique())}\n{summary(report)}")
@@ -257,10 +271,13 @@ def test_every_feature_equals_the_reference(make_warehouse: MakeWarehouse, marke
 
 
 def test_comparison_sees_a_wrong_cell(make_warehouse: MakeWarehouse, market: Market) -> None:
-    """The proof of the proof: one unit too much in the last digit but two, and one NULL, are found."""
+    """The proof of the proof: one unit too much in the last digit but two, and one NULL, are found. Built where the server
+    gives no workers: by one process."""
     warehouse = make_warehouse("warehouse")
+    warehouse.environment = in_shards(2)
+    warehouse.execute(f"alter database {warehouse.database.name} set max_parallel_workers = 0")
     one = {series: bars for series, bars in market.bars.items() if series[1:] == MINUTES}
-    load_at_once(warehouse, replace(market, bars=one, splits={}))
+    assert load_at_once(warehouse, replace(market, bars=one, splits={})).startswith("INSERT")
     assert reports(warehouse, market.derivatives)["passed"].all()
     warehouse.execute(
         "update marts.market_data_v2 set sma_20 = sma_20 + 0.0000100, atr = null"

@@ -21,11 +21,13 @@ import pytest
 
 from tests import payloads
 from tests.dbt.histories import History, crypto_history, stock_history
-from tests.warehouse import Answer, MakeWarehouse, Warehouse, crypto
+from tests.warehouse import Answer, MakeWarehouse, Warehouse, crypto, in_shards
 
 SEED = int(os.environ.get("EQUALITY_SEED", "20251122"))
 STEPS = int(os.environ.get("EQUALITY_STEPS", "4"))
 LONG_STEPS = 40
+# So many processes compute the full warehouse's mart, in turn; two share what the incremental one computes.
+WORKERS = (2, 4, 1)
 
 BUILT_SCHEMAS = ("intermediate", "marts", "snapshots")
 SELECTED = "+market_data_v2 +rejected_bars +unfinished_bars +source_reconciliation quality_components"
@@ -142,6 +144,7 @@ def run(history: History, incremental: Warehouse, full: Warehouse, steps: int, b
     """Play the history; returns how many bars were outvoted at some time."""
     history.begin()
     history.disagree()
+    incremental.environment |= in_shards(2)
     incremental.build(SELECTED)
     chance = random.Random(history.seed)
     outvoted: set[tuple[int, datetime]] = set()
@@ -159,6 +162,7 @@ def run(history: History, incremental: Warehouse, full: Warehouse, steps: int, b
             happened += [f"a build broken off after {broken_off_after}", *history.step()]
         print(f"step {step + 1}: " + "; ".join(happened))
         incremental.build(SELECTED)
+        full.environment |= in_shards(WORKERS[step % len(WORKERS)])
         build_anew(full)
         assert_equal(incremental, full, history)
         assert_parts_make_scores(incremental)
@@ -172,7 +176,9 @@ def run(history: History, incremental: Warehouse, full: Warehouse, steps: int, b
             before = row_versions(incremental)
             incremental.build(SELECTED)
             assert row_versions(incremental) == before, "a build without news wrote rows"
-    incremental.build(SELECTED, full_refresh=True)
+    incremental.environment |= in_shards(4)
+    made = incremental.build(SELECTED, full_refresh=True)
+    assert made["market_data_v2"].startswith("SELECT"), "one process computed the mart"
     assert_equal(incremental, full, history)
     rows = len(rows_of(incremental, "intermediate.int_bars"))
     assert rows > 700, "the history is too small to prove anything"

@@ -32,6 +32,15 @@ MODELS = {
         f" now() as updated_at from generate_series(1, {ROWS}) as numbers (id)"
     ),
 }
+CONTRACT = {
+    "models": [
+        {
+            "name": "typed",
+            "config": {"materialized": "table", "contract": {"enforced": True}},
+            "columns": [{"name": "id", "data_type": "integer"}],
+        }
+    ]
+}
 SNAPSHOT = {
     "snapshots": [
         {
@@ -70,6 +79,8 @@ class Plain:
         (directory / "snapshots").mkdir()
         for name, text in MODELS.items():
             (directory / "models" / f"{name}.sql").write_text(text)
+        (directory / "models" / "typed.sql").write_text("select 1 as id")
+        (directory / "models" / "typed.yml").write_text(json.dumps(CONTRACT))
         (directory / "snapshots" / "history.yml").write_text(json.dumps(SNAPSHOT))
         (directory / "seeds").mkdir()
         (directory / "seeds" / "assets.csv").write_text("symbol\nBTC\n")
@@ -132,6 +143,16 @@ def test_dbt_still_takes_a_percent_sign_of_the_database_for_a_placeholder(
 def test_dbts_snapshot_still_reads_all_versions_to_find_one(plain: Plain) -> None:
     changed = plain.query("select count(*) from marts.history where id = 1 and dbt_valid_to is not null")
     assert changed == [(1,)] and plain.read[2] - plain.read[1] >= ROWS
+
+
+def test_dbts_snapshot_still_ends_a_version_by_its_hash_alone(plain: Plain) -> None:
+    (statement,) = plain.directory.glob("target/run/plain/snapshots/**/*.sql")
+    text = statement.read_text()
+    assert "dbt_scd_id" in text and "update" in text and "dbt_unique_key =" not in text and ".id" not in text
+
+
+def test_dbt_still_fills_a_table_with_a_contract_by_an_insert(plain: Plain) -> None:
+    assert "insert into" in (plain.directory / "target/run/plain/models/typed.sql").read_text()
 
 
 def replaced(macros: dict[str, Any]) -> set[str]:

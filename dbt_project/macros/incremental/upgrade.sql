@@ -72,8 +72,8 @@
     {% do adapter.cache_renamed(relation, aside) %}
 {% endmacro %}
 
-{# On-run-end: what a former version left in schemas former_version... is dropped once no view reads it. What is still read,
-   or locked by a reader, stays until a later build. #}
+{# On-run-end: what a former version left is dropped: an index that nothing needs any more, and schemas former_version... once no
+   view reads them. What is still read, or locked by a reader, stays until a later build. #}
 {% macro drop_what_a_former_version_left() %}{{ return(adapter.dispatch('drop_what_a_former_version_left', 'market_warehouse')()) }}{% endmacro %}
 {% macro postgres__drop_what_a_former_version_left() %}
     {%- if execute and flags.WHICH in ['build', 'run'] %}
@@ -82,6 +82,7 @@
         former text;
     begin
         set local lock_timeout = '2s';
+        drop index if exists snapshots.market_data_history_dbt_scd_id;
         for former in
             select schemas.nspname
             from pg_namespace as schemas

@@ -12,12 +12,17 @@
         materialized='incremental',
         unique_key=['series_id', 'opened_at'],
         incremental_strategy='merge',
+        meta={'computed_in_shards': 'in full'},
         indexes=[
             {'columns': ['series_id', 'opened_at'], 'unique': true},
             {'columns': ['changed_in_batch'], 'type': 'brin'},
         ],
         pre_hook=["{{ require_full_input(ref('int_resampling_ranges')) }}"],
-        post_hook=["{{ advance_watermark([ref('int_resampling_ranges')]) }}", '{{ analyze() }}']
+        post_hook=[
+            '{{ finish_shards() }}',
+            "{{ advance_watermark([ref('int_resampling_ranges')]) }}",
+            '{{ analyze() }}',
+        ]
     )
 }}
 -- depends_on: {{ ref('int_series_fingerprints') }}

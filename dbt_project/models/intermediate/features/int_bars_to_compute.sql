@@ -1,5 +1,10 @@
 {%- set joined_by = ['series_id', 'range_no', 'opened_at', 'symbol', 'asset_class', 'closed_at', 'is_written', 'is_valid'] -%}
-{{ config(post_hook=["{{ analyze(" ~ joined_by ~ ") }}"]) }}
+{{
+    config(
+        indexes=[{'columns': ['series_id', 'range_no'], 'type': 'brin'}],
+        post_hook=["{{ analyze(" ~ joined_by ~ ") }}"]
+    )
+}}
 -- The bars this run reads, and which of them it writes. A table, since four models of the run read it.
 with
 

@@ -21,7 +21,7 @@
 -- depends_on: {{ ref('int_series_fingerprints') }}
 -- What this run computes, per series: ranges of bars to read and, inside them, to write. A range starts at a changed bar
 -- and ends where no window can see the change any more; it reads as far back as the longest window looks. On the first
--- run and on a full refresh there is one endless range per series.
+-- run and on a full refresh the ranges of a series are endless together: one, or several of a long one.
 {%- set endless_past = "timestamp with time zone '0001-01-01 00:00:00+00'" %}
 {%- set endless_future = "timestamp with time zone '9999-12-31 00:00:00+00'" %}
 with
@@ -31,15 +31,61 @@ series as (
 ),
 
 {% if is_full_build('market_data_v2') or is_rebuilt_in_place('market_data_v2') or rebuilt_features() -%}
-final as (
+-- A long series in several ranges, so that processes can share it (macros/dbt_overrides/parallel.sql). Cut by time alone:
+-- bars lie about evenly in it.
+lengths as (
+    select
+        series_id,
+        min(opened_at) as first_opened_at,
+        max(opened_at) as last_opened_at,
+        cast(count(*) / {{ var('shard_bars') }} as integer) as cuts
+    from (
+        select series_id, opened_at
+        from {{ ref('int_bars_selected') }}
+        union all
+        select series_id, opened_at
+        from {{ ref('int_bars_resampled') }}
+    ) as bars
+    group by series_id
+),
+
+starts as (
     select
         series_id,
         1 as range_no,
-        {{ endless_past }} as read_from,
-        {{ endless_past }} as write_from,
-        {{ endless_future }} as write_to,
-        true as reads_from_start
+        {{ endless_past }} as write_from
     from series
+    union all
+    select
+        lengths.series_id,
+        cuts.number + 1,
+        lengths.first_opened_at
+        + (lengths.last_opened_at - lengths.first_opened_at) * cuts.number / (lengths.cuts + 1)
+    from lengths
+    inner join series on series.series_id = lengths.series_id
+    cross join lateral {{ whole_numbers(1, 'lengths.cuts') }} as cuts
+),
+
+reaching as (
+    select
+        *,
+        greatest(
+            {{ bars_away(ref('int_bars_selected'), 'starts.series_id', '<', 'starts.write_from', 'desc') }},
+            {{ bars_away(ref('int_bars_resampled'), 'starts.series_id', '<', 'starts.write_from', 'desc') }}
+        ) as read_from,
+        lead(write_from) over (partition by series_id order by range_no) as next_write_from
+    from starts
+),
+
+final as (
+    select
+        series_id,
+        range_no,
+        coalesce(read_from, {{ endless_past }}) as read_from,
+        write_from,
+        coalesce(next_write_from - interval '1 microsecond', {{ endless_future }}) as write_to,
+        read_from is null as reads_from_start
+    from reaching
 )
 {%- else %}
 changed_bars as (

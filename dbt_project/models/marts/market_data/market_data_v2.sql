@@ -9,6 +9,7 @@
         unique_key='id',
         incremental_strategy='merge',
         on_schema_change='fail',
+        meta={'computed_in_shards': 'always'},
         indexes=[
             {'columns': ['id'], 'unique': true},
             {'columns': ['symbol', 'asset_class', 'timeframe', 'timestamp'], 'unique': true},
@@ -22,6 +23,7 @@
             '{{ add_new_columns() }}',
         ],
         post_hook=[
+            '{{ finish_shards() }}',
             '{{ delete_inactive_bars() }}',
             '{{ record_processed_quarantines() }}',
             "{{ advance_watermark([ref('int_recompute_ranges')], stamp=written_at()) }}",
@@ -31,6 +33,10 @@
     )
 }}
 -- depends_on: {{ ref('int_recompute_ranges') }}
+-- depends_on: {{ ref('int_bars_to_compute') }}
+-- depends_on: {{ ref('int_futures_as_of') }}
+-- depends_on: {{ ref('int_liquidations_by_bar') }}
+-- depends_on: {{ ref('int_price_features') }}
 -- depends_on: {{ ref('int_bars') }}
 -- depends_on: {{ ref('int_bars_selected') }}
 -- depends_on: {{ ref('int_bars_resampled') }}
