@@ -105,7 +105,7 @@ classified as (
             when events.manual_value is not null then 'by hand'
             when events.is_retracted then 'withdrawn'
             when used.source is null and events.alternatives is not null then 'contradictory'
-            when used.source is null and events.kind = 'split' and coalesce(events.polygon_value, events.yahoo_value) = 1
+            when used.source is null and events.kind = 'split' and coalesce({{ values | join(', ') }}) = 1
                 then 'one source'
             when used.source is null and (events.kind = 'split' or events.is_dividend_of_other_date) then 'other date'
             when events.sources < 2 then 'one source'

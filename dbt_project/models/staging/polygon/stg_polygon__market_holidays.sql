@@ -10,6 +10,8 @@ answers as (
 
 days as (
     select
+        -- All exchanges that it lists are in New York.
+        'XNYS' as calendar,
         {{ json_text('rows.item', 'exchange') }} as exchange,
         {{ date_from_text(json_text('rows.item', 'date')) }} as session_date,
         {{ json_text('rows.item', 'status') }} as status,
