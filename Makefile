@@ -231,7 +231,7 @@ hooks: $(EVERYTHING) ## let git run ruff, mypy, sqlfluff and the look for secret
 	@$(BIN)/pre-commit install
 
 # What looks like a secret and is none: the tests' canaries and the simulator's keys, and one path.
-FAKE_SECRETS := ^(simulator|secret-key|password1|wrong-key|.*-(1234|4711)|canary-.*|\{CANARY\}.*|a b\#c|spot/daily/.*)$$
+FAKE_SECRETS := ^(simulator|secret-key|password1|wrong-key|.*-(1234|4711)|canary-.*|\{CANARY\}.*|a b\#c|spot/daily/.*|node_modules/.*)$$
 
 .PHONY: secrets
 secrets: $(EVERYTHING) ## look for secrets in all files that git knows, and for packages that do not fit together
