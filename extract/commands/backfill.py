@@ -65,7 +65,6 @@ def resume() -> Report:
                 report.outcomes += part.outcomes
                 report.failed += part.failed
                 report.done += part.done
-                report.series_done += part.series_done
         return report
 
 

@@ -335,7 +335,7 @@ def _take_turn(
         deferred = pending.deferred | {source} if outcome.is_deferred else pending.deferred
         unsettled.append(PendingSeries(pending.series, following, remaining, deferred))
     for outcome in others.values():
-        run.report.close(outcome, is_series=False)
+        run.report.close(outcome)
     return unsettled
 
 

@@ -57,8 +57,10 @@ class Source:
 def listed() -> dict[str, Source]:
     """All sources, in the order of the list."""
     own = project_directory() / LIST
-    file = own if own.exists() else checkout() / LIST
-    return _read(file, file.stat().st_mtime_ns)
+    found = _read(own, own.stat().st_mtime_ns) if own.exists() else None
+    # Another project's file has no such list: whoever needs ours says so (scripts/project.py).
+    product = checkout() / LIST
+    return found or _read(product, product.stat().st_mtime_ns)
 
 
 def names() -> tuple[str, ...]:
@@ -89,7 +91,7 @@ def schemas() -> tuple[str, ...]:
 # A project's file changes while a test lasts, never while a command does.
 @lru_cache(maxsize=8)
 def _read(file: Path, changed_at: int) -> dict[str, Source]:
-    entries = yaml.safe_load(file.read_text(encoding="utf-8"))["vars"]["sources"]
+    entries = ((yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("vars") or {}).get("sources", {})
     return {
         name: Source(
             name,

@@ -78,22 +78,20 @@ class Outcome:
 
 @dataclass
 class Report:
-    """The end of a run: exit code 0, 3 (some series failed) or 1 (all did)."""
+    """The end of a run: exit code 0, 3 (some of it failed) or 1 (all did)."""
 
     outcomes: list[Outcome] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     done: int = 0
-    # Series among them: where none is, the state of the market that came all the same makes no part of the work done.
-    series_done: int = 0
 
     @property
     def exit_code(self) -> int:
         if not self.failed:
             return 0
-        return 3 if self.series_done else 1
+        return 3 if self.done else 1
 
-    def close(self, outcome: Outcome, is_series: bool = True) -> None:
-        """Say what came of a series, or (`is_series` false) of a question besides the bars, once, at its end."""
+    def close(self, outcome: Outcome) -> None:
+        """Say what came of a series, or of a question besides the bars, once, at its end."""
         self.outcomes.append(outcome)
         about = {"source": outcome.source, "symbol": outcome.symbol}
         if outcome.errors and not outcome.purpose:
@@ -103,7 +101,6 @@ class Report:
         is_odd = outcome.errors or outcome.is_blocked or outcome.replaced
         log.log(logging.WARNING if is_odd else logging.INFO, "%s", outcome, extra=about)
         self.done += not outcome.errors
-        self.series_done += is_series and not outcome.errors
 
 
 def _count(number: int, noun: str) -> str:

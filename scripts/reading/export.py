@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from errno import EEXIST
+from os import strerror
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -88,6 +90,8 @@ def export(selection: Selection, folder: Path, url: str | None = None) -> Report
     Raises BadQuestion (an unknown symbol, column, time), ConfigurationError where the folder holds another export or the
     format cannot hold the selection, WarehouseUnavailable.
     """
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(EEXIST, strerror(EEXIST), str(folder))
     known = _manifest(folder, selection)
     report = Report(folder)
     with connected(url, "export") as warehouse:

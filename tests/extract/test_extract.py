@@ -349,13 +349,6 @@ def test_an_index_and_a_fund_that_pays_out_its_gains(market: Market) -> None:
         assert [one["dividend_type"] for one in dividend["payload"]["results"]] == ["LT"]
 
 
-def test_where_no_series_is_loaded_the_run_has_failed(market: Market) -> None:
-    """The market's status and the ticker's splits came; that is no part of what was asked for."""
-    market.assets({**AAPL, "polygon": "NOSUCH", "yahoo": "NOSUCH"})
-    market.run("extract", expect=1)
-    assert market.rows("polygon", "endpoint = 'market_status' and status = 'ok'")
-
-
 def test_without_a_key_polygon_is_loudly_left_out(market: Market) -> None:
     market.assets(AAPL)
     market.set(POLYGON_API_KEY=None)

@@ -329,7 +329,7 @@ def test_a_run_whose_lock_is_lost_stops_and_the_next_one_goes(built: Warehouse, 
 
     here.setattr(run, "_extract", extract)
 
-    def stand_in(name: str, **_: object) -> run.Outcome:
+    def stand_in(name: str, *_: object) -> run.Outcome:
         done.append(name)
         return run.DONE, "fine"
 

@@ -45,8 +45,11 @@ def new_server(tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout with nothing but the scripts in it, so that no test touches the real one's server."""
-    shutil.copytree(ROOT / "scripts", tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    """A checkout with nothing but its programs in it, so that no test touches the real one's server."""
+    for package in ("extract", "scripts"):
+        shutil.copytree(
+            ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "node_modules")
+        )
     return tmp_path
 
 

@@ -304,7 +304,7 @@ def test_what_was_asked_is_in_the_log_and_in_the_source_s_health(grown: Grown) -
 def test_the_commands_know_it(grown: Grown) -> None:
     assert "toy" in grown.run("sources")
     assert "AAPL.T" in grown.run("list")
-    assert "symbols of toy: all 1 known" in grown.run("doctor")
+    assert "symbols of toy: all 1 names known" in grown.run("doctor")
     with psycopg.connect(grown.database.dsn) as connection:
         connection.execute(
             "insert into ops.circuit_breaker (source, state) values ('toy', 'open')"
