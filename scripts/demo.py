@@ -6,6 +6,7 @@ Data flow: the simulator's demo data set (real daily stocks of 2000-2013, synthe
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -61,6 +62,7 @@ make psql SQL="
   order by timestamp desc limit 5\""""
 
 LOG = ROOT / ".warehouse" / "demo.log"
+LOCK = LOG.with_suffix(".lock")
 # What the extra `demo` brings.
 NEEDED = ("aiohttp", "bokeh_sampledata", "exchange_calendars")
 console = Console(highlight=False)
@@ -76,12 +78,30 @@ def main() -> int:
         raise ConfigurationError(
             f"the demo needs {', '.join(missing)}: `make demo` installs that, or pip install 'market-warehouse[demo]'"
         )
+    make_missing(ROOT)
+    LOG.parent.mkdir(exist_ok=True)
+    with _alone():
+        LOG.write_text("")
+        return _play()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One demo at a time: a second one would empty the database of the first. Raises LockHeld."""
+    with LOCK.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise database.LockHeld(
+                f"another demo is running here: wait for its end ({LOG.relative_to(ROOT)} says how far it is)"
+            ) from None
+        yield
+
+
+def _play() -> int:
     from scripts.simulator import running
 
     started = time.monotonic()
-    make_missing(ROOT)
-    LOG.parent.mkdir(exist_ok=True)
-    LOG.write_text("")
     try:
         with step("Postgres"):
             database.url()
@@ -150,16 +170,16 @@ def _prepare() -> None:
 
 
 def _run(command: str, simulated: dict[str, str], *arguments: str) -> None:
-    _execute([sys.executable, "-m", "scripts.cli", command, *arguments], simulated)
+    _execute(f"market {command}", [sys.executable, "-m", "scripts.cli", command, *arguments], simulated)
 
 
 def _build(simulated: dict[str, str]) -> None:
     # Unit tests test the SQL, not the data: `market run` leaves them out as well.
     options = ["--no-use-colors", "build", "--exclude-resource-type", "unit_test"]
-    _execute([str(Path(sys.executable).parent / "dbt"), *options], simulated)
+    _execute("dbt build", [str(Path(sys.executable).parent / "dbt"), *options], simulated)
 
 
-def _execute(command: list[str], simulated: dict[str, str]) -> None:
+def _execute(name: str, command: list[str], simulated: dict[str, str]) -> None:
     """Run one of the project's own commands against the simulator; its output goes to the log."""
     extra = {"COINMETRICS_ENABLED": "true", "PYTHONUNBUFFERED": "1"}
     with LOG.open("ab") as log:
@@ -175,7 +195,7 @@ def _execute(command: list[str], simulated: dict[str, str]) -> None:
     if done.returncode:
         output = LOG.read_bytes()[begin:].decode(errors="replace").strip().splitlines()
         tail = "\n".join(output[-25:])
-        raise StepFailed(f"`{' '.join(command[-3:])}` ended with exit code {done.returncode}:\n{tail}")
+        raise StepFailed(f"`{name}` ended with exit code {done.returncode}:\n{tail}")
 
 
 def _count() -> int:
@@ -326,8 +346,7 @@ def _print_totals(new_bars: int, seconds: float) -> None:
         "Which of it is synthetic?  make psql SQL='table ops.demo'\n"
         "Look at it:                open site/index.html: dashboard, charts, features, models, lineage\n"
         "What each step said:       .warehouse/demo.log\n"
-        "Real data instead:         make clean, POLYGON_API_KEY=... into .env,\n"
-        "                           make extract build"
+        "Real data instead:         make clean, POLYGON_API_KEY=... into .env, make run (README)"
     )
     console.rule("What next", align="left")
     # Without a frame and without wrapping, so that it can be copied.

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from extract.core import provenance
+from extract.core.database import LockHeld
 from extract.core.settings import ConfigurationError
 from scripts import demo
 from scripts.postgres import Server
@@ -78,6 +79,32 @@ def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(demo, "NEEDED", ("sys", "no_such_package"))
     with pytest.raises(ConfigurationError, match=r"needs no_such_package: .*make demo"):
         demo.main()
+
+
+def test_two_demos_at_once_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # The second one emptied the database of the first, which ended with a traceback.
+    monkeypatch.setattr(demo, "ROOT", tmp_path)
+    monkeypatch.setattr(demo, "LOG", tmp_path / ".warehouse" / "demo.log")
+    monkeypatch.setattr(demo, "LOCK", tmp_path / ".warehouse" / "demo.lock")
+    monkeypatch.setattr(demo, "make_missing", lambda root: None)
+    played = []
+
+    def play() -> int:
+        played.append(demo.LOG.write_text("of the first"))
+        with pytest.raises(LockHeld, match=r"another demo is running here: .*\.warehouse/demo\.log"):
+            demo.main()
+        assert demo.LOG.read_text() == "of the first"
+        return 0
+
+    monkeypatch.setattr(demo, "_play", play)
+    assert demo.main() == demo.main() == 0
+    assert len(played) == 2
+
+
+def test_a_step_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(demo, "LOG", tmp_path / "demo.log")
+    with pytest.raises(demo.StepFailed, match=r"^`market no-such-command` ended with exit code 2:"):
+        demo._run("no-such-command", {}, "--symbols", "AAPL")
 
 
 def test_real_providers_are_not_asked_for_a_demo_database(database: Database) -> None:
