@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from extract.core import settings
-from scripts.site.dashboard import DAY, connect, copy_assets, directory, links
+from scripts.site.dashboard import DAY, connect, copy_assets, directory, links, write_guides
 from scripts.site.dictionary import BARS_TO_CHECK, Entry, compile_dictionary
 from scripts.site.pages import environment, write
 
@@ -139,7 +139,7 @@ def publish(target: Path, entries: list[Entry]) -> list[Entry]:
         "built_at": int(time.time()),
         "interval_seconds": DAY,
         "frozen_now": None,
-        **links(target, (target / "guides" / "README.html").exists()),
+        **links(target, write_guides(target)),
         "has_dictionary": True,
     }
     groups = {

@@ -8,6 +8,7 @@ select
     missing_bars,
     verdict,
     evidence,
+    place,
     repair_state
 from marts.bar_gaps
 order by repair_state = 'open' desc, gap_from desc
