@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -21,6 +21,7 @@ from extract.load import pipeline
 from extract.providers.base import Provider
 from extract.symbols import registry, registry_checks
 from extract.symbols.registry import Asset
+from extract.transport.retry_policy import RETRY_POLICY
 
 OLDEST_POSTGRES = 15
 SMALLEST_DISK = 2_000_000_000
@@ -164,9 +165,20 @@ def _disk() -> Check:
     return Check("disk", free > SMALLEST_DISK, f"{free / 1e9:.1f} GB free", "make room: 10 M bars take about 4 GB")
 
 
+@contextmanager
+def _one_attempt() -> Iterator[None]:
+    """Whoever calls the doctor waits for it: with the pipeline's patience it took over ten minutes without a network."""
+    before, RETRY_POLICY.backoff = RETRY_POLICY.backoff, ()
+    try:
+        yield
+    finally:
+        RETRY_POLICY.backoff = before
+
+
 def _sources(assets: list[Asset]) -> Iterator[Check]:
     """Each source answers, and knows each of its symbols."""
     with ExitStack() as stack:
+        stack.enter_context(_one_attempt())
         for name, provider in open_providers(stack).items():
             if not provider.source.is_available:
                 # Each of its symbols would say the same.
@@ -179,26 +191,28 @@ def _sources(assets: list[Asset]) -> Iterator[Check]:
                 yield Check(f"symbols of {name}", False, found, f"wait, or ask it again: market unblock {name}")
                 continue
             known, problems = 0, []
-            for asset in assets:
-                for one in provider.names_to_try(asset):
-                    if provider.symbol_of(one) is None:
-                        continue
-                    problem = _probe(provider, one)
-                    known += problem is None
-                    if problem:
-                        problems.append(problem)
+            names = [one for asset in assets for one in provider.names_to_try(asset) if provider.symbol_of(one)]
+            for place, one in enumerate(names, 1):
+                problem, is_answered = _probe(provider, one)
+                known += problem is None
+                if problem:
+                    problems.append(problem)
+                if not is_answered:
+                    if len(names) > place:
+                        problems.append(f"the other {len(names) - place} names are not asked for")
+                    break
             remedy = "correct the symbol in assets.csv, or its active_from and active_to; or the source is down"
             # A coin has a name on each of two markets, which a source that is down fails alike.
             found = "; ".join(dict.fromkeys(problems)) or f"all {known} names known"
             yield Check(f"symbols of {name}", not problems, found, remedy)
 
 
-def _probe(provider: Provider, asset: Asset) -> str | None:
-    """Ask for the newest days of a symbol; what is wrong with the answer, if anything."""
+def _probe(provider: Provider, asset: Asset) -> tuple[str | None, bool]:
+    """Ask for the newest days of a symbol: what is wrong with the answer, if anything, and whether one came."""
     now = clock.now()
     end = min(now, asset.active_window()[1])
     task = provider.bar_tasks(asset, DAY, end - PROBE, end, now)[-1]
     fetched = next(provider.fetch(task, lambda task: None))
     if fetched.parsed:
-        return None if fetched.parsed.row_count else f"{task.name}: no bars"
-    return fetched.error
+        return None if fetched.parsed.row_count else f"{task.name}: no bars", True
+    return fetched.error, fetched.answer.http_status is not None

@@ -15,6 +15,7 @@ import pytest
 
 from extract.calendar import seeds
 from extract.core import sources
+from scripts import environment
 from tests.conftest import ROOT
 
 Manifest = dict[str, Any]
@@ -318,6 +319,8 @@ RULES: list[Rule] = [
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     from dbt.cli.main import dbtRunner
 
+    # A fresh clone has no registry, only its example.
+    environment.make_registry()
     target = tmp_path_factory.mktemp("manifest")
     places = ["--project-dir", str(ROOT), "--profiles-dir", str(ROOT), "--target-path", str(target)]
     # A macro's description that dbt cannot read stops no build of users, but this suite.

@@ -6,6 +6,7 @@ import os
 
 from extract.core import database
 from extract.transport.budget import Block
+from extract.transport.retry_policy import RETRY_POLICY
 from scripts.simulator import running
 from tests.extract.conftest import AAPL, BTC, Market
 
@@ -43,6 +44,16 @@ def test_a_source_that_is_left_alone_is_said_once_with_its_remedy(market: Market
     assert not [request for request in market.asked() if request["provider"] == "binance-spot"]
     assert "may be asked again" in market.run("unblock", "binance")
     assert "ok    symbols of binance: all 2 names known" in market.run("doctor")
+
+
+def test_a_source_that_does_not_answer_is_asked_once(market: Market) -> None:
+    market.assets(AAPL, {**AAPL, "symbol": "IBM", "polygon": "IBM", "yahoo": "IBM"})
+    market.set(POLYGON_BASE_URL="http://127.0.0.1:9/polygon")
+    waits = RETRY_POLICY.backoff
+    output = market.run("doctor", expect=1)
+    assert "FAIL  symbols of polygon: polygon bars AAPL 1d: no answer after 1 attempts" in output
+    assert "; the other 1 names are not asked for" in output and "IBM" not in output
+    assert "ok    symbols of yahoo: all 2 names known" in output and waits == RETRY_POLICY.backoff
 
 
 def test_a_symbol_that_coin_metrics_does_not_know(market: Market) -> None:
