@@ -1,8 +1,9 @@
 {{ config(materialized='table_in_place', post_hook=['{{ analyze() }}']) }}
 -- What each source reports of each cash dividend, per share as traded on its ex-date: a source that adjusts divides its
--- amounts like its prices, by the later splits up to its answer, undone here. One of them is used: what was set by hand, or that of the
--- first source in the asset's order; what another one dates a few days off and reports alike is the same dividend. Of amounts
--- of one source that contradict each other, the one that another source reports is meant, or none. 0 was struck by hand.
+-- amounts like its prices, by the later splits up to its answer, undone here. One of them is used: what was set by hand, or
+-- that of the first source in the asset's order; what another one dates a few days off and reports alike is the same dividend.
+-- Of amounts of one source that contradict each other, the one that another source reports is meant, or none. 0 was struck by
+-- hand.
 with
 
 factors as (
