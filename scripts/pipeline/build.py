@@ -54,6 +54,11 @@ class Built:
     # When the mart had been written, by time.monotonic(); None: it was not.
     mart_written: float | None = field(default=None, compare=False)
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether dbt ran, and made all that it was asked for: what reads a failed node, or one with a failing test, it skips."""
+        return bool(self.counts) and not self.has_errors and "skipped" not in self.counts
+
     def __str__(self) -> str:
         return ", ".join(f"{number} {status}" for status, number in sorted(self.counts.items()))
 
@@ -63,29 +68,38 @@ def build() -> Built:
     stopped."""
     state = _state_of_project()
     built = _tried_again(_invoke("build", *NO_UNIT_TESTS))
-    if not built.has_errors:
+    if built.is_complete:
         _remember(state)
     return built
 
 
 def build_turn() -> Built:
-    """Build what a turn brings, without tests: the models up to the mart, then those that read it. Errors of the first part
-    do not stop the second."""
+    """Build what a turn brings, without tests: the models up to the mart, then those that read it.
+
+    Where a part fails, all is built in one go: only so does dbt leave out what reads a failed node, and make again a view or
+    seed that somebody has dropped.
+    """
     state = _state_of_project()
     is_known = _remembered() == state
-    built = []
+    parts = []
     for select, exclude in (([MART], []), ([], [MART])):
-        result = _invoke("build", *NO_TESTS, select=select, exclude=exclude, without_unchanged=is_known)
-        built.append(_tried_again(result))
-    whole = Built(
-        dict(sum((Counter(part.counts) for part in built), Counter())),
-        tuple(failure for part in built for failure in part.failures),
-        any(part.has_errors for part in built),
-        built[0].mart_written,
-    )
-    if not is_known and not whole.has_errors:
+        part = _invoke("build", *NO_TESTS, select=select, exclude=exclude, without_unchanged=is_known)
+        if not part.is_complete:
+            for failure in part.failures:
+                log.warning("build: %s", failure)
+            log.warning("build: trying once more, all in one go")
+            parts = [_tried_again(_invoke("build", *NO_TESTS))]
+            break
+        parts.append(part)
+    has_made_all = not is_known or len(parts) == 1
+    if has_made_all and all(part.is_complete for part in parts):
         _remember(state)
-    return whole
+    return Built(
+        dict(sum((Counter(part.counts) for part in parts), Counter())),
+        tuple(failure for part in parts for failure in part.failures),
+        any(part.has_errors for part in parts),
+        parts[0].mart_written,
+    )
 
 
 def _tried_again(built: Built) -> Built:

@@ -1,8 +1,8 @@
 """Exports, opened by the libraries that they are for. Those weigh a gigabyte each, so they are no dependency: each is looked
 for next to this Python, or in the one that a variable names.
 
-    python -m venv /tmp/freqtrade && /tmp/freqtrade/bin/pip install freqtrade
-    FREQTRADE_PYTHON=/tmp/freqtrade/bin/python QLIB_PYTHON=... pytest tests/scripts/test_export_readers.py
+    python -m venv freqtrade && freqtrade/bin/pip install freqtrade
+    FREQTRADE_PYTHON=freqtrade/bin/python QLIB_PYTHON=... pytest tests/scripts/test_export_readers.py
 
 Lean's reader is C#: its layout alone is tested (test_exports.py).
 """

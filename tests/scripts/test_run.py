@@ -217,3 +217,53 @@ def test_what_ended_in_an_error_is_built_once_more_and_a_failing_test_is_not(mon
         monkeypatch.setattr(build, "_invoke", invoke)
         monkeypatch.setattr(build, "_remember", lambda _: None)
         assert build.build() == end and asked == commands
+
+
+@pytest.mark.parametrize(
+    ("parts", "commands", "is_remembered"),
+    [
+        ([build.Built({"success": 3}, ()), build.Built({"success": 2}, ())], ["mart", "rest"], True),
+        # Its second part would build what reads the failed node.
+        ([build.Built({"error": 1}, ("int_bars: no",), has_errors=True), build.Built({"success": 5}, ())],
+         ["mart", "all"], True),
+        ([build.Built({"success": 3}, ()), build.Built({"error": 1}, ("alerts: no",), has_errors=True),
+          build.Built({"success": 5}, ())], ["mart", "rest", "all"], True),
+        # It was refused: nothing was made, so nothing is as this project has it.
+        ([build.Built({}, ("dbt build: a newer version",)), build.Built({}, ("dbt build: a newer version",))],
+         ["mart", "all"], False),
+    ],
+)  # fmt: skip
+def test_a_turn_builds_in_two_parts_and_in_one_go_where_one_fails(
+    monkeypatch: pytest.MonkeyPatch, parts: list[build.Built], commands: list[str], is_remembered: bool
+) -> None:
+    asked: list[str] = []
+    remembered: list[str] = []
+    left = list(parts)
+
+    def invoke(_: str, *__: str, select: Any = (), exclude: Any = (), without_unchanged: bool = False) -> build.Built:
+        asked.append("mart" if select else "rest" if exclude else "all")
+        return left.pop(0)
+
+    monkeypatch.setattr(build, "_invoke", invoke)
+    monkeypatch.setattr(build, "_remembered", lambda: None)
+    monkeypatch.setattr(build, "_remember", remembered.append)
+    built = build.build_turn()
+    assert asked == commands and bool(remembered) is is_remembered
+    assert built.failures == (() if is_remembered else parts[-1].failures)
+
+
+def test_a_build_that_left_something_out_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failing data test has what reads its model skipped: those views may be of the version before."""
+    remembered: list[str] = []
+    monkeypatch.setattr(build, "_remember", remembered.append)
+    for counts in ({"success": 3, "fail": 1, "skipped": 2}, {}):
+        monkeypatch.setattr(
+            build, "_invoke", lambda *_, counts=counts, **__: build.Built(counts, ("a_promise: 1 row",))
+        )
+        build.build()
+    assert remembered == []
+    monkeypatch.setattr(
+        build, "_invoke", lambda *_, **__: build.Built({"success": 3, "fail": 1}, ("a_promise: 1 row",))
+    )
+    build.build()
+    assert len(remembered) == 1

@@ -395,7 +395,8 @@ def in_small_pieces(built: Warehouse, charts: None, tmp_path_factory: pytest.Tem
 
 def loaded(page: Page) -> tuple[int, int]:
     """Bars that are loaded, and bars that there are."""
-    return tuple(int(number.replace(",", "")) for number in re.findall(r"[\d,]+", page.inner_text("#loaded")))  # type: ignore[return-value]
+    there, of_all = (int(number.replace(",", "")) for number in re.findall(r"[\d,]+", page.inner_text("#loaded")))
+    return there, of_all
 
 
 def test_a_long_history_is_loaded_as_far_as_it_is_looked_at(in_small_pieces: Path, open_page: OpenPage) -> None:
