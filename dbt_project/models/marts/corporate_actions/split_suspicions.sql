@@ -1,9 +1,9 @@
 {{ config(materialized='view') }}
 -- Days on which prices and corporate actions contradict each other: a jump by a split's ratio that nobody reports a split
 -- for, a split after which the price went on as if there had been none or jumped by another ratio, a source's rows that
--- contradict each other, and prices of a source that adjusts of which nothing shows whether they are adjusted. The log return runs through
--- the splits that are known, so it is about the ratio's logarithm where one is missed: only such days are looked at, and
--- those with a split.
+-- contradict each other, and prices of a source that adjusts of which nothing shows whether they are adjusted. The log return
+-- runs through the splits that are known, so it is about the ratio's logarithm where one is missed: only such days are looked
+-- at, and those with a split.
 with
 
 splits as (

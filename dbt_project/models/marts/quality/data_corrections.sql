@@ -6,9 +6,9 @@
 {%- set verdicts = ['revision', 'is_validated', 'source'] -%}
 {#- Of a bar that was held back: nothing came but a split, set or struck by hand, and now it is valid. A bar that a source
     retracts becomes invalid, so it is none of these. -#}
-{%- set is_released_by_hand -%}
-    is_validated and is_same_answer and reason = 'source_updated' and split_set_by is not null
-{%- endset -%}
+{%- set is_released_by_hand = (
+    "is_validated and is_same_answer and reason = 'source_updated' and split_set_by is not null"
+) -%}
 {{
     config(
         materialized='incremental',
@@ -75,7 +75,10 @@ split_changes as (
         cast(null as text) as corrected_by
     from {{ ref('int_action_observations') }} as observations
     inner join {{ ref('int_provider_symbols') }} as provider_symbols
-        on provider_symbols.used_for = 'bars' and provider_symbols.source = observations.source and provider_symbols.provider_symbol = observations.ticker
+        on
+            provider_symbols.used_for = 'bars'
+            and provider_symbols.source = observations.source
+            and provider_symbols.provider_symbol = observations.ticker
     where observations.kind = 'split' and observations.observation_no > 1
     union all
     select

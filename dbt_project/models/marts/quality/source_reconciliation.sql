@@ -118,19 +118,21 @@ paired as (
 -- it, and compared every pair with all of them, or met with every pair each asset that its sources have.
 series as (
     select
+        {% for source in sources_of('bars') -%}
+        quotes.of_{{ source }},
+        {% endfor -%}
         series.series_id,
         series.symbol,
         series.asset_class,
-        series.timeframe,
-        quotes.of_{{ sources_of('bars') | join(',\n        quotes.of_') }}
+        series.timeframe
     from {{ ref('int_series') }} as series
     left join (
         select
+            {% for source in sources_of('bars') -%}
+            max(case when source = '{{ source }}' then currency end) as of_{{ source }},
+            {% endfor -%}
             symbol,
-            asset_class,
-            {%- for source in sources_of('bars') %}
-            max(case when source = '{{ source }}' then currency end) as of_{{ source }}{{ ',' if not loop.last }}
-            {%- endfor %}
+            asset_class
         from {{ ref('int_quote_currencies') }}
         group by symbol, asset_class
     ) as quotes
@@ -140,16 +142,16 @@ series as (
 quoted as (
     select
         paired.*,
-        series.symbol,
-        series.asset_class,
-        series.timeframe,
-        {%- for column, quoted in [('source', 'currency'), ('other_source', 'other_currency')] %}
+        {% for column, quoted in [('source', 'currency'), ('other_source', 'other_currency')] -%}
         case paired.{{ column }}
             {%- for source in sources_of('bars') %}
             when '{{ source }}' then series.of_{{ source }}
             {%- endfor %}
-        end as {{ quoted }}{{ ',' if not loop.last }}
-        {%- endfor %}
+        end as {{ quoted }},
+        {% endfor -%}
+        series.symbol,
+        series.asset_class,
+        series.timeframe
     from paired
     inner join series on series.series_id = paired.series_id
 ),
