@@ -16,7 +16,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from extract.calendar.timeframes import STEPS
 from scripts.reading.features import Feature
 from scripts.site.pages import write
 from scripts.site.queries import of_features, read
@@ -44,7 +45,6 @@ PIECES_PER_QUERY = 40
 # Events of a kind that a series' page lists; all are in the marts.
 EVENTS = 2_000
 MANIFEST = "pieces.json"
-MINUTES = {"m": 1, "h": 60, "d": 1_440, "w": 7 * 1_440}
 
 BEFORE = datetime.min.replace(tzinfo=UTC)
 NOTHING: dict[str, Any] = {"relation": None, "updated_at": BEFORE, "bars": 0}
@@ -64,11 +64,8 @@ class Written:
 
 
 def minutes(timeframe: str) -> int:
-    """The length of a bar: 5m is 5, 1d is 1440. ValueError: it is not written as a number and m, h, d or w."""
-    found = re.fullmatch(r"(\d+)([mhdw])", timeframe)
-    if found is None:
-        raise ValueError(f"{timeframe} is no timeframe")
-    return int(found[1]) * MINUTES[found[2]]
+    """The length of a bar of the seed `timeframes`: 5m is 5, 1d is 1440. Raises KeyError for one that it does not have."""
+    return STEPS[timeframe] // timedelta(minutes=1)
 
 
 def unit(timeframe: str) -> tuple[str, str]:
