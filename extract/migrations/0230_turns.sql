@@ -11,5 +11,7 @@ create table if not exists ops.run_latencies (
     source text not null,
     newest_bar_closed_at timestamptz not null,
     in_mart_at timestamptz not null,
+    -- Of the scheduler's loop over intraday bars: a daily run promises no seconds.
+    is_turn boolean not null,
     primary key (run_id, asset_class, source)
 );

@@ -16,7 +16,6 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 import psycopg
 
@@ -26,9 +25,6 @@ from extract.core.locks import Holder, LockLost
 from extract.core.redaction import redact
 from extract.core.settings import ConfigurationError
 from scripts.monitoring import dead_runs
-
-if TYPE_CHECKING:
-    from scripts.pipeline.build import Built
 
 log = logging.getLogger(__name__)
 
@@ -107,21 +103,21 @@ class Record:
             self.exit_code, self.failed_step, self.error, self.run_id,
         )  # fmt: skip
 
-    def note_latencies(self, mart_written: float) -> None:
+    def note_latencies(self, mart_written: float, is_turn: bool) -> None:
         """Write down the newest bar shorter than a day that this run brought of each class and source, and when it was in
         the mart. mart_written: by time.monotonic()."""
         written_at = self._started_at + timedelta(seconds=mart_written - self._started)
         _execute(
             """
-            insert into ops.run_latencies (run_id, asset_class, source, newest_bar_closed_at, in_mart_at)
-            select %(run)s, bars.asset_class, bars.source, max(bars.timestamp + steps.step), %(written)s
+            insert into ops.run_latencies (run_id, asset_class, source, newest_bar_closed_at, in_mart_at, is_turn)
+            select %(run)s, bars.asset_class, bars.source, max(bars.timestamp + steps.step), %(written)s, %(is_turn)s
             from marts.market_data_v2 as bars
             inner join unnest(%(names)s::text[], %(steps)s::interval[]) as steps (timeframe, step)
                 on steps.timeframe = bars.timeframe
             where bars.updated_at >= %(started)s and bars.timestamp + steps.step <= %(written)s
             group by bars.asset_class, bars.source
             """,
-            run=self.run_id, written=written_at, started=self._started_at,
+            run=self.run_id, written=written_at, is_turn=is_turn, started=self._started_at,
             names=[name for name, step in STEPS.items() if step < DAY],
             steps=[step for step in STEPS.values() if step < DAY],
         )  # fmt: skip
@@ -198,7 +194,7 @@ def _run(
             step("extract", lambda: _extract(lock, record.run_id, symbols, shorter_than))
             if is_stopped():
                 raise KeyboardInterrupt
-            step("build", lambda: _build_turn(record) if shorter_than else _build(record))
+            step("build", lambda: _build(record, is_turn=bool(shorter_than)))
             record.note()
             step("alerts", _alerts)
             step("metrics", _metrics)
@@ -236,21 +232,12 @@ def _extract(lock: Holder, run_id: str, symbols: Sequence[str], shorter_than: ti
     return DONE, f"all {report.done} done"
 
 
-def _build(record: Record) -> Outcome:
+def _build(record: Record, is_turn: bool) -> Outcome:
     from scripts.pipeline import build
 
-    return _outcome(build.build(), record)
-
-
-def _build_turn(record: Record) -> Outcome:
-    from scripts.pipeline import build
-
-    return _outcome(build.build_turn(), record)
-
-
-def _outcome(built: Built, record: Record) -> Outcome:
+    built = build.build_turn() if is_turn else build.build()
     if built.mart_written is not None:
-        record.note_latencies(built.mart_written)
+        record.note_latencies(built.mart_written, is_turn)
     if built.failures:
         raise StepFailed("; ".join(built.failures))
     return DONE, str(built)

@@ -45,8 +45,8 @@ done as (
     where outcome in ('succeeded', 'partly')
 ),
 
--- Of the newest scheduled run that brought bars, by class and source: how much longer they took than may be. An old one
--- says nothing on now.
+-- Of the newest turn that brought bars, by class and source: how much longer they took than may be. An old one says nothing
+-- on now, and a daily run promises no seconds.
 late as (
     select
         rules.rule,
@@ -60,10 +60,9 @@ late as (
             partition by latencies.asset_class, latencies.source order by latencies.in_mart_at desc
         ) as place
     from {{ ref('run_latencies') }} as latencies
-    inner join {{ ref('stg_ops__pipeline_runs') }} as runs on runs.run_id = latencies.run_id
     inner join rules on rules.rule = 'run_late'
     where
-        runs.started_by = 'schedule'
+        latencies.is_turn
         and latencies.in_mart_at >= {{ warehouse_now() }} - rules.window_hours * interval '1 hour'
 ),
 

@@ -18,6 +18,7 @@ select
     latencies.source,
     latencies.newest_bar_closed_at,
     latencies.in_mart_at,
+    latencies.is_turn,
     {{ double('latencies.latency') }} as latency_seconds,
     cast(latencies.delay as integer) as delay_seconds,
     sla.target_seconds,

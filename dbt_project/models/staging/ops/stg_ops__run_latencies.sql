@@ -4,5 +4,6 @@ select
     asset_class,
     source,
     newest_bar_closed_at,
-    in_mart_at
+    in_mart_at,
+    is_turn
 from {{ source('ops', 'run_latencies') }}
