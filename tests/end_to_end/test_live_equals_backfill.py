@@ -4,7 +4,8 @@ Live: `market extract` two seconds after each close, `dbt build` now and then, f
 day. Later: `market backfill` of the same time into an empty warehouse, from files where there are any. The providers are the
 simulator, over HTTP. The default is some turns around a midnight with a settlement, once while a metrics file held the
 stamp of its day's end instead of its beginning, and once since labels are starts, at the end of a year. `-m long` takes a
-month of each time: 288 turns a day are three minutes of a machine that does nothing else.
+month of each time, with a stock: every hour, and every five minutes where something happens (`busy_turns`), 1,600 turns in
+some 25 minutes. LIVE_TURNS=all takes all of them: 288 turns a day, two to five minutes for each.
 
     LIVE_DAYS=2 .venv/bin/python -m pytest tests/end_to_end/test_live_equals_backfill.py -m long -k 2026   # two days of it
 """
@@ -14,9 +15,10 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pytest
@@ -27,9 +29,9 @@ from extract.core import settings
 from extract.transport.retry_policy import RETRY_POLICY
 from scripts.cli import app
 from scripts.simulator import Simulator, running
-from scripts.simulator.datasets import Dataset, demo
+from scripts.simulator.datasets import Dataset, synthetic
 from tests.extract.conftest import forget
-from tests.warehouse import MakeWarehouse, Warehouse, crypto
+from tests.warehouse import MakeWarehouse, Warehouse, crypto, stock
 
 TURN = timedelta(minutes=5)
 # The answer to the turn's question takes its time, too.
@@ -40,6 +42,8 @@ REACH = timedelta(days=2)
 LATER = timedelta(days=4)
 # How long the long run is.
 DAYS = int(os.environ.get("LIVE_DAYS", "30"))
+# Which turns of it are made.
+ALL_TURNS = os.environ.get("LIVE_TURNS") == "all"
 
 # When rows were written and answers came, which is not the same time: nothing else may differ.
 PROCESSING_TIMES = {"computed_at", "updated_at", "fetched_at"}
@@ -49,6 +53,9 @@ REGISTRY = [
     # Settles every four hours, and its contract is on 1000 coins.
     crypto("SOL", "5m", **ONLY_BINANCE, binance_futures="1000SOLUSDT"),
 ]
+# With a dividend in each quarter.
+A_STOCK = stock("SIMA", "5m", yahoo="", source_priority="polygon")
+NEW_YORK = ZoneInfo("America/New_York")
 
 
 @dataclass
@@ -59,10 +66,12 @@ class Stage:
     simulator: Simulator
     patch: pytest.MonkeyPatch
 
+    registry: list[dict[str, str]] = field(default_factory=lambda: REGISTRY)
+
     def empty(self) -> None:
         """Begin again: nothing is loaded."""
         self.warehouse.reset()
-        self.warehouse.assets(REGISTRY)
+        self.warehouse.assets(self.registry)
         forget()
 
     def at(self, now: datetime) -> None:
@@ -94,8 +103,8 @@ class Stage:
 
 
 def markets() -> Dataset:
-    """The demo's coins; the contract on SOL is on 1000 of them, so its numbers are contracts of 1000."""
-    dataset = demo()
+    """Made-up coins and stocks; the contract on SOL is on 1000 of them, so its numbers are contracts of 1000."""
+    dataset = synthetic()
     contract = dataclasses.replace(dataset.futures["SOLUSDT"], symbol="1000SOLUSDT")
     return dataclasses.replace(dataset, futures={"BTCUSDT": dataset.futures["BTCUSDT"], "1000SOLUSDT": contract})
 
@@ -126,21 +135,49 @@ def differences(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, int]:
     }
 
 
-def live_and_at_once(stage: Stage, start: datetime, end: datetime, builds_every: int) -> pd.DataFrame:
-    """Load [start, end] in both ways and compare; the rows."""
+def busy_turns(start: datetime, end: datetime) -> list[datetime]:
+    """Every hour of [start, end], and every five minutes: half an hour around midnights (UTC and New York), month's ends and
+    changes of the clock, some turns around settlements (every four hours), and around the first and the last bars of
+    New York, half days too, whose bars come a quarter of an hour late."""
+    minutes = timedelta(minutes=1)
+    chosen = {start, end}
+    for turn in every_turn(start, end):
+        near = [(turn + shift * minutes).astimezone(UTC) for shift in (-30, -10, 10, 30)]
+        day_ends = near[0].date() != near[3].date()
+        local = [one.astimezone(NEW_YORK) for one in near]
+        clock_changes = local[0].utcoffset() != local[3].utcoffset() or local[0].date() != local[3].date()
+        settles = near[1].hour // 4 != near[2].hour // 4
+        session = local[0].weekday() < 5 and any(
+            opens <= turn.astimezone(NEW_YORK).strftime("%H:%M") <= closes
+            for opens, closes in (("09:30", "09:50"), ("12:55", "13:20"), ("15:55", "16:20"))
+        )
+        if turn.minute == 0 or day_ends or clock_changes or settles or session:
+            chosen.add(turn)
+    return sorted(chosen)
+
+
+def every_turn(start: datetime, end: datetime) -> list[datetime]:
+    """Every five minutes of [start, end]."""
+    return [start + turn * TURN for turn in range(int((end - start) / TURN) + 1)]
+
+
+def live_and_at_once(stage: Stage, turns: list[datetime], builds_every: timedelta) -> pd.DataFrame:
+    """Load the time from the first turn to the last in both ways and compare; the rows."""
+    start, end = turns[0], turns[-1]
     stage.empty()
-    turns = int((end - start) / TURN)
-    for turn in range(turns + 1):
-        stage.at(start + turn * TURN + AFTER_THE_CLOSE)
-        stage.market("extract", "--source", "binance")
-        if turn % builds_every == 0 or turn == turns:
+    build_at = start
+    for turn in turns:
+        stage.at(turn + AFTER_THE_CLOSE)
+        stage.market("extract")
+        if turn >= build_at or turn == end:
             stage.build()
+            build_at = turn + builds_every
     live = stage.bars(start, end)
 
     stage.empty()
     stage.at(end + LATER)
     first = (start - REACH).replace(hour=0, minute=0)
-    stage.market("backfill", "--source", "binance", "--start", first.isoformat(), "--end", end.isoformat())
+    stage.market("backfill", "--start", first.isoformat(), "--end", end.isoformat())
     stage.build()
     at_once = stage.bars(start, end)
     assert set(stage.warehouse.frame("select distinct origin from raw_binance.responses")["origin"]) >= {"archive"}
@@ -151,7 +188,7 @@ def live_and_at_once(stage: Stage, start: datetime, end: datetime, builds_every:
 @pytest.mark.parametrize("midnight", ["2024-05-10", "2027-01-01"])
 def test_turns_around_a_midnight(stage: Stage, midnight: str) -> None:
     start = datetime.fromisoformat(midnight).replace(tzinfo=UTC) - timedelta(minutes=30)
-    live = live_and_at_once(stage, start, start + timedelta(minutes=60), builds_every=6)
+    live = live_and_at_once(stage, every_turn(start, start + timedelta(hours=1)), builds_every=timedelta(minutes=30))
     bars = live[live["timeframe"] == "5m"]
     assert len(bars) == 2 * 12
     for column in ("open_interest", "open_interest_change", "long_short_ratio", "funding_rate"):
@@ -165,8 +202,15 @@ def test_turns_around_a_midnight(stage: Stage, midnight: str) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("start", ["2024-05-01", "2026-12-31"])
+# With Thanksgiving, half a day after it, and winter time; with the end of a year.
+@pytest.mark.parametrize("start", ["2024-11-01", "2026-12-15"])
 def test_a_month_of_turns(stage: Stage, start: str) -> None:
     first = datetime.fromisoformat(start).replace(tzinfo=UTC) + timedelta(minutes=5)
-    live = live_and_at_once(stage, first, first + timedelta(days=DAYS), builds_every=144)
-    assert len(live[live["timeframe"] == "5m"]) == 2 * DAYS * 288
+    last = first + timedelta(days=DAYS)
+    stage.registry = [*REGISTRY, A_STOCK]
+    turns = every_turn(first, last) if ALL_TURNS else busy_turns(first, last)
+    live = live_and_at_once(stage, turns, builds_every=timedelta(hours=18))
+    rows = live.groupby(["symbol", "timeframe"]).size().to_dict()
+    print(f"{len(turns)} turns, {live.shape[1]} columns equal in {len(live)} rows: {rows}")
+    assert rows["BTC", "5m"] == rows["SOL", "5m"] == DAYS * 288
+    assert rows["SIMA", "5m"] > DAYS * 78 / 2
