@@ -6,13 +6,14 @@ Each symbol is one situation in one warehouse; looks are days apart by their req
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from extract.plan import gaps
 from scripts.site.reference_formulas import STEP
 from tests.dbt.test_bars import run_of, stock_bars
 from tests.dbt.test_quality_operations import MARCH, without
@@ -56,6 +57,8 @@ def market(make_warehouse: MakeWarehouse) -> Warehouse:
             crypto("OLD", "1h", **alone),
             crypto("LATE", "1h", **alone),
             crypto("BADROW", "1h", **alone),
+            crypto("WRONG", "1h", yahoo="", source_priority="binance polygon"),
+            crypto("MENDED", "1h", yahoo="", source_priority="binance polygon"),
             stock("THIN", "5m", yahoo=""),
             stock("HALT", "5m", yahoo=""),
             stock("LOST", "5m", yahoo=""),
@@ -65,6 +68,8 @@ def market(make_warehouse: MakeWarehouse) -> Warehouse:
         ]
     )
     holed = without(HOURS, 30, 31)
+    swapped = replace(HOURS[30], high=HOURS[30].low, low=HOURS[30].high)
+    upside_down = [*HOURS[:30], swapped, *HOURS[31:]]
     archive = {"origin": "archive"}
     days = (5, 10, 11, 15)
     loads = {
@@ -87,6 +92,9 @@ def market(make_warehouse: MakeWarehouse) -> Warehouse:
         "BADROW": [
             came("binance", "BADROW", [*HOURS[:30], replace(HOURS[30], high=Decimal(2_000_000_000)), *HOURS[31:]], 5),
         ],
+        # Its high is below its low; another source was not asked yet, or has the right bar.
+        "WRONG": [came("binance", "WRONG", upside_down, 5)],
+        "MENDED": [came("binance", "MENDED", upside_down, 5)],
     }
     for answers in loads.values():
         warehouse.load("binance", *answers)
@@ -100,6 +108,7 @@ def market(make_warehouse: MakeWarehouse) -> Warehouse:
     warehouse.load(
         "polygon",
         came("polygon", "BOTH", holed, 12),
+        came("polygon", "MENDED", HOURS[29:32], 12, asked=(HOURS[29].timestamp, HOURS[32].timestamp)),
         came("polygon", "THIN", thin, 5, "5m", asked=session),
         came("polygon", "HALT", halted, 5, "5m", asked=session),
         came("polygon", "LOST", without(SESSIONS, *range(100, 155)), 5, "5m", asked=session),
@@ -168,6 +177,21 @@ def test_what_is_newer_than_the_newest_row_stays_open(market: Warehouse) -> None
     asked, since = rows(market, "LATE", "after")
     assert (asked["gap_from"], asked["verdict"], asked["repair_state"]) == (HOURS[40].timestamp, "outage", "open")
     assert (since["verdict"], since["repair_state"]) == ("not fetched", "open")
+
+
+def test_a_bar_that_contradicts_itself_is_asked_of_the_next_source(market: Warehouse) -> None:
+    found = gap(market, "WRONG")
+    assert (found["gap_from"], found["missing_bars"]) == (HOURS[30].timestamp, 1)
+    assert (found["verdict"], found["repair_state"], found["answered_by"]) == ("rejected", "open", "binance")
+    assert found["evidence"].startswith("binance sent it, and it contradicts itself: high below low")
+    open_gap = gaps.Gap(**{field.name: found[field.name] for field in fields(gaps.Gap)})
+    assert gaps.turn(open_gap, {"binance": found["last_look_at"], "polygon": gaps.NEVER}, NOW) == "polygon"
+    assert rows(market, "MENDED") == []
+    bar = market.query(
+        "select source, low <= high as is_right from marts.market_data_v2 where symbol = 'MENDED' and timestamp = %s",
+        HOURS[30].timestamp,
+    )
+    assert bar == [{"source": "polygon", "is_right": True}]
 
 
 def test_what_we_rejected_is_not_called_answered_without(market: Warehouse) -> None:

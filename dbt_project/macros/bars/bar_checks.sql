@@ -32,3 +32,10 @@
         {%- endfor %}
     ), '')
 {%- endmacro %}
+
+{# Condition: the numbers of a bar contradict each other, whatever else is known of it. #}
+{% macro contradicts_itself() -%}
+    {%- for name, condition in bar_checks().items() if not name.endswith(' missing') %}
+    {{ 'or ' if not loop.first }}{{ condition }}
+    {%- endfor %}
+{%- endmacro %}

@@ -1,8 +1,8 @@
 {{ config(materialized='view') }}
 -- Every missing range of every series as it is known now: its verdict, the evidence, and whether it is settled. A range
 -- is classified session by session, then sessions of one verdict are put together again. It reads the work list
--- (int_missing_bars), the evidence (int_answers) and what we rejected, never the bars. States and transitions:
--- docs/reference/coverage.md.
+-- (int_missing_bars and the bars that contradict themselves), the evidence (int_answers) and what we rejected. States and
+-- transitions: docs/reference/coverage.md.
 with
 
 -- The sources that a series can be asked of: those that have its asset, and bars of the length that is asked for.
@@ -27,6 +27,51 @@ series as (
     {{ optimization_fence() }}
 ),
 
+-- A bar that contradicts itself (its high below its low) is as good as none: another source may have the right one. It is
+-- there all the same, so int_missing_bars does not know it, nor is it one that nobody traded.
+missing_bars as (
+    select
+        missing.*,
+        cast(null as text) as contradiction
+    from {{ ref('int_missing_bars') }} as missing
+
+    union all
+
+    select
+        series.series_id,
+        series.symbol,
+        series.asset_class,
+        series.timeframe,
+        series.timeframe,
+        series.is_fetched,
+        series.step_minutes,
+        series.calendar,
+        series.time_zone,
+        series.sources_in_order,
+        series.active_from,
+        'between',
+        bars.session_date,
+        bars.expected_no,
+        bars.expected_no,
+        1,
+        false,
+        bars.opened_at,
+        bars.closed_at,
+        null,
+        bars.source || ' sent it, and it contradicts itself: ' || bars.failed_checks
+    from {{ ref('int_bars_selected') }} as bars
+    inner join {{ ref('int_series') }} as series on series.series_id = bars.series_id
+    where
+        not bars.is_valid
+        and bars.is_active
+        and not bars.is_retracted
+        and bars.source <> 'manual'
+        and series.is_fetched
+        and (
+            {{ contradicts_itself() }}
+        )
+),
+
 -- The looks at each range that is not just quiet. An answer holds a range if it was asked for all of it; of a resampled
 -- bar the first of its parts represents all.
 looked_at as (
@@ -39,7 +84,7 @@ looked_at as (
         looks.last_look_at,
         looks.is_file_only,
         looks.failure
-    from {{ ref('int_missing_bars') }} as missing
+    from missing_bars as missing
     inner join lateral (
         select
             string_agg(distinct case when existing_rows.is_look then existing_rows.source end, ', ') as answered_by,
@@ -84,7 +129,7 @@ looked_at as (
     union all
 
     select missing.*, missing.quiet_by, null, null, null, null, null, null
-    from {{ ref('int_missing_bars') }} as missing
+    from missing_bars as missing
     where missing.quiet_by is not null
 ),
 
@@ -112,7 +157,7 @@ asked as (
     select
         looked_at.*,
         series.sources,
-        rejected.rejected_for,
+        coalesce(looked_at.contradiction, rejected.rejected_for) as rejected_for,
         coalesce(looked_at.answered_by, market_days.answered_by) as answering,
         coalesce(looked_at.times, 0) + coalesce(market_days.times, 0) as looks,
         least(looked_at.first_look_at, market_days.first_look_at) as seen_first_at,
