@@ -136,22 +136,20 @@ def differences(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, int]:
 
 
 def busy_turns(start: datetime, end: datetime) -> list[datetime]:
-    """Every hour of [start, end], and every five minutes: half an hour around midnights (UTC and New York), month's ends and
-    changes of the clock, some turns around settlements (every four hours), and around the first and the last bars of
-    New York, half days too, whose bars come a quarter of an hour late."""
-    minutes = timedelta(minutes=1)
+    """Every hour of [start, end], and every five minutes: a quarter of an hour around midnight and around midnights of New
+    York on which the clock changes, five minutes around settlements (every four hours), and at the ends of sessions in New
+    York, half days too, whose bars come a quarter of an hour late."""
     chosen = {start, end}
     for turn in every_turn(start, end):
-        near = [(turn + shift * minutes).astimezone(UTC) for shift in (-30, -10, 10, 30)]
-        day_ends = near[0].date() != near[3].date()
+        near = [turn + shift * timedelta(minutes=1) for shift in (-16, -6, 6, 16)]
         local = [one.astimezone(NEW_YORK) for one in near]
-        clock_changes = local[0].utcoffset() != local[3].utcoffset() or local[0].date() != local[3].date()
+        is_at_an_end = near[0].date() != near[3].date() or local[0].utcoffset() != local[3].utcoffset()
         settles = near[1].hour // 4 != near[2].hour // 4
         session = local[0].weekday() < 5 and any(
             opens <= turn.astimezone(NEW_YORK).strftime("%H:%M") <= closes
-            for opens, closes in (("09:30", "09:50"), ("12:55", "13:20"), ("15:55", "16:20"))
+            for opens, closes in (("09:30", "09:50"), ("12:55", "13:15"), ("15:55", "16:20"))
         )
-        if turn.minute == 0 or day_ends or clock_changes or settles or session:
+        if turn.minute == 0 or is_at_an_end or settles or session:
             chosen.add(turn)
     return sorted(chosen)
 
@@ -209,7 +207,7 @@ def test_a_month_of_turns(stage: Stage, start: str) -> None:
     last = first + timedelta(days=DAYS)
     stage.registry = [*REGISTRY, A_STOCK]
     turns = every_turn(first, last) if ALL_TURNS else busy_turns(first, last)
-    live = live_and_at_once(stage, turns, builds_every=timedelta(hours=18))
+    live = live_and_at_once(stage, turns, builds_every=timedelta(days=3))
     rows = live.groupby(["symbol", "timeframe"]).size().to_dict()
     print(f"{len(turns)} turns, {live.shape[1]} columns equal in {len(live)} rows: {rows}")
     assert rows["BTC", "5m"] == rows["SOL", "5m"] == DAYS * 288
