@@ -182,7 +182,7 @@ def live_and_at_once(stage: Stage, turns: list[datetime], builds_every: timedelt
         # Stocks are asked for from their first bar to an hour after their last one, as by a schedule of their own.
         local = turn.astimezone(NEW_YORK)
         trades = local.weekday() < 5 and "09:30" <= local.strftime("%H:%M") <= "17:00"
-        stage.market("extract", *([] if trades or turn in (start, end) else ["--source", "binance"]))
+        stage.market("extract", *([] if trades or turn in (start, end) else ["--symbols", "BTC SOL"]))
         if turn >= build_at or turn == end:
             stage.build()
             build_at = turn + builds_every
