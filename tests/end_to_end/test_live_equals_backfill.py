@@ -26,6 +26,7 @@ from typer.testing import CliRunner
 
 from extract.calendar.timeframes import FIRST_REACH
 from extract.core import settings
+from extract.transport.budget import RequestsPerMinute, WeightPerMinute
 from extract.transport.retry_policy import RETRY_POLICY
 from scripts.cli import app
 from scripts.simulator import Simulator, running
@@ -107,7 +108,9 @@ def markets() -> Dataset:
     """Made-up coins and stocks; the contract on SOL is on 1000 of them, so its numbers are contracts of 1000."""
     dataset = synthetic()
     contract = dataclasses.replace(dataset.futures["SOLUSDT"], symbol="1000SOLUSDT")
-    return dataclasses.replace(dataset, futures={"BTCUSDT": dataset.futures["BTCUSDT"], "1000SOLUSDT": contract})
+    return dataclasses.replace(
+        dataset, unlimited=True, futures={"BTCUSDT": dataset.futures["BTCUSDT"], "1000SOLUSDT": contract}
+    )
 
 
 @pytest.fixture
@@ -120,6 +123,9 @@ def stage(make_warehouse: MakeWarehouse) -> Iterator[Stage]:
         for name, value in {**warehouse.database.environment, **simulator.environment(), **looks_back}.items():
             patch.setenv(name, value)
         patch.setattr(RETRY_POLICY, "backoff", (0.0, 0.0, 0.0))
+        # Requests are counted by the real clock, on which a day of turns is a minute.
+        for budget in (RequestsPerMinute, WeightPerMinute):
+            patch.setattr(budget, "wait", lambda *arguments: None)
         patch.setitem(FIRST_REACH, "5m", REACH)
         patch.setattr("extract.providers.binance.derivatives.FIRST_STATISTICS_REACH", REACH)
         patch.setattr("extract.providers.binance.derivatives.FIRST_FUNDING_REACH", timedelta(days=40))
