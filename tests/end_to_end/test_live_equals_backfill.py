@@ -125,7 +125,7 @@ def stage(make_warehouse: MakeWarehouse) -> Iterator[Stage]:
         patch.setattr(RETRY_POLICY, "backoff", (0.0, 0.0, 0.0))
         # Requests are counted by the real clock, on which a day of turns is a minute.
         for budget in (RequestsPerMinute, WeightPerMinute):
-            patch.setattr(budget, "wait", lambda *arguments: None)
+            patch.setattr(budget, "wait", lambda *_, **__: None)
         patch.setitem(FIRST_REACH, "5m", REACH)
         patch.setattr("extract.providers.binance.derivatives.FIRST_STATISTICS_REACH", REACH)
         patch.setattr("extract.providers.binance.derivatives.FIRST_FUNDING_REACH", timedelta(days=40))
