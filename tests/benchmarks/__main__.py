@@ -14,6 +14,8 @@ PARTS = {
     "transform": "tests.benchmarks.transform",
     "api": "tests.benchmarks.api",
     "site": "tests.benchmarks.site",
+    "questions": "tests.benchmarks.questions",
+    "starts": "tests.benchmarks.starts",
     "turn": "tests.benchmarks.turn",
     "servers": "tests.benchmarks.servers",
 }
