@@ -32,12 +32,16 @@ SUITE_SETTINGS = {"PG", "PG_BIN"}
 
 # Files that take longest, the dearest first: with one of these last, one of two workers would wait for it alone.
 DEAR = (
-    "scripts/test_demo.py", "dbt/test_history.py", "dbt/test_incremental_equals_full.py", "extract/test_postgres_15.py",
-    "end_to_end/test_week.py", "site/test_build.py", "site/test_site.py", "end_to_end/test_real_markets.py",
-    "dbt/test_over_the_years.py", "dbt/test_quality_operations.py", "scripts/test_locks.py", "upgrade/test_upgrade.py",
-    "end_to_end/test_server_settings.py", "end_to_end/test_cases.py", "scripts/test_api.py", "end_to_end/test_rollback.py",
-    "dbt/test_quarantine.py", "dbt/test_features_oracle.py", "dbt/test_bars.py", "upgrade/test_new_feature.py",
-    "extract/test_extract.py",
+    "scripts/test_demo.py", "site/test_build.py", "site/test_site.py", "end_to_end/test_week.py", "scripts/test_api.py",
+    "dbt/test_history.py", "dbt/test_incremental_equals_full.py", "extract/test_postgres_15.py",
+    "end_to_end/test_binance_variations.py", "scripts/test_locks.py", "dbt/test_registry_changes.py",
+    "end_to_end/test_a_hole_to_its_end.py", "end_to_end/test_live_equals_backfill.py", "end_to_end/test_real_markets.py",
+    "end_to_end/test_record_and_replay.py", "dbt/test_over_the_years.py", "dbt/test_quality_operations.py",
+    "dbt/test_hostile_payloads.py", "dbt/test_quarantine.py", "upgrade/test_upgrade.py", "end_to_end/test_cases.py",
+    "end_to_end/test_server_settings.py", "end_to_end/test_rollback.py", "extract/test_answers.py",
+    "dbt/test_features_oracle.py", "dbt/test_bars.py", "dbt/test_yahoo_basis.py", "upgrade/test_new_source.py",
+    "upgrade/test_new_feature.py", "extract/test_extract.py", "dbt/test_splits_and_registry.py",
+    "end_to_end/test_database_names.py", "upgrade/test_new_timeframe.py", "test_wheel.py",
 )  # fmt: skip
 # Files that read one built warehouse (session fixture `built` of their folder), and so belong to one worker.
 SHARING = {

@@ -10,16 +10,17 @@ nobody reads 1.1 s, new sessions 1.2 s. A copy by fork costs 0.3 s.
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from scripts.pipeline.build import without_collector
 
@@ -28,11 +29,20 @@ QUIET = ("--log-level", "none", "--log-level-file", "none", "--no-write-json")
 # What dbt reads when a model is built, not when it is parsed.
 READ_WHEN_BUILT = (
     "WAREHOUSE_NOW", "TZ", "PGTZ", "PGOPTIONS", "MARKET_RUN", "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE",
-    "FEATURE_COMPUTATION_WORKERS", "FEATURE_COMPUTATION_SHARD_BARS",
+    "FEATURE_COMPUTATION_WORKERS", "FEATURE_COMPUTATION_SHARD_BARS", "MIN_DATA_COMPLETENESS", "MIN_QUALITY_SCORE",
+    "VALIDATE_ON_INSERT", "FALLBACK_SOURCE_PRIORITY", "DBT_INDIRECT_SELECTION",
 )  # fmt: skip
+# So are these variables; test_dbt_process.py parses the project with them.
+VARIABLES_READ_WHEN_BUILT = {"rebuild", "legacy_dual_write"}
+# The database for which a project is parsed.
+NOWHERE = "nowhere"
+# What a build of the pipeline says how far it is by (scripts.pipeline.build.Stages).
+STAGES = ("LogStartLine", "NodeFinished")
 PARSED_FILES = (".sql", ".yml", ".md", ".csv")
 # Parsed projects that are kept: more would cost memory (60 MB each), and files take turns with two at most.
 KEPT = 4
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,8 @@ class Parsed:
 
 
 _parsed: dict[tuple[Any, ...], Parsed] = {}
+# Where a project was parsed last, by the text of its dbt_project.yml.
+_parsed_in: dict[str, Path] = {}
 
 
 @dataclass(frozen=True)
@@ -82,20 +94,83 @@ def invoke(
     *,
     variables: str | None = None,
     time_zone: str | None = None,
+    exclude: Sequence[str] = (),
+    without_unchanged_views: bool = False,
 ) -> Outcome:
     """Run a dbt command on the project in `directory`. environment: on top of this process's; variables: for --vars;
-    time_zone: TZ of the process and of its database sessions."""
-    options = ["--project-dir", str(directory), "--profiles-dir", str(directory)]
-    options += ["--target-path", str(directory / "target"), "--log-path", str(directory / "logs"), *QUIET]
-    if variables:
-        options += ["--vars", variables]
+    time_zone: TZ of the process and of its database sessions. without_unchanged_views: an earlier build made the selected
+    views of the same project, settings and variables; those that are still there and do not hold the time are left out."""
+    options = _options(directory, variables)
     with process_environment(environment, time_zone):
         try:
             parsed = _parse(directory, options, environment, variables)
         except _NotParsed as problem:
             return Outcome(False, str(problem), ())
         place = Place(str(directory), environment["PGDATABASE"])
-        return _in_a_child(parsed, place, [command, *arguments, *options])
+
+        def run() -> Outcome:
+            left_out = [*exclude, *(_unchanged_views(parsed.manifest) if without_unchanged_views else ())]
+            excluded = ["--exclude", *left_out] if left_out else []
+            return _run(parsed, place, [command, *arguments, *excluded, *options])
+
+        outcome: Outcome | str = _in_a_child(run)
+        return Outcome(False, outcome, ()) if isinstance(outcome, str) else outcome
+
+
+def _options(directory: Path, variables: str | None = None) -> list[str]:
+    options = ["--project-dir", str(directory), "--profiles-dir", str(directory)]
+    options += ["--target-path", str(directory / "target"), "--log-path", str(directory / "logs"), *QUIET]
+    return [*options, "--vars", variables] if variables else options
+
+
+@contextmanager
+def parsed_once(keeps_connections: bool = True) -> Iterator[None]:
+    """Until the end of the block, builds of scripts.pipeline.build in this process are done by children, too: each of them
+    would parse the project, once or twice, as every process of its own has to (8 s of CPU after the clock has moved).
+
+    keeps_connections=False: a session for each node, as dbt has them.
+    """
+    from dbt.cli.main import dbtRunner, dbtRunnerResult
+
+    from extract.core import database, settings
+    from scripts.pipeline import build
+
+    invoke_dbt = build._invoke
+
+    def invoke_in_a_child(*command: str, **options: Any) -> build.Built:
+        directory = settings.project_directory()
+        with build._environment():
+            environment = {"PGDATABASE": os.environ["PGDATABASE"]}
+            parsed = _parse(directory, _options(directory), environment, None)
+            place = Place(str(directory), environment["PGDATABASE"])
+
+        class Runner(dbtRunner):
+            def __init__(self, manifest: Any = None, callbacks: Any = None) -> None:
+                super().__init__(parsed.manifest, callbacks)
+
+            def invoke(self, args: list[str], **more: Any) -> dbtRunnerResult:
+                if args[0] == "parse":
+                    return dbtRunnerResult(success=True, result=parsed.manifest)
+                return super().invoke(args, **more)
+
+        def run() -> build.Built:
+            import dbt.cli.main
+
+            _become_a_child(parsed, place, keeps_connections)
+            # Its threads are the parent's.
+            database.pool.cache_clear()
+            dbt.cli.main.dbtRunner = Runner  # type: ignore[misc]
+            return invoke_dbt(*command, **options)
+
+        built: build.Built | str = _in_a_child(run)
+        assert not isinstance(built, str), built
+        return built
+
+    build._invoke = invoke_in_a_child
+    try:
+        yield
+    finally:
+        build._invoke = invoke_dbt
 
 
 class _NotParsed(Exception):
@@ -105,40 +180,60 @@ class _NotParsed(Exception):
 def _parse(directory: Path, options: Sequence[str], environment: Mapping[str, str], variables: str | None) -> Parsed:
     """The project as dbt understands it; that of an equal copy, too, or of one in another database."""
     database = environment["PGDATABASE"]
+    # A name that needs quotes is dbt's business.
+    is_odd = not database.isidentifier()
     key = (
-        variables,
+        tuple(
+            sorted((n, repr(v)) for n, v in json.loads(variables or "{}").items() if n not in VARIABLES_READ_WHEN_BUILT)
+        ),
         tuple(sorted((name, value) for name, value in environment.items() if name not in READ_WHEN_BUILT)),
-        tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith(("FALLBACK_", "MIN_")))),
-        os.environ.get("VALIDATE_ON_INSERT"),
-        # A name that needs quotes is dbt's business.
-        None if database.isidentifier() else database,
-        _state(directory),
+        database if is_odd else None,
+        state(directory),
     )
     if key not in _parsed:
         from dbt.cli.main import dbtRunner
 
         _prepare()
-        with without_collector():
+        # What differs from the last project of these settings is parsed, and no more.
+        settings = (directory / "dbt_project.yml").read_text()
+        known = _parsed_in.get(settings, directory) / "target" / "partial_parse.msgpack"
+        if known.exists():
+            options = [*options, "--partial-parse-file-path", str(known)]
+        with without_collector(), process_environment({}):
+            for name in READ_WHEN_BUILT:
+                os.environ.pop(name, None)
+            os.environ.update({"PGHOST": "127.0.0.1", "PGDATABASE": database if is_odd else NOWHERE})
             outcome = dbtRunner().invoke(["parse", *options])
         if not outcome.success:
             raise _NotParsed(str(outcome.exception))
-        _compile_macros(outcome.result)
+        _parsed_in[settings] = directory
+        manifest: Any = outcome.result
+        for node in manifest.nodes.values():
+            # Of a seed that is as it was in the project before.
+            if hasattr(node, "root_path"):
+                node.root_path = str(directory)
+        _compile(manifest)
         while len(_parsed) >= KEPT:
             _parsed.pop(next(iter(_parsed)))
-        _parsed[key] = Parsed(outcome.result, Place(str(directory), database))
+        _parsed[key] = Parsed(manifest, Place(str(directory), database if is_odd else NOWHERE))
     return _parsed[key]
 
 
-def _compile_macros(manifest: Any) -> None:
-    """Those that builds call and parsing does not, to be there in each child."""
-    from dbt_common.clients.jinja import template_cache
+def _compile(manifest: Any) -> None:
+    """The macros that builds call and parsing does not, and the models, to be there in each child."""
+    from dbt_common.clients.jinja import get_environment, template_cache
 
     for macro in manifest.macros.values():
         if macro.package_name in ("dbt_postgres", "market_warehouse") or "materializations" in macro.original_file_path:
             template_cache.get_node_template(macro)
+    for node in manifest.nodes.values():
+        if node.resource_type in ("model", "snapshot"):
+            hooks = [hook.sql for hook in (*node.config.pre_hook, *node.config.post_hook)]
+            for text in (node.raw_code, *hooks):
+                get_environment(node).from_string(text)
 
 
-def _state(directory: Path) -> tuple[tuple[str, int, int], ...]:
+def state(directory: Path) -> tuple[tuple[str, int, int], ...]:
     """Every file that dbt parses, with its size and when it was written. Of seeds it knows that they are there: it reads
     them when they are loaded."""
     found = []
@@ -155,7 +250,8 @@ def _state(directory: Path) -> tuple[tuple[str, int, int], ...]:
     return tuple(sorted(found))
 
 
-def _in_a_child(parsed: Parsed, place: Place, arguments: Sequence[str]) -> Outcome:
+def _in_a_child(work: Callable[[], T]) -> T | str:
+    """What a copy of this process answers; why there is no answer, where there is none."""
     reads, writes = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -165,7 +261,7 @@ def _in_a_child(parsed: Parsed, place: Place, arguments: Sequence[str]) -> Outco
         try:
             os.close(reads)
             with os.fdopen(writes, "wb") as pipe:
-                pickle.dump(_run(parsed, place, arguments), pipe)
+                pickle.dump(work(), pipe)
         finally:
             os._exit(0)
     os.close(writes)
@@ -173,20 +269,47 @@ def _in_a_child(parsed: Parsed, place: Place, arguments: Sequence[str]) -> Outco
         answer = pipe.read()
     _, status = os.waitpid(child, 0)
     if not answer:
-        return Outcome(False, f"dbt ended without an answer, status {status}", ())
-    outcome: Outcome = pickle.loads(answer)
-    return outcome
+        return f"dbt ended without an answer, status {status}"
+    found: T = pickle.loads(answer)
+    return found
 
 
-def _run(parsed: Parsed, place: Place, arguments: Sequence[str]) -> Outcome:
+def _become_a_child(parsed: Parsed, place: Place, keeps_connections: bool = True) -> None:
     import gc
-
-    from dbt.cli.main import dbtRunner
 
     gc.disable()
     _without_messages()
-    _keep_connections()
+    if keeps_connections:
+        _keep_connections()
     _move(parsed, place)
+
+
+def _unchanged_views(manifest: Any) -> list[str]:
+    """The views that are in the database, but for those that a rebuilt table takes with it, and those that hold a time."""
+    import psycopg
+
+    with psycopg.connect("") as connection:
+        found = connection.execute("select schemaname, viewname, definition from pg_views").fetchall()
+    there = {(schema, name) for schema, name, text in found if "'::timestamp with time zone" not in text}
+    nodes = manifest.nodes
+
+    @cache
+    def stays(name: str) -> bool:
+        read = [(other, nodes[other].config.materialized) for other in nodes[name].depends_on.nodes if other in nodes]
+        return (nodes[name].schema, nodes[name].alias) in there and not any(
+            kind == "table" or (kind == "view" and not stays(other)) for other, kind in read
+        )
+
+    views = [name for name, node in nodes.items() if node.config.materialized == "view"]
+    # Where one of the conditions is built, the states of alerts are brought up to date (macro evaluate_alerts). Not by name,
+    # which the versions of a model share.
+    return [".".join(nodes[name].fqn) for name in views if stays(name) and not name.endswith("_conditions")]
+
+
+def _run(parsed: Parsed, place: Place, arguments: Sequence[str]) -> Outcome:
+    from dbt.cli.main import dbtRunner
+
+    _become_a_child(parsed, place)
     outcome = dbtRunner(manifest=parsed.manifest).invoke(list(arguments))
     if outcome.exception is not None:
         return Outcome(False, str(outcome.exception), ())
@@ -221,16 +344,19 @@ def _without_messages() -> None:
     from dbt_common.events.event_manager import EventManager
     from dbt_common.events.event_manager_client import ctx_set_event_manager
 
-    heard = (EventLevel.WARN, EventLevel.ERROR)
+    levels = (EventLevel.WARN, EventLevel.ERROR)
     make = BaseEvent.__init__
 
+    def is_heard(event: Any) -> bool:
+        return event.level_tag() in levels or type(event).__name__ in STAGES
+
     def make_if_heard(self: Any, *values: Any, **named: Any) -> None:
-        if self.level_tag() in heard:
+        if is_heard(self):
             make(self, *values, **named)
 
     class OnlyHeard(EventManager):
         def fire_event(self, e: Any, level: Any = None, *more: Any, **options: Any) -> None:
-            if e.level_tag() in heard:
+            if is_heard(e):
                 super().fire_event(e, level, *more, **options)
 
     BaseEvent.__init__ = make_if_heard  # type: ignore[method-assign]
@@ -292,6 +418,10 @@ def _prepare() -> None:
         return compiled[key]
 
     MacroFuzzEnvironment.compile = kept  # type: ignore[method-assign]
+
+    # The table that stands for no result, with a parser of dates in words, made for each statement (6 % of a build).
+    nothing = agate_helper.empty_table()  # type: ignore[no-untyped-call]
+    agate_helper.empty_table = lambda: nothing
 
     # What a result's values may be, worked out for each query (0.2 s): a parser of dates in words, that nobody writes.
     make_tester = agate_helper.build_type_tester

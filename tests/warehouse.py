@@ -62,10 +62,13 @@ class Database:
         """The PG* variables that lead here."""
         return self.server.environment(self.name)
 
-    def create(self) -> None:
-        """Make it, empty; one of that name is dropped first."""
+    def create(self, template: str = "template1") -> None:
+        """Make it, as the template is; one of that name is dropped first."""
         self.drop()
-        self.server.create_database(self.name)
+        with psycopg.connect(self.server.dsn("postgres"), autocommit=True) as connection:
+            # Half of what it takes to copy through the log.
+            copying = sql.SQL("create database {} template {} strategy file_copy")
+            connection.execute(copying.format(sql.Identifier(self.name), sql.Identifier(template)))
 
     def drop(self) -> None:
         with psycopg.connect(self.server.dsn("postgres"), autocommit=True) as connection:
@@ -143,26 +146,33 @@ class Warehouse:
     now: datetime = NOW
     environment: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
-    # Selections of which the staging views, the seeds are there.
+    # Selections of which the staging views are there.
     _staged: set[str | None] = field(default_factory=set)
-    _seeded: set[str | None] = field(default_factory=set)
+    # The seeds that are there, as they were loaded.
+    _seeded: dict[str, bytes] = field(default_factory=dict)
+    # Selections of which the views are there, or whether each one that is there is as it should be; and the project and
+    # settings that they were made from.
+    _viewed: set[str | None] = field(default_factory=set)
+    _is_prepared: bool = False
+    _viewed_as: object = None
     _asset_class: dict[str, str] = field(default_factory=dict)
     _loads: int = 0
 
     # ------------------------------------------------------------ registry and raw rows
 
     def reset(self) -> None:
-        """An empty database with the landing tables, and an empty registry."""
-        self._staged.clear()
-        self.database.create()
-        with psycopg.connect(self.database.dsn) as connection:
-            migrations.migrate(connection)
+        """A database with the landing tables, an empty registry, and what follows from no answer: staging and seeds."""
         self.assets([])
+        template = _prepared(self.database.server, self.project)
+        self.database.create(template.database.name)
+        self._staged.clear()
+        self._viewed.clear()
+        self._is_prepared = True
+        self._viewed_as, self._seeded = template._viewed_as, dict(template._seeded)
 
     def assets(self, rows: Sequence[Mapping[str, str]]) -> None:
         """Replace the registry. Missing cells are empty; see crypto() and stock() for usual rows."""
         self._asset_class = {row["symbol"]: row["asset_class"] for row in rows}
-        self._seeded.clear()
         self.project.write_assets(rows)
 
     def load(
@@ -305,24 +315,41 @@ class Warehouse:
         data, and run in a first build and in a warehouse in use already (test_postgres_15.py, test_hostile_payloads.py).
         time_zone: TZ of the process and of its database sessions.
         without_staging: leave out seeds and staging views, which an earlier build made and which have not changed
-        since; halves the cost of a build. A plain build of a selection that was built before does so by itself.
-        variables: for --vars; other ones than last time cost a full parse.
+        since. A plain build leaves out seeds, and those views of a selection that was built before, that would be as they
+        are.
+        variables: for --vars.
         """
         is_plain = not (tests or full_refresh or empty or time_zone)
-        without_seeds = without_staging or (is_plain and select in self._seeded)
+        seeds = {path.stem: path.read_bytes() for path in self.project.directory.glob("dbt_project/seeds/*.csv")}
+        there = self.query("select tablename from pg_tables where schemaname = 'seeds'") if is_plain else []
+        left_out = [
+            f"market_warehouse.{row['tablename']}"
+            for row in there
+            if (name := row["tablename"]) in seeds and self._seeded.get(name) == seeds[name]
+        ]
+        excluded_kinds = ["seed"] if without_staging else []
         without_staging = without_staging or (is_plain and select in self._staged)
         arguments = ["--select", *select.split()] if select else []
         if full_refresh:
             arguments.append("--full-refresh")
         if empty:
             arguments.append("--empty")
-        excluded = [] if tests else ["test"]
-        excluded += [] if tests and unit_tests else ["unit_test"]
-        excluded += ["seed"] if without_seeds else []
-        if excluded:
-            arguments += ["--exclude-resource-type", *excluded]
-        if without_staging:
-            arguments += ["--exclude", "market_warehouse.staging"]
+        excluded_kinds += [] if tests else ["test"]
+        excluded_kinds += [] if tests and unit_tests else ["unit_test"]
+        if excluded_kinds:
+            arguments += ["--exclude-resource-type", *excluded_kinds]
+        left_out += ["market_warehouse.staging"] if without_staging else []
+        # How much is computed at a time, and options of the session, are in no view.
+        settings_of_views = {
+            name: value
+            for name, value in self.environment.items()
+            if name != "PGOPTIONS" and not name.startswith("FEATURE_COMPUTATION_")
+        }
+        viewed_as = (dbt_process.state(self.project.directory), settings_of_views, variables)
+        if viewed_as != self._viewed_as:
+            self._viewed.clear()
+            self._is_prepared = False
+        self._viewed_as = viewed_as
         outcome = dbt_process.invoke(
             self.project.directory,
             command,
@@ -330,16 +357,22 @@ class Warehouse:
             self.build_environment(),
             variables=json.dumps(dict(variables)) if variables else None,
             time_zone=time_zone,
+            exclude=left_out,
+            without_unchanged_views=(is_plain and command == "build" and (self._is_prepared or select in self._viewed)),
         )
+        loaded, self._seeded = self._seeded, {}
+        self._is_prepared = False
+        self._viewed.discard(select)
         if outcome.problem is not None:
             raise BuildFailed(outcome.problem)
         failed = [f"{n.name}: {n.message}" for n in outcome.nodes if n.status in ("error", "fail", "runtime error")]
         self.seconds = {node.relation: node.seconds for node in outcome.nodes}
         if failed or not outcome.success:
             raise BuildFailed("\n".join(failed))
+        self._seeded = loaded | {node.name: seeds[node.name] for node in outcome.nodes if node.name in seeds}
         if command == "build" and not empty:
             self._staged.add(select)
-            self._seeded.add(select)
+            self._viewed.add(select)
         return {node.relation: node.message for node in outcome.nodes}
 
     def operate(self, macro: str) -> None:
@@ -368,6 +401,24 @@ class Warehouse:
             cursor = connection.execute(statement.encode(), parameters or None)
             columns = [column.name for column in cursor.description or ()]
             return pd.DataFrame(cursor.fetchall(), columns=columns, dtype=object)
+
+
+_templates: dict[object, Warehouse] = {}
+
+
+def _prepared(server: Server, project: Project) -> Warehouse:
+    """A warehouse of this project with landing tables, staging and the seeds of an empty registry, to copy."""
+    key = (server.home, dbt_process.state(project.directory))
+    if key not in _templates:
+        template = Warehouse(Database(server, f"warehouse_template_{len(_templates)}"), project)
+        template.database.create()
+        with psycopg.connect(template.database.dsn) as connection:
+            migrations.migrate(connection)
+        template.build("market_warehouse.staging resource_type:seed")
+        # It is another one where the old system's table is there.
+        template.execute("drop view staging.stg_legacy__market_data")
+        _templates[key] = template
+    return _templates[key]
 
 
 def in_shards(workers: int, bars: int = 200) -> dict[str, str]:

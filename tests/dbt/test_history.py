@@ -473,8 +473,7 @@ def test_a_feature_that_looks_ahead_is_found(leaky: Warehouse) -> None:
 
 
 def test_a_corrected_formula_is_a_bug_fix_and_the_old_table_follows(leaky: Warehouse) -> None:
-    """make rebuild SELECT="sma_20 atr", where sma_20 was wrong and atr was not; with the dual write to the old table on.
-    One test for the two: another value of a dbt variable costs a full parse."""
+    """make rebuild SELECT="sma_20 atr", where sma_20 was wrong and atr was not; with the dual write to the old table on."""
     old = "select time, open, close, volume, source, validation_notes, cast(xmin as text) as written from market_data"
     before = leaky.query(old)
     assert len(before) == 1 and before[0]["source"] == "old", "written to though the dual write is off"

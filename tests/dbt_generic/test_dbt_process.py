@@ -92,17 +92,53 @@ def test_an_equal_copy_in_another_database_is_not_parsed_again(
         assert build(place, database).success
     assert len(dbt_process._parsed) == 1
     assert [seen(one)[0][2] for one in (first, second)] == [1, 7]
+    # One that differs is parsed as far as it does, and has its own rows, too.
+    third = tmp_path_factory.mktemp("changed") / "project"
+    shutil.copytree(other, third)
+    (third / "seeds" / "rows.csv").write_text("n\n9\n")
+    write(third, "leaves", "{{ config(materialized='table') }} select n + 100 as number from {{ ref('rows') }}")
+    assert build(third, first).success
+    assert len(dbt_process._parsed) == 2 and seen(first)[0][2] == 109
     for database in (first, second):
         database.drop()
+
+
+def test_views_that_are_as_they_were_are_left_out(directory: Path, database: Database) -> None:
+    views = {
+        "steady": "select 1 as one",
+        "of_steady": "select one from {{ ref('steady') }}",
+        "dropped": "select 2 as two",
+        "timed": "select cast('{{ env_var('WAREHOUSE_NOW', '2019-01-01') }}' as timestamp with time zone) as now",
+        "of_a_table": "select number from {{ ref('leaves') }}",
+        "of_that": "select number from {{ ref('of_a_table') }}",
+    }
+    for name, text in views.items():
+        write(directory, name, text)
+    made: list[set[str]] = []
+    for now in ("2020-01-01", "2020-01-02"):
+        outcome = dbt_process.invoke(
+            directory,
+            "build",
+            ["--select", "+path:models"],
+            {**database.environment, "WAREHOUSE_NOW": now},
+            exclude=["sees"],
+            without_unchanged_views=bool(made),
+        )
+        made.append({node.name for node in outcome.nodes})
+        with psycopg.connect(database.dsn) as connection:
+            connection.execute("drop view marts.dropped")
+    assert made == [{*views, "leaves"}, {"leaves", "dropped", "timed", "of_a_table", "of_that"}]
+    with psycopg.connect(database.dsn) as connection:
+        assert connection.execute("select extract(day from now) from marts.timed").fetchone() == (2,)
 
 
 def test_copies_of_the_project_are_equal_until_one_is_changed(tmp_path: Path) -> None:
     copies = [Project.copy(ROOT, tmp_path / name, described=False).directory for name in ("one", "other")]
     Project(copies[0]).write_assets([crypto("BTC", "1h")])
-    assert dbt_process._state(copies[0]) == dbt_process._state(copies[1])
+    assert dbt_process.state(copies[0]) == dbt_process.state(copies[1])
     model = copies[1] / "dbt_project" / "models" / "marts" / "market_data" / "market_data_v2.sql"
     model.write_text(model.read_text() + "-- another\n")
-    assert dbt_process._state(copies[0]) != dbt_process._state(copies[1])
+    assert dbt_process.state(copies[0]) != dbt_process.state(copies[1])
 
 
 def test_a_child_that_dies_is_a_failure(directory: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from extract.transport.retry_policy import RETRY_POLICY
 from scripts.cli import app
 from scripts.pipeline import build, run
 from scripts.simulator import Simulator, running
+from tests import dbt_process
 from tests.extract.conftest import environment, forget
 from tests.receiver import Receiver, receiving
 from tests.warehouse import MakeWarehouse, Warehouse, crypto, stock
@@ -126,6 +127,7 @@ def week(make_warehouse: MakeWarehouse) -> Iterator[Week]:
         pytest.MonkeyPatch.context() as patch,
         receiving() as receiver,
         running("demo", "2013-02-18T02:00:00Z") as simulator,
+        dbt_process.parsed_once(),
     ):
         patch.chdir(warehouse.project.directory)
         for name, value in {**warehouse.database.environment, **simulator.environment()}.items():

@@ -130,9 +130,7 @@ def template(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Data
 def database(postgres: Server, template: Database) -> Iterator[Database]:
     """A database of this test's own, prepared as a first run leaves it."""
     made = Database(postgres, "extract_test")
-    made.drop()
-    with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as connection:
-        connection.execute("create database extract_test template extract_template")
+    made.create(template.name)
     yield made
     made.drop()
 

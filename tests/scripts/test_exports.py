@@ -17,7 +17,6 @@ import pandas
 import psycopg
 import pyarrow
 import pytest
-from psycopg import sql
 from pyarrow import csv, feather, parquet
 
 from extract.core.settings import ConfigurationError
@@ -44,16 +43,11 @@ def exported(built: Warehouse, folder: Path, *symbols: str, **wanted: Any) -> Re
 def copied(built: Warehouse, postgres: Server) -> Iterator[Database]:
     """The built warehouse, to be changed."""
     copy = Database(postgres, "readers_copy")
-    copy.drop()
     with psycopg.connect(postgres.dsn("postgres"), autocommit=True) as connection:
         connection.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (built.database.name,)
         )
-        connection.execute(
-            sql.SQL("create database {} template {}").format(
-                sql.Identifier(copy.name), sql.Identifier(built.database.name)
-            )
-        )
+    copy.create(built.database.name)
     yield copy
     copy.drop()
 

@@ -27,6 +27,7 @@ from scripts.cli import app
 from scripts.monitoring import alerts
 from scripts.pipeline import build, run
 from scripts.postgres import roles
+from tests import dbt_process
 from tests.conftest import ROOT
 from tests.dbt.test_bars import run_of
 from tests.extract.conftest import forget
@@ -54,7 +55,8 @@ def here(built: Warehouse, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.M
     for name, value in {**built.database.environment, "WAREHOUSE_NOW": built.now.isoformat()}.items():
         monkeypatch.setenv(name, value)
     forget()
-    yield monkeypatch
+    with dbt_process.parsed_once(keeps_connections=False):
+        yield monkeypatch
     forget()
 
 
@@ -173,8 +175,8 @@ def test_readers_with_open_transactions_stop_no_build_and_see_none_of_it(built: 
         before = reader.execute(counted.encode()).fetchall()
         amend(built, 50)
         # Seeds and staging, too: their tables are behind the views.
-        built._staged.clear()
-        built._seeded.clear()
+        for made in (built._staged, built._seeded, built._viewed):
+            made.clear()
         built.environment = {"PGOPTIONS": "-c lock_timeout=2s"}
         messages = built.build()
         assert any("INSERT" in messages[seed] for seed in ("assets", "timeframes"))

@@ -28,7 +28,8 @@
 {% macro forget_project_state() %}
     {%- if execute and flags.WHICH in ['build', 'run', 'seed', 'retry'] -%}
         {%- set made = [] -%}
-        {%- for id in selected_resources if id in graph.nodes and id.split('.')[0] in ['model', 'seed'] -%}
+        {#- Up to the first one: dbt makes a dictionary of each node that is looked at. -#}
+        {%- for id in selected_resources if not made and id.split('.')[0] in ['model', 'seed'] -%}
             {%- if graph.nodes[id].config.materialized in ['view', 'seed'] -%}{%- do made.append(id) -%}{%- endif -%}
         {%- endfor -%}
         {%- if made %}
@@ -41,8 +42,9 @@
    nothing; corrections were lost that way. #}
 {% macro refuse_marks_of_unknown_models() %}
     {%- set known = [] -%}
-    {%- for node in graph.nodes.values() if node.resource_type in ['model', 'snapshot'] -%}
-        {%- do known.append(node.alias) -%}
+    {%- for id in graph.nodes if id.split('.')[0] in ['model', 'snapshot'] -%}
+        {#- A version's id ends in name.v2, its table in name_v2. -#}
+        {%- do known.append(id.split('.')[2:] | join('_')) -%}
     {%- endfor -%}
     {%- set unknown = [] -%}
     {%- for mark in run_query('select model from ops.watermarks order by model').columns[0].values() if mark not in known -%}
