@@ -2,8 +2,8 @@
 
 A fault names a provider and, if it should hit less than all of it, an endpoint, a symbol, a timeframe; ``count`` limits
 it to the next N requests that match. Kinds that spoil the answer: status, html, truncated, timeout, disconnect, schema,
-body, edit, short, headers, drip, large, label. Kinds that spoil bars: late, missing, amended, duplicated,
-unfinished, null.
+body, edit, short, loop, headers, drip, large, label. Kinds that spoil bars: late, missing, amended, duplicated,
+unfinished, stray, null.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ ANSWER_KINDS = {
     "body": "answer with the text `body` and `status`",
     "edit": "replace what the regular expression `find` matches in the body by `body` (\\1 is its first group)",
     "short": "answer with the first `rows` rows only, as if the cap of a page were that",
+    "loop": "the page after this one is this one again (Polygon's `next_url`)",
     "headers": "answer with these `headers` besides",
     "drip": "send the body a byte every `seconds`",
     "large": "answer with `size` bytes of blanks, as gzip that unpacks to them where `is_packed`",
@@ -43,6 +44,7 @@ BAR_KINDS = {
     "amended": "`field` of bars (or samples) in [start, end) is multiplied by `factor`",
     "duplicated": "bars in [start, end) come twice",
     "unfinished": "bars in [start, end) (default: the newest closed one) show only `share` (0.5) of their window",
+    "stray": "bars in [start, end) (default: the newest one) come once more, `seconds` (negative: earlier) away from their time",
     "null": "bars in [start, end) are nulls (Yahoo)",
 }
 Row = TypeVar("Row")
@@ -160,6 +162,11 @@ def spoil_bars(bars: Bars, step: int, faults: Iterable[Fault], clock: int) -> Ba
             bars = bars.take(~hit)
         elif fault.kind == "duplicated":
             bars = bars.take(np.sort(np.concatenate((np.arange(len(bars)), np.flatnonzero(hit)))))
+        elif fault.kind == "stray" and len(bars):
+            moved = bars.take(hit if fault.start is not None else slice(-1, None))
+            moved = moved.with_columns({"time": moved.time + int((fault.seconds or 0) * 1000)})
+            bars = Bars.concatenate([bars, moved])
+            bars = bars.take(np.argsort(bars.time, kind="stable"))
         elif fault.kind == "amended":
             numerator, denominator = Decimal(fault.factor).as_integer_ratio()
             column = getattr(bars, fault.field).copy()
@@ -231,6 +238,11 @@ def shorten(body: Any, fault: Fault) -> Any:
         return body[: fault.rows]
     rows = body.get("results", [])[: fault.rows]
     return {**body, "results": rows} | ({"resultsCount": len(rows)} if "resultsCount" in body else {})
+
+
+def looping(body: Any, url: str) -> Any:
+    """A page of Polygon's whose following page is itself; other bodies as they are."""
+    return {**body, "next_url": url} if isinstance(body, dict) and "results" in body else body
 
 
 def relabelled(body: Any, seconds: float) -> Any:

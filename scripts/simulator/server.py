@@ -16,7 +16,7 @@ import orjson
 from aiohttp import web
 
 from scripts.simulator import archive, binance, coinmetrics, polygon, yahoo
-from scripts.simulator.faults import ANSWER_KINDS, BAR_KINDS, Fault, instant, relabelled, shorten, spoil_rows
+from scripts.simulator.faults import ANSWER_KINDS, BAR_KINDS, Fault, instant, looping, relabelled, shorten, spoil_rows
 from scripts.simulator.stream import PATHS, Streams
 from scripts.simulator.world import Call, Reply, World
 
@@ -152,6 +152,10 @@ class Server:
                     reply.body = reply.body[: len(reply.body) // 2]
                 elif fault.kind == "edit":
                     reply.body = re.sub(fault.find or "", fault.body or "", reply.body.decode()).encode()
+                elif fault.kind == "loop":
+                    reply.body = orjson.dumps(
+                        looping(orjson.loads(reply.body), f"{call.base}{call.path}?{request.query_string}")
+                    )
                 elif fault.kind == "short":
                     reply.body = orjson.dumps(shorten(orjson.loads(reply.body), fault))
         for fault in faults:
