@@ -30,6 +30,9 @@ DATABASE ?=
 HOST :=
 PORT :=
 EVERY ?=
+CAMPAIGNS ?=
+SEEDS ?=
+TIME ?=
 # By the environment, because it keeps quotes and line ends as they are.
 export SQL PG
 
@@ -214,6 +217,11 @@ test-fast: $(EVERYTHING) ## for while you write: ruff, mypy, sqlfluff on what ch
 	@$(BIN)/mypy
 	@$(MAKE) lint-sql
 	@$(BIN)/python -m pytest -n 2 -q -m 'not builds and not long'
+
+# Seeds that have passed at this commit are not played again, so it goes on where it was stopped (docs/develop/reliability.md).
+.PHONY: torture
+torture: $(EVERYTHING) ## kills, faults, histories for TIME seconds each [CAMPAIGNS="kills providers" SEEDS=1-200 TIME=600 PG=15]
+	@$(BIN)/python -m tests.reliability $(CAMPAIGNS) $(call option,SEEDS,seeds) $(call option,TIME,time)
 
 # The SQL files that differ from the last commit; `make lint` looks at all of them, which takes minutes.
 .PHONY: lint-sql

@@ -1,4 +1,4 @@
-"""`python -m tests.reliability CAMPAIGN [--seeds A-B] [--time SECONDS]`: play a campaign, or go on with it.
+"""`python -m tests.reliability [CAMPAIGN ...] [--seeds A-B] [--time SECONDS]`: play campaigns, or go on with them.
 
 A seed that has passed at this commit, on this server, is not played again, unless it is the only one that is asked for.
 """
@@ -18,7 +18,7 @@ import psycopg
 
 from scripts.postgres import Server, temporary_postgres
 from tests.conftest import TEST_SERVER_SETTINGS
-from tests.reliability.campaign import ROOT, Record, commit_at_hand, play, summary
+from tests.reliability.campaign import ROOT, Campaign, Record, commit_at_hand, play, summary
 from tests.reliability.clocks import CLOCKS
 from tests.reliability.histories import HISTORIES
 from tests.reliability.kills import KILLS
@@ -26,6 +26,8 @@ from tests.reliability.providers import PROVIDERS
 from tests.reliability.resources import RESOURCES
 from tests.reliability.together import TOGETHER
 
+# Where each campaign's lines are kept.
+FOLDER = ROOT / ".warehouse" / "reliability"
 CAMPAIGNS = {campaign.name: campaign for campaign in (KILLS, HISTORIES, PROVIDERS, CLOCKS, TOGETHER, RESOURCES)}
 
 
@@ -46,26 +48,32 @@ def server_of_choice() -> Iterator[tuple[Server, str]]:
 
 def main() -> int:
     """0 where every seed that was played has passed, else 1."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "campaign", choices=CAMPAIGNS, help="; ".join(f"{c.name}: {c.promise}" for c in CAMPAIGNS.values())
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    promises = "; ".join(f"{campaign.name}: {campaign.promise}" for campaign in CAMPAIGNS.values())
+    parser.add_argument("campaigns", nargs="*", metavar="CAMPAIGN", help=f"all if none is named. {promises}")
     parser.add_argument("--seeds", default="1-1000000", help="one, or A-B")
-    parser.add_argument("--time", type=float, default=600, help="seconds after which no seed is begun")
+    parser.add_argument("--time", type=float, default=600, help="seconds after which a campaign begins no other seed")
     chosen = parser.parse_args()
+    if unknown := set(chosen.campaigns) - set(CAMPAIGNS):
+        parser.error(f"no campaign is called {', '.join(sorted(unknown))}; there are {', '.join(CAMPAIGNS)}")
     first, _, last = chosen.seeds.partition("-")
     seeds = range(int(first), int(last or first) + 1)
-    campaign = CAMPAIGNS[chosen.campaign]
-    folder = ROOT / ".warehouse" / "reliability"
+    failed = False
+    for name in chosen.campaigns or CAMPAIGNS:
+        failed |= play_one(CAMPAIGNS[name], seeds, chosen.time)
+    return int(failed)
+
+
+def play_one(campaign: Campaign, seeds: range, seconds: float) -> bool:
+    """Play a campaign on a server of its own and say how it stands; whether a seed of it failed now."""
     with server_of_choice() as (server, name), TemporaryDirectory(prefix="reliability-") as directory:
-        record = Record(folder / f"{campaign.name}.jsonl", commit_at_hand(), name)
-        # A replay says what it said the first time, whatever has passed since.
-        played = replace(record, path=folder / "replays.jsonl", commit="replay") if len(seeds) == 1 else record
+        record = Record(FOLDER / f"{campaign.name}.jsonl", commit_at_hand(), name)
         if len(seeds) == 1:
-            played.path.unlink(missing_ok=True)
-        failed = play(campaign, seeds, server, played, Path(directory) / "project", chosen.time)
-    print(summary(campaign, played))
-    return 1 if failed else 0
+            # A replay is played whatever the record says, and is none of the campaign's lines.
+            record = replace(record, path=Path(directory) / "replay.jsonl")
+        failed = play(campaign, seeds, server, record, Path(directory) / "project", seconds)
+        print(summary(campaign, record), flush=True)
+    return bool(failed)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-import sys
 import time
 import traceback
 from collections import Counter
@@ -130,5 +129,5 @@ def summary(campaign: Campaign, record: Record) -> str:
     lines += [f"  {number:6,} {what}" for what, number in sorted(record.counts().items())]
     for seed, error in sorted(failed.items()):
         lines.append(f"  seed {seed}: {error.splitlines()[0]}")
-        lines.append(f"    replay: {Path(sys.executable).name} -m tests.reliability {campaign.name} --seeds {seed}")
+        lines.append(f"    replay: make torture CAMPAIGNS={campaign.name} SEEDS={seed}")
     return "\n".join(lines)

@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ import psycopg
 from psycopg import sql
 
 from scripts.postgres import Server
-from scripts.simulator import Dataset, Simulator, running
+from scripts.simulator import Simulator, running
 from tests import dbt_process
 from tests.reliability.campaign import ROOT
 from tests.reliability.points import Point, Points
@@ -40,13 +40,15 @@ SCHEMAS = ("intermediate", "marts", "snapshots")
 # When we worked on something, and the numbers under which loads were first seen.
 PROCESSING_COLUMNS = {
     "computed_at", "updated_at", "created_at", "batch", "first_batch", "changed_in_batch", "from_batch", "to_batch", "run_id",
-    "load_id",
+    "load_id", "dbt_scd_id", "dbt_updated_at", "dbt_valid_from",
 }  # fmt: skip
 # How runs went and how often they asked, and what the last build alone had to do.
 RUN_RECORDS = {
     "marts.alerts", "marts.enrichment_compute_log", "marts.enrichment_fetch_log",
     "intermediate.int_answers", "intermediate.int_loads",
-    "intermediate.int_bars_observed", "intermediate.int_bars_to_reconcile",
+    "intermediate.int_bars_observed", "intermediate.int_bars_to_reconcile", "intermediate.int_bars_changed",
+    "intermediate.int_bars_to_compute", "intermediate.int_futures_as_of", "intermediate.int_recompute_ranges",
+    "intermediate.int_resampling_ranges",
 }  # fmt: skip
 
 Contents = dict[str, Counter[str]]
@@ -70,9 +72,8 @@ class Stage:
     simulator: Simulator
     project: Project
     database: Database
-    settings: dict[str, str] = field(default_factory=dict)
+    needs_dbt: bool = True
     clock: str = ""
-    _kept: set[str] = field(default_factory=set)
 
     def at(self, now: datetime | str) -> None:
         """Move the time of the pipeline and of the providers."""
@@ -84,7 +85,6 @@ class Stage:
         return {
             **self.database.environment,
             **self.simulator.environment(),
-            **self.settings,
             "WAREHOUSE_NOW": self.clock,
         }
 
@@ -94,7 +94,6 @@ class Stage:
         """Keep the warehouse as it is, to come back to."""
         self._copy_database(self.database.name, f"kept_{name}")
         self._copy_files(self._files(), self._files(name))
-        self._kept.add(name)
 
     def reset(self, name: str) -> None:
         """Make the warehouse what it was when it was kept."""
@@ -182,7 +181,9 @@ class Stage:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:]) if self.log.exists() else ""
 
     def manifest(self) -> Any:
-        """The project as dbt has parsed it, for the children."""
+        """The project as dbt has parsed it, for the children; None where they only load."""
+        if not self.needs_dbt:
+            return None
         directory = self.project.directory
         options = ["--project-dir", str(directory), "--profiles-dir", str(directory)]
         options += ["--target-path", str(directory / "target"), "--log-path", str(directory / "logs")]
@@ -226,7 +227,12 @@ class Stage:
             for table, columns in tables.items():
                 if table in RUN_RECORDS:
                     continue
-                kept = ", ".join(f'"{column}"' for column in columns if column not in PROCESSING_COLUMNS)
+                kept = ", ".join(
+                    # Until when a version was valid is a time of ours; which one still is, is not.
+                    f'"{column}" is null as "{column}"' if column == "dbt_valid_to" else f'"{column}"'
+                    for column in columns
+                    if column not in PROCESSING_COLUMNS
+                )
                 rows = connection.execute(
                     f"select cast(told as text) from (select {kept} from {table}) as told".encode()
                 )
@@ -267,22 +273,33 @@ def _exit_code(work: Work) -> int:
 
 def _prepare_child(manifest: Any) -> None:
     """What differs from a process of its own: dbt has parsed already, waits are too short to notice, reaches are short."""
-    from dbt.cli import main
-
     from extract.calendar.timeframes import FIRST_REACH
     from extract.providers.binance import derivatives
     from extract.transport.retry_policy import RETRY_POLICY
-    from scripts.pipeline import build
     from tests.extract.conftest import forget
 
     forget()
+    RETRY_POLICY.backoff, RETRY_POLICY.read, RETRY_POLICY.whole = (0.0, 0.0, 0.0), 5, 8
+    FIRST_REACH.update({"5m": timedelta(days=2), "1h": timedelta(days=10), "1d": timedelta(days=60)})
+    derivatives.FIRST_STATISTICS_REACH = timedelta(days=2)
+    derivatives.FIRST_FUNDING_REACH = timedelta(days=20)
+    if manifest is not None:
+        _make_builds_cheap(manifest)
+
+
+def _make_builds_cheap(manifest: Any) -> None:
+    """Parsed already, without tests and messages, with sessions that serve one node after the other."""
+    from dbt.cli import main
+
+    from scripts.pipeline import build
+
     runner = main.dbtRunner
 
     def parsed_runner(given: Any = None, **options: Any) -> Any:
         return runner(given or manifest, **options)
 
     main.dbtRunner = parsed_runner  # type: ignore[assignment,misc]
-    # Data tests are two thirds of a build, and leave nothing behind; views are as they were but for the time in some.
+    # Data tests are two thirds of a build, and leave nothing behind. Views are as they were but for the time in some.
     build.build = build.build_turn
     build.OF_THE_PROCESS = build.OF_THE_PROCESS | {"WAREHOUSE_NOW"}
     gc.disable()
@@ -295,10 +312,6 @@ def _prepare_child(manifest: Any) -> None:
         return invoke(*values, **named)
 
     build._invoke = cheap_invoke
-    RETRY_POLICY.backoff, RETRY_POLICY.read, RETRY_POLICY.whole = (0.0, 0.0, 0.0), 5, 8
-    FIRST_REACH.update({"5m": timedelta(days=2), "1h": timedelta(days=10), "1d": timedelta(days=60)})
-    derivatives.FIRST_STATISTICS_REACH = timedelta(days=2)
-    derivatives.FIRST_FUNDING_REACH = timedelta(days=20)
 
 
 @contextmanager
@@ -307,8 +320,7 @@ def staged(
     directory: Path,
     registry: Sequence[Mapping[str, str]],
     clock: str,
-    dataset: str | Dataset = "demo",
-    settings: Mapping[str, str] | None = None,
+    needs_dbt: bool = True,
 ) -> Iterator[Stage]:
     """A stage with an empty warehouse, at a time."""
     shutil.rmtree(directory, ignore_errors=True)
@@ -316,9 +328,8 @@ def staged(
     project = Project.copy(ROOT, directory, described=False)
     project.write_assets(registry)
     database = Database(server, "stage")
-    is_named = isinstance(dataset, str)
-    with running(dataset, clock, process=is_named) as simulator:
-        stage = Stage(server, simulator, project, database, dict(settings or {}))
+    with running("demo", clock, process=True) as simulator:
+        stage = Stage(server, simulator, project, database, needs_dbt)
         stage.at(clock)
         database.create()
         yield stage
