@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 import psycopg
 
 from scripts.postgres import Server, temporary_postgres
-from tests.conftest import TEST_SERVER_SETTINGS
+from tests.conftest import OWN_SETTINGS, SUITE_SETTINGS, TEST_SERVER_SETTINGS
 from tests.reliability.campaign import ROOT, Campaign, Record, commit_at_hand, play, summary
 from tests.reliability.clocks import CLOCKS
 from tests.reliability.histories import HISTORIES
@@ -56,12 +56,22 @@ def main() -> int:
     chosen = parser.parse_args()
     if unknown := set(chosen.campaigns) - set(CAMPAIGNS):
         parser.error(f"no campaign is called {', '.join(sorted(unknown))}; there are {', '.join(CAMPAIGNS)}")
+    forget_own_settings()
     first, _, last = chosen.seeds.partition("-")
     seeds = range(int(first), int(last or first) + 1)
     failed = False
     for name in chosen.campaigns or CAMPAIGNS:
         failed |= play_one(CAMPAIGNS[name], seeds, chosen.time)
     return int(failed)
+
+
+def forget_own_settings() -> None:
+    """No setting of the caller's shell reaches a run: it would ask real providers, or send real alerts."""
+    for name in list(os.environ):
+        if name.startswith(OWN_SETTINGS) and name not in SUITE_SETTINGS:
+            del os.environ[name]
+    os.environ |= {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false", "DO_NOT_TRACK": "1", "RUNTIME__DLTHUB_TELEMETRY": "false"}
+    os.environ |= {"FEATURE_COMPUTATION_WORKERS": "2", "DBT_LOG_LEVEL_FILE": "none"}
 
 
 def play_one(campaign: Campaign, seeds: range, seconds: float) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-NODE = re.compile(rb'"node_id": "(?:\w+)\.market_warehouse\.([\w.]+)"')
+NODE = re.compile(r'"node_id": "(?:\w+)\.market_warehouse\.([\w.]+)"')
 WRITES = os.O_WRONLY | os.O_RDWR
 FILE_EVENTS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"}
 
@@ -53,11 +53,12 @@ class Points:
             self._strike()
 
     def _node_of(self, statement: object) -> str | None:
-        if isinstance(statement, str | bytes):
-            text = statement if isinstance(statement, bytes) else statement.encode()
-            if found := NODE.search(text[:2000]) or NODE.search(text[-2000:]):
-                self._node.name = found[1].decode()
-            elif b'"app": "dbt"' in text:
+        if isinstance(statement, str):
+            # dbt's comment is in front.
+            head = statement[:600]
+            if found := NODE.search(head):
+                self._node.name = found[1]
+            elif '"app": "dbt"' in head:
                 self._node.name = None
         return getattr(self._node, "name", None)
 

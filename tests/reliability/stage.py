@@ -131,12 +131,12 @@ class Stage:
         """Run a piece of the pipeline in a child and wait for its end; at the target, if it gets there, it is struck."""
         began = time.monotonic()
         child, answer = self.start(work, target, strike)
-        status = _wait(child, began + longest)
-        if status is None:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            raise AssertionError(f"it did not end within {longest:.0f} s: {self.last_words()}")
         with os.fdopen(answer, "rb") as pipe:
+            status = _wait(child, began + longest)
+            if status is None:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                raise AssertionError(f"it did not end within {longest:.0f} s: {self.last_words()}")
             text = pipe.read()
         return Ended(
             os.waitstatus_to_exitcode(status), time.monotonic() - began, Counter(json.loads(text) if text else {})
