@@ -16,6 +16,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 from scripts.postgres import Server
 from tests.reliability.campaign import Campaign, Play, Played
 from tests.reliability.stage import Stage, staged
@@ -155,11 +157,14 @@ def live(stage: Stage, faults: list[tuple[Fault, int, int]], played: Played) -> 
             if first <= number <= last:
                 stage.simulator.add_fault(**fault)
         stage.at(BEGINNING + timedelta(hours=hours))
-        # Breaker and bans wait by the real clock: what passes here must pass for them, too.
-        stage.query(
-            "update ops.circuit_breaker set opened_at = opened_at - interval '19 hours',"
-            " blocked_until = blocked_until - interval '19 hours' returning 1"
-        )
+        # Breaker, bans and budgets wait by the real clock: what passes here must pass for them, too.
+        passed = "interval '19 hours'"
+        with psycopg.connect(stage.database.dsn, autocommit=True) as connection:
+            connection.execute(f"update ops.circuit_breaker set opened_at = opened_at - {passed}".encode())
+            connection.execute(
+                f"update ops.source_budget set blocked_until = blocked_until - {passed},"
+                f" window_started_at = window_started_at - {passed}".encode()
+            )
         stage.simulator.clear_requests()
         ended = stage.child(extracted, longest=LONGEST_RUN)
         asked.append(len(stage.simulator.requests))
