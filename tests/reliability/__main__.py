@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,17 +19,14 @@ import psycopg
 
 from scripts.postgres import Server, temporary_postgres
 from tests.conftest import OWN_SETTINGS, SUITE_SETTINGS, TEST_SERVER_SETTINGS
-from tests.reliability.campaign import ROOT, Campaign, Record, commit_at_hand, play, summary
+from tests.reliability.campaign import FOLDER, Campaign, Record, commit_at_hand, play, summary
 from tests.reliability.clocks import CLOCKS
 from tests.reliability.histories import HISTORIES
 from tests.reliability.kills import KILLS
 from tests.reliability.providers import PROVIDERS
-from tests.reliability.resources import RESOURCES
 from tests.reliability.together import TOGETHER
 
-# Where each campaign's lines are kept.
-FOLDER = ROOT / ".warehouse" / "reliability"
-CAMPAIGNS = {campaign.name: campaign for campaign in (KILLS, HISTORIES, PROVIDERS, CLOCKS, TOGETHER, RESOURCES)}
+CAMPAIGNS = {campaign.name: campaign for campaign in (KILLS, HISTORIES, PROVIDERS, CLOCKS, TOGETHER)}
 
 
 @contextmanager
@@ -57,6 +55,8 @@ def main() -> int:
     if unknown := set(chosen.campaigns) - set(CAMPAIGNS):
         parser.error(f"no campaign is called {', '.join(sorted(unknown))}; there are {', '.join(CAMPAIGNS)}")
     forget_own_settings()
+    # Whoever stops it leaves no server behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     first, _, last = chosen.seeds.partition("-")
     seeds = range(int(first), int(last or first) + 1)
     failed = False

@@ -23,6 +23,8 @@ import pytest
 from scripts.postgres import Server
 
 ROOT = Path(__file__).resolve().parents[2]
+# Where each campaign's lines are kept.
+FOLDER = ROOT / ".warehouse" / "reliability"
 
 
 @dataclass

@@ -21,6 +21,7 @@ from scripts.postgres import Server
 from tests.dbt import test_incremental_equals_full as equality
 from tests.dbt.histories import History, crypto_history, stock_history
 from tests.reliability.campaign import ROOT, Campaign, Play, Played
+from tests.reliability.stage import parsed_before
 from tests.warehouse import Database, Project, Warehouse, in_shards
 
 STEPS = 3
@@ -102,7 +103,8 @@ def opened(server: Server, directory: Path) -> Iterator[Play]:
         made.append(Warehouse(Database(server, name), Project.copy(ROOT, directory / name, described=False)))
     kept = Warehouse(Database(server, KEPT), made[0].project, BEGINNING)
     kept.reset()
-    kept.build(equality.SELECTED)
+    with parsed_before(made[0].project):
+        kept.build(equality.SELECTED)
     yield lambda seed, played: play_history(made[0], made[1], seed, played)
 
 

@@ -1,7 +1,8 @@
-"""Whatever is killed, and wherever: one more run, and every table is what it would have been.
+"""Whatever is killed or taken away, and wherever: one more run, and every table is what it would have been.
 
-A seed picks what runs (a day's run, a backfill, a full refresh), what is killed (the run itself, or the server under it),
-and at which point of which stage; now and then the run after it is killed, too. The twin does the same without kills.
+A seed picks what runs (a day's run, a backfill, a full refresh), what happens to it (it is killed, the server is, sessions,
+statements, connections or the disk are taken from it) and at which point of which stage; now and then it happens to the run
+after it, too. The twin does the same undisturbed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from pathlib import Path
 from scripts.postgres import Server
 from tests.reliability.campaign import Campaign, Play, Played
 from tests.reliability.points import Point
-from tests.reliability.stage import Contents, Stage, Work, differences, staged
+from tests.reliability.resources import FULL_DISK, STRIKES, small_disk
+from tests.reliability.stage import Contents, Stage, Strike, Work, differences, staged
 from tests.warehouse import crypto, stock
 
 BEGINNING = "2013-02-27T02:00:00Z"
@@ -89,17 +91,6 @@ def point_of(pick: random.Random, points: Counter[str]) -> Point:
     return Point(stage, pick.randint(1, points[stage]))
 
 
-@dataclass(frozen=True)
-class Strike:
-    """Something that happens to a run at a point. `make`: what the child does there; `mend`: what is done when it has ended."""
-
-    name: str
-    make: Callable[[Stage], Callable[[], None]]
-    mend: Callable[[Stage], None] = lambda stage: None
-    # Whether the process itself dies of it.
-    is_deadly: bool = False
-
-
 def killed_server(stage: Stage) -> Callable[[], None]:
     """Kill the server as if its machine had lost power, for all that a process can see of it."""
     postmaster = int((stage.server.data / "postmaster.pid").read_text().split()[0])
@@ -140,17 +131,21 @@ def play_strike(stage: Stage, twins: dict[str, Twin], strikes: Sequence[Strike],
 
 @contextmanager
 def opened(server: Server, directory: Path) -> Iterator[Play]:
-    """The warehouse before a day's news."""
-    with staged(server, directory, REGISTRY, BEGINNING) as stage:
+    """The warehouse before a day's news, on a small disk where one may be mounted."""
+    with (
+        small_disk(directory.with_name("disk"), server) as small,
+        staged(small or server, directory, REGISTRY, BEGINNING) as stage,
+    ):
         first = stage.child(a_run)
         assert first.code == 0, f"the first run ended with {first.code}: {stage.last_words()}"
         stage.keep("beginning")
         twins: dict[str, Twin] = {}
-        yield lambda seed, played: play_strike(stage, twins, (*[PROCESS] * 4, SERVER), seed, played)
+        strikes = (*[PROCESS] * 5, *[SERVER] * 2, *STRIKES, *([FULL_DISK] if small else []))
+        yield lambda seed, played: play_strike(stage, twins, strikes, seed, played)
 
 
 KILLS = Campaign(
     "kills",
-    "a run, a backfill, a full refresh or the server is killed at any point: one more run, and every table is its twin's",
+    "a run, backfill or full refresh is killed or loses server, sessions, room: one more run, and every table is its twin's",
     opened,
 )

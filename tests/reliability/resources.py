@@ -1,7 +1,6 @@
 """What a run needs is taken from it: sessions are ended or their statements cancelled, no connection is left, the disk is full.
 
-As in the kills: at any point of any scenario; afterwards the trouble is over, one more run, and every table is its twin's.
-The disk is a small one in memory, which root may mount; without that right the campaign has no full disks, and says so.
+The disk is a small one in memory, which root may mount; without that right no disk gets full.
 """
 
 from __future__ import annotations
@@ -18,9 +17,7 @@ import psycopg
 
 from scripts.postgres import Server
 from tests.conftest import TEST_SERVER_SETTINGS
-from tests.reliability.campaign import Campaign, Play
-from tests.reliability.kills import BEGINNING, REGISTRY, Strike, Twin, a_run, play_strike
-from tests.reliability.stage import Stage, staged
+from tests.reliability.stage import Stage, Strike
 
 DISK_MEGABYTES = 1500
 OTHERS = "from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
@@ -117,25 +114,3 @@ def small_disk(folder: Path, like: Server) -> Iterator[Server | None]:
     finally:
         server.stop()
         subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-@contextmanager
-def opened(server: Server, directory: Path) -> Iterator[Play]:
-    """The warehouse before a day's news, on a small disk."""
-    with (
-        small_disk(directory.with_name("disk"), server) as small,
-        staged(small or server, directory, REGISTRY, BEGINNING) as stage,
-    ):
-        first = stage.child(a_run)
-        assert first.code == 0, f"the first run ended with {first.code}: {stage.last_words()}"
-        stage.keep("beginning")
-        twins: dict[str, Twin] = {}
-        strikes = (*STRIKES, FULL_DISK) if small else STRIKES
-        yield lambda seed, played: play_strike(stage, twins, strikes, seed, played)
-
-
-RESOURCES = Campaign(
-    "resources",
-    "sessions, statements, connections or the disk are taken from a run: one more run, and every table is its twin's",
-    opened,
-)
