@@ -33,7 +33,11 @@ REGISTRY = [
     stock("AAPL", "1d"),
 ]
 LONGEST_RUN = 120
-HOSTS = ("polygon", "binance-spot", "binance-data-api", "binance-futures", "binance-archive", "yahoo")
+# As often as they are worth it: the mirror is only asked where the spot API refuses.
+HOSTS = (
+    *["binance-spot"] * 4, *["polygon"] * 3, *["binance-archive"] * 3, *["binance-futures"] * 2, *["yahoo"] * 2,
+    "binance-data-api",
+)  # fmt: skip
 # What a row is: which answer gave it, and what was computed of when it came.
 HOW_IT_CAME = {"fetched_at"}
 HONEST = {"not fetched", "not answered", "outage", "provider hole", "rejected"}
