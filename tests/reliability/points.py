@@ -115,7 +115,8 @@ class Points:
 
             return WatchedConnection
 
-        connect, kinds = psycopg2.connect, {}
+        connect = psycopg2.connect
+        kinds: dict[Any, Any] = {}
 
         def watched_connect(*values: Any, connection_factory: Any = connection, **named: Any) -> Any:
             kind = kinds.setdefault(connection_factory, watched_kind(connection_factory))
@@ -150,7 +151,7 @@ class Points:
             step(record, name, work)
             self._step = "end"
 
-        Record.step = watched_step  # type: ignore[method-assign]
+        vars(sys.modules[Record.__module__])["Record"] = type("Record", (Record,), {"step": watched_step})
         for name in ("extract", "normalize", "load"):
             setattr(dlt.Pipeline, name, self._within(f"dlt {name}", getattr(dlt.Pipeline, name)))
 

@@ -295,8 +295,7 @@ def _prepare_child(manifest: Any) -> None:
     forget()
     RETRY_POLICY.backoff, RETRY_POLICY.read, RETRY_POLICY.whole = (0.0, 0.0, 0.0), 5, 8
     FIRST_REACH.update({"5m": timedelta(days=2), "1h": timedelta(days=10), "1d": timedelta(days=60)})
-    derivatives.FIRST_STATISTICS_REACH = timedelta(days=2)
-    derivatives.FIRST_FUNDING_REACH = timedelta(days=20)
+    vars(derivatives).update(FIRST_STATISTICS_REACH=timedelta(days=2), FIRST_FUNDING_REACH=timedelta(days=20))
     if manifest is not None:
         _make_builds_cheap(manifest)
 
