@@ -301,9 +301,13 @@ def _unchanged_views(manifest: Any) -> list[str]:
         )
 
     views = [name for name, node in nodes.items() if node.config.materialized == "view"]
-    # Where one of the conditions is built, the states of alerts are brought up to date (macro evaluate_alerts). Not by name,
-    # which the versions of a model share.
-    return [".".join(nodes[name].fqn) for name in views if stays(name) and not name.endswith("_conditions")]
+    # What a hook does with the build of a view is done: the old system's table is written, and where one of the conditions
+    # is built, the states of alerts are brought up to date (macro evaluate_alerts).
+    kept = [name for name in views if stays(name) and not name.endswith("_conditions")]
+    # Not by name, which the versions of a model share.
+    return [
+        ".".join(nodes[name].fqn) for name in kept if not (nodes[name].config.pre_hook or nodes[name].config.post_hook)
+    ]
 
 
 def _run(parsed: Parsed, place: Place, arguments: Sequence[str]) -> Outcome:
