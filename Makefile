@@ -53,6 +53,7 @@ EVERYTHING := $(VENV)/.requirements-dev $(VENV)/.project
 
 .PHONY: setup
 setup: $(EVERYTHING) ## make .venv from the lock file (with uv where it is installed, else pip)
+	@echo 'ready: `. .venv/bin/activate` for this shell, then market list, market add AAPL BTC, make doctor, make run'
 
 $(VENV)/.requirements: requirements.lock
 	$(call install,requirements.lock)

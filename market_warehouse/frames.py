@@ -154,7 +154,7 @@ def _polars(table: pyarrow.Table) -> polars.DataFrame:
     try:
         import polars
     except ImportError:
-        raise ImportError("frame='polars' needs polars: pip install 'market-warehouse[polars]'") from None
+        raise ImportError("frame='polars' needs polars: pip install polars") from None
     return polars.DataFrame(polars.from_arrow(table))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from difflib import get_close_matches
 from typing import Any, Literal, LiteralString
 
 from psycopg import Connection, sql
@@ -130,8 +131,16 @@ def chosen_columns(wanted: str | Sequence[str] | None, there: dict[str, Column])
         return tuple(there.values())
     names = [name for name in words(OHLCV if wanted is None else wanted) if name not in KEYS]
     if unknown := [name for name in names if name not in there]:
-        raise BadQuestion(f"columns: {', '.join(unknown)[:200]} is none of {', '.join(there)}")
+        raise BadQuestion(no_columns(unknown, there))
     return tuple(there[name] for name in names)
+
+
+def no_columns(unknown: Sequence[str], there: Iterable[str]) -> str:
+    """The message for columns that are none, with what there is, and the nearest at its end, where it is seen."""
+    names = list(there)
+    near = list(dict.fromkeys(one for name in unknown for one in get_close_matches(name, names, n=1)))
+    hint = f"; did you mean {', '.join(near)}?" if near else ""
+    return f"columns: {', '.join(unknown)[:200]} is none of {', '.join(names)}{hint}"
 
 
 def series_there(connection: Connection) -> list[Series]:

@@ -279,7 +279,7 @@ def add(
             assets.write(planned.rows)
         added = [row["symbol"] for row in planned.rows]
         if added:
-            typer.echo(f"written: {', '.join(added)}\n{assets.next_steps(planned.rows, start and start.date(), load)}")
+            typer.echo(f"written: {', '.join(added)}\n{assets.next_steps(planned, start and start.date(), load)}")
         code = EXIT_PARTLY if added and planned.problems else EXIT_CONFIGURATION if planned.problems else 0
         if planned.is_failed:
             code = EXIT_FAILED
@@ -318,12 +318,21 @@ def remove(
     delete: Annotated[
         bool, typer.Option("--delete", help="take the row out, too: the next build takes the bars from the marts")
     ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="delete without asking")] = False,
 ) -> None:
     """Ask for these symbols no more; what is loaded stays."""
     with _reporting():
+        import sys
+
         from scripts.symbols import assets
 
-        typer.echo("\n".join(assets.remove(_words(symbols), delete)))
+        names = assets.in_registry(_words(symbols))
+        if delete and not yes and sys.stdin.isatty():
+            question = f"take {', '.join(names)} out of the registry, and its bars from the marts with the next build?"
+            if not typer.confirm(question):
+                typer.echo("nothing is written")
+                raise typer.Exit(EXIT_FAILED)
+        typer.echo("\n".join(assets.remove(names, delete)))
 
 
 @app.command("list")

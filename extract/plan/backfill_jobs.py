@@ -6,6 +6,7 @@ killed job goes on where its data end, and its state cannot lie.
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -192,6 +193,25 @@ def show(as_json: bool = False) -> None:
         return
     if not found:
         print("no backfill was ever asked for (start one: market backfill --start 2024-01-01 --end 2024-12-31)")
+        return
+    if not sys.stdout.isatty():
+        # For other programs, as the reading commands: a header, then a line a series, parted by tabs.
+        print("backfill\tstate\tsymbol\ttimeframe\tstatus\tdone\tloaded_until\tretries")
+        for job, series in found:
+            for one in series:
+                until = one.last_successful_date.isoformat() if one.last_successful_date else ""
+                share = f"{one.share_done:.1%}"
+                print(
+                    job.job_id,
+                    job.state,
+                    one.symbol,
+                    one.timeframe,
+                    one.status,
+                    share,
+                    until,
+                    one.retry_count,
+                    sep="\t",
+                )
         return
     from rich.console import Console
     from rich.table import Table

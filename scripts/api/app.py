@@ -395,7 +395,7 @@ def _chosen(text: str | None, columns: dict[str, Column], adjusted: Adjustment |
         return tuple(columns.values())
     names = [name.strip() for name in text.split(",") if name.strip()]
     if unknown := [name for name in names if name not in columns]:
-        raise HTTPException(422, f"columns: {', '.join(unknown)[:200]} is none of {', '.join(columns)}")
+        raise HTTPException(422, questions.no_columns(unknown, columns))
     return tuple(columns[name] for name in dict.fromkeys(("timestamp", *names)))
 
 
@@ -589,7 +589,7 @@ _PROBLEMS: dict[int, str] = {
 
 def _documented(name: str, model: type[answers.Answer], *problems: int, code: int = 200) -> dict[str, Any]:
     """What OpenAPI says of a route beyond its parameters."""
-    success: dict[str, Any] = {"model": model}
+    success: dict[str, Any] = {"model": model, "description": "The run has begun" if code == 202 else "The answer"}
     success["content"] = {"application/json": {}}
     if name in EXAMPLES:
         success["content"] = {"application/json": {"example": EXAMPLES[name]}}

@@ -37,13 +37,13 @@ EXAMPLES: dict[str, Any] = {
         "asset_classes": [
             {
                 "asset_class": "crypto", "series": 18, "stale_series": 0, "open_gaps": 0, "data_age_seconds": 0,
-                "bars": 9021, "validation_pass_rate": 100.0, "avg_quality_score": 1.0, "data_completeness": 1.0,
-                "gaps_detected": 0, "anomalies_flagged": 77,
+                "bars": 5820, "validation_pass_rate": 100.0, "avg_quality_score": 0.984, "data_completeness": 1.0,
+                "gaps_detected": 0, "anomalies_flagged": 30,
             }
         ],
         "computation": {
-            "computed_at": "2013-03-02T02:00:00+00:00", "rows_computed": 4361, "feature_computation_time_ms": 1530,
-            "rows_per_second": 2850, "failed_series": 0,
+            "computed_at": "2013-03-02T02:00:00+00:00", "rows_computed": 984, "feature_computation_time_ms": 829,
+            "rows_per_second": 1187, "failed_series": 0,
         },
         "runs": [
             {
@@ -61,15 +61,21 @@ EXAMPLES: dict[str, Any] = {
         "is_stale": False,
         "summary": {
             "days": 2, "first_date": "2013-02-28", "last_date": "2013-03-01", "total_records": 2,
-            "validated_records": 2, "validation_rate": 100.0, "avg_quality_score": 1.0, "data_completeness": 1.0,
+            "validated_records": 2, "validation_rate": 100.0, "avg_quality_score": 0.95, "data_completeness": 1.0,
             "gaps_detected": 0, "anomalies_detected": 0,
         },
-        "open_gaps": [],
+        "open_gaps": [
+            {
+                "timeframe": "1d", "gap_from": "1999-12-27T05:00:00+00:00", "gap_to": "1999-12-31T05:00:00+00:00",
+                "missing_bars": 4, "verdict": "provider hole", "place": "before",
+                "evidence": "yahoo answered without it, more than nobody trading; one look, on 2013-03-02",
+            }
+        ],
         "rejected_bars": 0,
         "columns": {
             "metric_date": ["2013-02-28", "2013-03-01"], "asset_class": ["stock", "stock"], "total_records": [1, 1],
             "validated_records": [1, 1], "validation_rate": [100, 100], "gaps_detected": [0, 0],
-            "anomalies_detected": [0, 0], "avg_quality_score": [1, 1], "data_completeness": [1, 1],
+            "anomalies_detected": [0, 0], "avg_quality_score": [1, 0.9], "data_completeness": [1, 1],
         },
     },
     "data": {

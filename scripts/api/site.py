@@ -13,8 +13,8 @@ from starlette.routing import Match
 
 from extract.core import settings
 
-# The style sheet of the site.
-DRESS = Path(__file__).resolve().parent.parent / "site" / "assets" / "site.css"
+# The site's: its style sheet and its icon.
+ASSETS = Path(__file__).resolve().parent.parent / "site" / "assets"
 
 _templates = Environment(loader=PackageLoader("scripts.api"), autoescape=select_autoescape())
 _templates.policies["json.dumps_kwargs"] = {"sort_keys": False, "ensure_ascii": False}
@@ -28,7 +28,9 @@ def add_to(app: FastAPI) -> None:
     @app.get("/docs", include_in_schema=False)
     def documentation() -> Response:
         # In the page itself: it is there before `make site` has written any file.
-        page = _templates.get_template("docs.html").render(api=app.openapi(), dress=Markup(DRESS.read_text()))
+        page = _templates.get_template("docs.html").render(
+            api=app.openapi(), dress=Markup((ASSETS / "site.css").read_text()), icon=(ASSETS / "icon.svg").read_text()
+        )
         return HTMLResponse(page)
 
     # A route, not a mount: a mount would answer to every method of every path of the API, too.

@@ -17,6 +17,8 @@ from extract.core import database, embedded_server, settings
 # The role of `market roles` that may read marts and nothing else; connections of readers take it where they may.
 READ_ROLE = "market_read"
 STATEMENT_TIMEOUT_MS = 5000
+# So many symbols are named to somebody who asked for one that is not there: a registry may have thousands.
+MOST_NAMES = 12
 
 NOT_BUILT = (
     "the warehouse is not built yet: run `make extract build`, or `make demo` to see it with data that need no key; while"
@@ -140,7 +142,12 @@ def spelled(symbol: str, known: Iterable[str]) -> str:
 
 
 def unknown_symbol(symbol: str, known: list[str]) -> str:
-    """The message for a symbol that is not in the warehouse, with the nearest ones that are."""
+    """The message for a symbol that is not in the warehouse, with the nearest ones that are, or what there is at all."""
     near = difflib.get_close_matches(symbol.upper(), known, n=3, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    return f"unknown symbol {symbol!r}{hint}"
+    if near:
+        return f"unknown symbol {symbol!r}; did you mean {' or '.join(near)}?"
+    if not known:
+        return f"unknown symbol {symbol!r}; there is none yet (`market add AAPL BTC`, then `make run`)"
+    names = sorted(known)
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"unknown symbol {symbol!r}; there are {', '.join(names[:MOST_NAMES])}{more} (`market add` looks others up)"

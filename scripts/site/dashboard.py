@@ -68,9 +68,10 @@ def build(target: Path | None = None, *, url: str | None = None, interval_second
     try:
         with connect(url) as connection:
             state = _state(connection)
+            about = about_data(connection)
             features = registered(connection)
             written = pieces.write_series(
-                connection, target / "data", state["series"], features, is_frozen=state["clock"] is not None
+                connection, target / "data", state["series"], features, is_frozen=about["frozen_now"] is not None
             )
             for one in state["series"]:
                 one["corrected_bars"] = written.corrected.get(pieces.key_of(one), 0)
@@ -83,8 +84,7 @@ def build(target: Path | None = None, *, url: str | None = None, interval_second
     page = {
         "built_at": int(time.time()),
         "interval_seconds": interval_seconds or _interval(state["runs"]),
-        # Ages are those of the marts' own time where that stands still (demo, replays), else of the reader's clock.
-        "frozen_now": state["clock"],
+        **about,
         **links(target, write_guides(target)),
         "has_charts": remedy is None,
         "remedy": remedy,
@@ -230,8 +230,7 @@ def _state(connection: psycopg.Connection[Any]) -> dict[str, Any]:
     def rows(name: str) -> list[dict[str, Any]]:
         return cursor.execute(read(name)).fetchall()
 
-    clock, totals = rows("clock")[0], rows("totals")[0]
-    stands_still = clock["marts_now"] is not None and abs(clock["server_now"] - clock["marts_now"]) > 60
+    totals = rows("totals")[0]
     state: dict[str, Any] = {name: rows(name) for name in TILES}
     for one in state["series"]:
         one["minutes"] = pieces.minutes(one["timeframe"])
@@ -239,17 +238,23 @@ def _state(connection: psycopg.Connection[Any]) -> dict[str, Any]:
     hours = defaultdict(list)
     for row in state.pop("source_hours"):
         hours[row["source"]].append(row)
+    return {**state, "hours": hours, "totals": totals}
+
+
+def about_data(connection: psycopg.Connection[Any]) -> dict[str, Any]:
+    """What a page says above its data. frozen_now: the marts' own time where that stands still (demo, replays), to which
+    ages count instead of the reader's clock, else None; synthetic: the symbols of the demo that are, else None."""
+    cursor = connection.cursor(row_factory=dict_row)
+    clock = cursor.execute(read("clock")).fetchall()[0]
+    stands_still = clock["marts_now"] is not None and abs(clock["server_now"] - clock["marts_now"]) > 60
     # A user of market_read may not look into ops; only `make demo`, whose user owns all, has that table.
     is_demo = connection.execute(
         "select exists (select from pg_tables where schemaname = 'ops' and tablename = 'demo'"
         " and has_schema_privilege(schemaname, 'usage'))"
     ).fetchone() == (True,)
     return {
-        **state,
-        "hours": hours,
-        "totals": totals,
-        "clock": clock["marts_now"] if stands_still else None,
-        "synthetic": rows("demo")[0]["synthetic"] if is_demo else None,
+        "frozen_now": clock["marts_now"] if stands_still else None,
+        "synthetic": cursor.execute(read("demo")).fetchall()[0]["synthetic"] if is_demo else None,
     }
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from extract.core import settings
-from scripts.site.dashboard import DAY, connect, copy_assets, directory, links, write_guides
+from scripts.site.dashboard import DAY, about_data, connect, copy_assets, directory, links, write_guides
 from scripts.site.dictionary import BARS_TO_CHECK, Entry, compile_dictionary
 from scripts.site.pages import environment, write
 
@@ -67,9 +67,9 @@ def build_documents(
     # dbt and colibri are programs of their own, so that the check has the other core meanwhile.
     with ThreadPoolExecutor(1) as pool:
         docs = pool.submit(write_docs, target, project or settings.project_directory(), tools)
-        entries = check(url, bars_to_check)
+        entries, about = check(url, bars_to_check)
         docs.result()
-    return publish(target, entries)
+    return publish(target, entries, about)
 
 
 # ---------------------------------------------------------------- dbt docs, lineage
@@ -124,21 +124,22 @@ def _publish(page: Path, place: Path, first: str = "") -> None:
 
 def write_dictionary(target: Path, *, url: str | None = None, bars_to_check: int = BARS_TO_CHECK) -> list[Entry]:
     """Check every definition on the warehouse's bars; write features.html and FEATURE_DEFINITIONS.md."""
-    return publish(target, check(url, bars_to_check))
+    return publish(target, *check(url, bars_to_check))
 
 
-def check(url: str | None, bars_to_check: int) -> list[Entry]:
+def check(url: str | None, bars_to_check: int) -> tuple[list[Entry], dict[str, Any]]:
+    """The entries of the dictionary, and what the page says of the data that they were checked on (about_data)."""
     with connect(url) as connection:
-        return compile_dictionary(connection, bars_to_check)
+        return compile_dictionary(connection, bars_to_check), about_data(connection)
 
 
-def publish(target: Path, entries: list[Entry]) -> list[Entry]:
+def publish(target: Path, entries: list[Entry], about: dict[str, Any]) -> list[Entry]:
     """Write what was found; FeaturesWrong after that."""
     copy_assets(target)
     page: dict[str, Any] = {
         "built_at": int(time.time()),
         "interval_seconds": DAY,
-        "frozen_now": None,
+        **about,
         **links(target, write_guides(target)),
         "has_dictionary": True,
     }

@@ -15,6 +15,11 @@ from markupsafe import Markup
 
 HERE = Path(__file__).parent
 _markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+# A wide table scrolls by itself, by the keyboard, too; the page does not.
+_markdown.add_render_rule(
+    "table_open", lambda *_: '<div class="table" tabindex="0" role="group" aria-label="Table"><table>'
+)
+_markdown.add_render_rule("table_close", lambda *_: "</table></div>")
 
 
 def environment() -> Environment:
@@ -28,7 +33,7 @@ def environment() -> Environment:
     )
     templates.filters.update(
         count=count, share=share, decimal=decimal, instant=instant, sparkline=sparkline, strip=strip, inline=inline,
-        short=short, bars_chart=bars_chart, seconds=seconds, price=price, change=change,
+        short=short, exact=exact, bars_chart=bars_chart, seconds=seconds, price=price, change=change,
     )  # fmt: skip
     return templates
 
@@ -77,6 +82,14 @@ def short(number: Any) -> str:
     return f"{number:,.0f}" if abs(number) >= 100_000 else f"{number:.5g}"
 
 
+def exact(number: Any) -> str:
+    """Eight significant digits: of a corrected price, what changed may be the last of them."""
+    if number is None:
+        return "–"
+    number = float(number)
+    return f"{number:,.0f}" if abs(number) >= 100_000_000 else f"{number:,.8g}"
+
+
 def instant(epoch: Any, with_time: bool = True) -> str:
     if epoch is None:
         return "–"
@@ -109,9 +122,14 @@ def markdown(text: str, guides: Container[str] = ()) -> Markup:
                 children.append(child)
         if token.children is not None:
             token.children = children
-    for heading, content in pairwise(tokens):
-        if heading.type == "heading_open":
-            heading.attrSet("id", re.sub(r"[^a-z0-9_]+", "-", content.content.lower()).strip("-"))
+    for opening, content in pairwise(tokens):
+        if opening.type == "heading_open":
+            opening.attrSet("id", re.sub(r"[^a-z0-9_]+", "-", content.content.lower()).strip("-"))
+        if opening.type == "th_open" and not content.content:
+            # A screen reader would announce the corner of a table as the head of its first column.
+            opening.tag = "td"
+        if opening.type == "inline" and not opening.content and content.type == "th_close":
+            content.tag = "td"
     return Markup(_markdown.renderer.render(tokens, _markdown.options, {}))
 
 

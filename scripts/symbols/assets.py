@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 HOUR = next(name for name, step in STEPS.items() if step >= timedelta(hours=1))
 TIMEFRAMES = {"stock": DAY, "etf": DAY, "index": DAY, "crypto": f"{HOUR} {DAY}"}
 
+# Where all of a history is asked for, and no source says from when there is one.
+UNKNOWN_START = date(1990, 1, 1)
+
 Row = dict[str, str]
 
 
@@ -57,6 +60,8 @@ class Plan:
     rows: tuple[Row, ...]
     lines: tuple[str, ...]
     problems: tuple[str, ...]
+    # The first day with bars of any of the symbols at any source, as far as sources say it.
+    first_day: date | None = None
     # Nobody answered at all.
     is_failed: bool = False
 
@@ -97,6 +102,7 @@ def plan(
     found = lookup.find(list(wanted))
     existing = registry_file.rows(registry_file.ensure())
     rows: list[Row] = []
+    listings: list[Listing] = []
     lines = [f"not asked: {reason}" for source, reason in found.unasked.items()]
     problems = []
     unclear: list[str] = []
@@ -120,6 +126,7 @@ def plan(
             lines.append(f"{symbol}: nothing to change ({row['timeframes']})")
             continue
         rows.append(row)
+        listings += chosen.listings
         lines += _described(row, chosen, before, found)
     if unclear:
         raise ConfigurationError(
@@ -128,7 +135,13 @@ def plan(
             + "`:\n"
             + "\n".join(unclear)
         )
-    return Plan(tuple(rows), tuple(lines), tuple(problems), set(sources.with_bars()) <= set(found.unasked))
+    return Plan(
+        tuple(rows),
+        tuple(lines),
+        tuple(problems),
+        min((one.since for one in listings if one.since), default=None),
+        set(sources.with_bars()) <= set(found.unasked),
+    )
 
 
 def _row_of(rows: Sequence[Row], symbol: str) -> Row | None:
@@ -212,8 +225,9 @@ def write(rows: Sequence[Row]) -> None:
         _replace(there)
 
 
-def next_steps(rows: Sequence[Row], since: date | None, is_loading: bool) -> str:
+def next_steps(planned: Plan, since: date | None, is_loading: bool) -> str:
     """How the bars come in: a first extract reaches back some years, more is a backfill's."""
+    rows = planned.rows
     symbols = " ".join(row["symbol"] for row in rows)
     if is_loading:
         return "loading"
@@ -224,7 +238,7 @@ def next_steps(rows: Sequence[Row], since: date | None, is_loading: bool) -> str
     )
     return (
         f"load and build: make extract build (a first extract goes back: {depth}); all of it:"
-        f" market backfill --symbols '{symbols}' --start 1990-01-01 --end {clock.now():%Y-%m-%d}"
+        f" market backfill --symbols '{symbols}' --start {planned.first_day or UNKNOWN_START} --end {clock.now():%Y-%m-%d}"
     )
 
 
@@ -233,16 +247,26 @@ def days(reach: timedelta) -> str:
     return f"{reach.days // 365} years" if reach.days >= 730 else f"{reach.days} days"
 
 
+def in_registry(symbols: Sequence[str]) -> list[str]:
+    """The symbols as the registry spells them. Raises ConfigurationError for one that is not there."""
+    return _spelled(symbols, registry_file.rows(registry_file.ensure()))
+
+
+def _spelled(symbols: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    known = sorted({row["symbol"] for row in rows})
+    names = [symbol if symbol in known else symbol.upper() for symbol in symbols]
+    if unknown := [symbol for symbol in names if symbol not in known]:
+        raise ConfigurationError("; ".join(reading.unknown_symbol(symbol, known) for symbol in unknown))
+    return names
+
+
 def remove(symbols: Sequence[str], delete: bool = False) -> list[str]:
     """Stop asking for the symbols; `delete` takes their rows out, and with the next build their bars from the marts.
     Returns a line each. Raises ConfigurationError for one that is not there."""
     path = registry_file.ensure()
     with registry_file.locked(path):
         there = registry_file.rows(path)
-        names = [symbol.upper() if symbol not in {row["symbol"] for row in there} else symbol for symbol in symbols]
-        known = sorted({row["symbol"] for row in there})
-        if unknown := [symbol for symbol in names if symbol not in known]:
-            raise ConfigurationError("; ".join(reading.unknown_symbol(symbol, known) for symbol in unknown))
+        names = _spelled(symbols, there)
         if delete:
             there = [row for row in there if row["symbol"] not in names]
         for row in there:

@@ -59,7 +59,8 @@ def test_add_remove_and_list(database: Database, project: Path, simulator: Simul
     told = add(database, project, simulator, "aapl", "BTC")
     assert "polygon          AAPL         Apple Inc., XNAS; history from 2000-03-01" in told
     assert "binance          BTCUSDT      BTC in USDT, spot; history from 2010-01-01" in told
-    assert "market backfill --symbols 'AAPL BTC'" in told
+    # All of it begins where the first source's history does.
+    assert "market backfill --symbols 'AAPL BTC' --start 2000-03-01" in told
     assert rows(project) == [
         dict(zip(registry.columns(), line.split(","), strict=True))
         for line in (
@@ -241,16 +242,22 @@ def test_what_is_several_assets_is_asked_or_an_error_that_lists_them(
 
 def test_on_a_terminal_it_asks_before_it_writes(database: Database, project: Path, simulator: Simulator) -> None:
     environment = {**os.environ, **database.environment, **simulator.environment(), "PYTHONPATH": str(ROOT)}
-    for answer, expected in (("n", []), ("y", ["GOOG"])):
+    adds, deletes = (["add", "GOOG"], b"write this"), (["remove", "goog", "--delete"], b"take GOOG out of the registry")
+    for (arguments, question), answer, code, expected in (
+        (adds, "n", 1, []),
+        (adds, "y", 0, ["GOOG"]),
+        (deletes, "n", 1, ["GOOG"]),
+        (deletes, "y", 0, []),
+    ):
         leader, follower = pty.openpty()
-        command = [sys.executable, "-m", "scripts.cli", "add", "GOOG"]
+        command = [sys.executable, "-m", "scripts.cli", *arguments]
         process = subprocess.Popen(command, cwd=project, env=environment, stdin=follower, stdout=subprocess.PIPE)
         os.write(leader, f"{answer}\n".encode())
-        assert process.wait(120) == (0 if expected else 1)
+        assert process.wait(120) == code
         os.close(leader)
         os.close(follower)
         assert process.stdout is not None
-        assert b"write this into the registry?" in process.stdout.read()
+        assert question in process.stdout.read()
         assert [row["symbol"] for row in rows(project)] == expected
 
 

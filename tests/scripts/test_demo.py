@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -15,8 +16,10 @@ from extract.core import provenance
 from extract.core.database import LockHeld
 from extract.core.settings import ConfigurationError
 from scripts import demo
+from scripts.api.examples import EXAMPLES
 from scripts.postgres import Server
 from scripts.site.reference_formulas import FEATURE_TYPES
+from tests.scripts.conftest import serving
 from tests.warehouse import Database
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,8 +38,33 @@ def connect(database: Database) -> psycopg.Connection:
     return psycopg.connect(database.server.dsn(database.name), autocommit=True)
 
 
+# What an example shows as of one run on one machine.
+OF_THE_RUN = {
+    "run_id", "last_run_id", "runs", "sources", "version", "feature_computation_time_ms", "rows_per_second",
+}  # fmt: skip
+ASKED = {
+    "status": "/api/v1/enrichment/status/AAPL",
+    "metrics": "/api/v1/enrichment/metrics",
+    "quality": "/api/v1/data/quality/AAPL?limit=2",
+    "data": "/api/v1/data/AAPL?timeframe=1d&limit=2&columns=close",
+    "many": "/api/v1/data?symbols=AAPL,BTC&timeframe=1d&limit=2&columns=close",
+    "symbols": "/api/v1/symbols",
+    "health": "/healthz",
+}
+
+
+def is_part_of(example: Any, answer: Any) -> bool:
+    """Whether an example is the answer, but for what it leaves out of lists of objects and what is of the run."""
+    if isinstance(example, dict):
+        named = {name: value for name, value in example.items() if name not in OF_THE_RUN}
+        return example.keys() == answer.keys() and all(is_part_of(value, answer[name]) for name, value in named.items())
+    if isinstance(example, list) and example and isinstance(example[0], dict):
+        return all(any(is_part_of(one, other) for other in answer) for one in example)
+    return bool(example == answer)
+
+
 @pytest.mark.builds
-def test_from_nothing_to_the_summary(database: Database) -> None:
+def test_from_nothing_to_the_summary(database: Database, tmp_path: Path) -> None:
     result = market(database, "demo")
     assert result.returncode == 0, result.stdout + result.stderr
     assert max(len(line) for line in result.stdout.splitlines() if "│" not in line) <= 100
@@ -69,6 +97,12 @@ def test_from_nothing_to_the_summary(database: Database) -> None:
     assert query is not None
     answer = run(database, "make", "psql", f"SQL={query[1]}")
     assert "(5 rows)" in answer.stdout, answer.stderr
+
+    # The page of the API shows what a reader of the demo gets.
+    with serving(database, tmp_path) as served:
+        for name, address in ASKED.items():
+            answer = served.get(address).json()
+            assert is_part_of(EXAMPLES[name], answer), (name, answer)
 
     refused = market(database, "extract")
     assert refused.returncode == 78

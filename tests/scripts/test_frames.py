@@ -230,7 +230,7 @@ def test_over_http_it_is_the_same(served: Served, url: str) -> None:
         ({"symbols": "AAPL", "timeframe": "1h"}, "AAPL has no 1h bars; there are 1d, 1w"),
         ({"symbols": "AAPL", "timeframe": "2h"}, "'2h' is none of 5m"),
         ({"symbols": []}, "name at least one"),
-        ({"symbols": "AAPL", "columns": "clse"}, "clse is none of id, open"),
+        ({"symbols": "AAPL", "columns": "clse"}, "did you mean close?"),
         ({"symbols": "AAPL", "start": "soon"}, "start: 'soon' is neither a date"),
         ({"symbols": "AAPL", "adjusted": "dividends"}, "'dividends' is none of False"),
         ({"symbols": "AAPL", "adjusted": "total_return", "as_of": NOW}, "not known as of a past moment"),

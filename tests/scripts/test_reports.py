@@ -69,7 +69,7 @@ def test_gaps_sources_and_revisions(built: Warehouse, tmp_path: Path) -> None:
     ("arguments", "code", "words"),
     [
         (["status", "BTX"], 78, "unknown symbol 'BTX'; did you mean BTC?"),
-        (["revisions", "x' or 'a'='a"], 78, "unknown symbol"),
+        (["revisions", "x' or 'a'='a"], 78, "; there are "),
         (["gaps", "btc"], 0, "BTC"),
         (["revisions", "BTC", "2h"], 78, "timeframe '2h' is none of 5m"),
         (["revisions", "AAPL"], 0, "nothing was ever corrected"),
