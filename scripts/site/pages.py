@@ -130,7 +130,8 @@ def markdown(text: str, guides: Container[str] = ()) -> Markup:
             opening.tag = "td"
         if opening.type == "inline" and not opening.content and content.type == "th_close":
             content.tag = "td"
-    return Markup(_markdown.renderer.render(tokens, _markdown.options, {}))
+    # Code that is wider than its box scrolls by the keyboard, too.
+    return Markup(_markdown.renderer.render(tokens, _markdown.options, {}).replace("<pre>", '<pre tabindex="0">'))
 
 
 def seconds(number: Any) -> str:

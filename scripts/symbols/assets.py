@@ -203,7 +203,11 @@ def _described(row: Row, chosen: Choice, before: Row | None, found: Found) -> li
 
 def _unknown(symbol: str, asset_class: str | None, found: Found) -> str:
     near = [f"{source}: {', '.join(names)}" for source, names in found.nearest[symbol].items()]
-    hint = f"; nearest there: {'; '.join(near)}" if near else ""
+    hint = (
+        f"; nearest there: {'; '.join(near)}"
+        if near
+        else "; nothing is like it there (names by hand: docs/operate/symbols.md)"
+    )
     what = f"{asset_class} {symbol}" if asset_class else symbol
     asked = [source for source in sources.with_bars() if source not in found.unasked]
     if not asked:
