@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Container
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from extract.calendar.timeframes import STEPS
 from scripts import site
 from scripts.site import dashboard, pieces
 from scripts.site.dictionary import parse
-from scripts.site.pages import inline, markdown, share, short, strip
+from scripts.site.pages import exact, inline, markdown, share, short, strip
 from tests.conftest import ROOT
 from tests.site.conftest import NOW
 from tests.warehouse import Warehouse
@@ -404,6 +405,10 @@ def test_figures_are_told_as_people_read_them() -> None:
     assert [share(999_999, 1_000_000), share(1, 1), share(1, 3), share(0, 0)] == [">99.9 %", "100.0 %", "33.3 %", "–"]
     assert [short(1234567.8), short(0.000123456), short(None)] == ["1,234,568", "0.00012346", "–"]
     assert inline("`a` **b** <i>") == "<code>a</code> <strong>b</strong> &lt;i&gt;"
+    # What changed of a corrected price may be its last digits.
+    assert [exact(Decimal("38750.05")), exact(4268802), exact(1.5e12), exact(None)] == [
+        "38,750.05", "4,268,802", "1,500,000,000,000", "–",
+    ]  # fmt: skip
     assert '<h2 id="run_failed">' in markdown("## run_failed\n\ntext")
     assert 'aria-label="2 complete, 1 missing"' in strip("ccm")
 
@@ -424,6 +429,13 @@ def test_alerts_lead_to_their_line_of_the_runbook(
     for page in (tmp_path / "guides").glob("*.html"):
         for link in re.findall(r'href="(?!https?:|#)([^"#]+)', page.read_text()):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_what_is_wide_in_a_guide_scrolls_by_itself_and_by_the_keyboard() -> None:
+    text = markdown("| | b |\n|---|---|\n| 1 | 2 |\n\n```\nmake demo\n```\n")
+    assert '<div class="table" tabindex="0" role="group" aria-label="Table"><table>' in text
+    assert '<pre tabindex="0">' in text
+    assert "<td></td>\n<th>b</th>" in text, "an empty corner is no head of a column"
 
 
 def test_links_of_a_guide_lead_to_guides_and_outside_only() -> None:

@@ -271,6 +271,9 @@ def test_a_clock_that_stands_still_is_told_and_ages_count_to_it(open_page: OpenP
     assert "frozen at 2025-03-07 00:00 UTC" in page.inner_text(".banner.note")
     row = page.locator("#series-table tbody[data-symbol=AAPL] .folded")
     assert row.locator(".level").inner_text() == "on time"
+    # The features are checked on the same data.
+    features, _ = open_page("features.html")
+    assert "frozen at 2025-03-07 00:00 UTC" in features.inner_text(".banner.note")
 
 
 # ---------------------------------------------------------------- the symbol page
