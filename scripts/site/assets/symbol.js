@@ -240,7 +240,8 @@
     }, 0, () => data.t.map((time, i) => (!isTold(data.close[i]) || !isTold(data.open[i]) ? { time }
       : { time, open: data.open[i] * factor(i), high: data.high[i] * factor(i), low: data.low[i] * factor(i), close: data.close[i] * factor(i) })));
     add(L.HistogramSeries, { priceScaleId: "volume", priceFormat: { type: "volume" } }, 0,
-      () => data.t.map((time, i) => ({ time, value: (data.volume[i] ?? 0) / factor(i), color: `${data.close[i] >= data.open[i] ? up : down}66` })))
+      // An index has no volume: a bar of nothing, not of 0.
+      () => data.t.map((time, i) => (!isTold(data.volume[i]) ? { time } : { time, value: data.volume[i] / factor(i), color: `${data.close[i] >= data.open[i] ? up : down}66` })))
       .priceScale().applyOptions({ scaleMargins: { top: 0.84, bottom: 0 } });
     titles[0].push({ label: `${series.symbol} ${series.timeframe}${other ? ", change from the left edge" : ""}`, value: (i) => price(isTold(data.close[i]) ? data.close[i] * factor(i) : null) });
     if (other) {
