@@ -26,7 +26,6 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 app = typer.Typer(
     name="market",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="A Postgres warehouse of stock and crypto bars: extract, backfill, and look at what is there.",
 )

@@ -4,6 +4,7 @@ their options, files that are copied. Each is parsed as the shell and the progra
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shlex
 import shutil
@@ -212,3 +213,13 @@ def test_services_start_commands_that_exist_and_know_their_settings() -> None:
     assert services["api"]["ports"] == ["127.0.0.1:8000:8000"], "of this machine only"
     assert re.search(r":\s*\$\{PGPASSWORD:\?", COMPOSE.read_text()), "no password is made up"
     assert "PASSWORD=" not in CONTAINERFILE.read_text() and "KEY=" not in CONTAINERFILE.read_text()
+
+
+def test_the_shell_completes_commands_and_options() -> None:
+    for words, expected in (("market backfill-", "backfill-resume"), ("market export --nu", "--numbers")):
+        asked = {"_MARKET_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        program = "from scripts.cli import app; app(prog_name='market')"
+        told = subprocess.run(
+            [sys.executable, "-c", program], cwd=ROOT, env={**os.environ, **asked}, capture_output=True, text=True
+        )
+        assert expected in told.stdout.splitlines(), told.stderr
