@@ -44,6 +44,8 @@ RAW_COLUMNS = (
     "first_row_at", "last_row_at",
 )  # fmt: skip
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+# psycopg reads no dates but these, whatever the server's admin likes; psycopg is the tests' own here.
+ISO_DATES = "-c datestyle=ISO"
 
 
 @dataclass(frozen=True)
@@ -388,7 +390,7 @@ class Warehouse:
     # ------------------------------------------------------------ answers
 
     def query(self, statement: str, *parameters: Any) -> list[dict[str, Any]]:
-        with psycopg.connect(self.database.dsn, row_factory=dict_row) as connection:
+        with psycopg.connect(self.database.dsn, row_factory=dict_row, options=ISO_DATES) as connection:
             return connection.execute(statement.encode(), parameters or None).fetchall()
 
     def execute(self, statement: str) -> None:
@@ -397,7 +399,7 @@ class Warehouse:
 
     def frame(self, statement: str, *parameters: Any) -> pd.DataFrame:
         """The rows as a frame of objects: numeric stays Decimal, NULL stays None."""
-        with psycopg.connect(self.database.dsn) as connection:
+        with psycopg.connect(self.database.dsn, options=ISO_DATES) as connection:
             cursor = connection.execute(statement.encode(), parameters or None)
             columns = [column.name for column in cursor.description or ()]
             return pd.DataFrame(cursor.fetchall(), columns=columns, dtype=object)

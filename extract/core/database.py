@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,33 +10,25 @@ from functools import lru_cache
 from urllib.parse import quote
 
 import psycopg
-from psycopg.pq import PGconn, Ping
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from extract import migrations
-from extract.core import embedded_server, locks, session, settings
+from extract.core import embedded_server, locks, refusal, session, settings
 from extract.core.locks import Holder, Lock
 from extract.core.locks import LockHeld as LockHeld
+from extract.core.refusal import Refusal
 
 # So many locks of one session are worth a word: each has room for 64 on average, and a build's largest model takes less.
 MANY_LOCKS = 500
 # Long enough for a server across the world, short enough for somebody who waits for a command.
 CONNECT_SECONDS = 10
 
-# What a server that will take us in a moment says when it refuses a connection; all else it says then is about us.
-_SOON = re.compile(
-    r"starting up|shutting down|recovery|too many clients|connection slots|not yet accepting|not accepting",
-    re.IGNORECASE,
-)
-_FULL = re.compile(r"too many clients|connection slots|too many connections", re.IGNORECASE)
 # Postgres' hint names the setting in every language.
 _LOCK_TABLE = "max_locks_per_transaction"
 MAKE_ROOM = "close sessions, or raise max_connections, and try again"
-# SQLSTATEs: the transaction may not write; a lock was not had within lock_timeout; the server is going down or full, has no
-# room or no connection left.
+# SQLSTATEs: the transaction may not write; a lock was not had within lock_timeout.
 _READ_ONLY = "25006"
 _LOCK_NOT_AVAILABLE = "55P03"
-_PASSING = re.compile(r"57P0[1-5]|53\d{3}|08\d{3}")
 
 
 class Unreachable(Exception):
@@ -116,7 +107,7 @@ def meaning_of(error: BaseException) -> Unreachable | settings.ConfigurationErro
             return _of_the_pool(cause)
         if has_no_lock_left(str(cause)):
             return _without_locks(_one_line(cause))
-        if state and _PASSING.fullmatch(state):
+        if state and refusal.PASSING.fullmatch(state):
             return _passing(_one_line(cause))
         # A connection that was refused or not had in time (a subclass) has no state.
         if not state and any(kind.__name__ == "OperationalError" for kind in type(cause).__mro__):
@@ -134,11 +125,6 @@ def _of_the_pool(error: PoolTimeout) -> Unreachable | settings.ConfigurationErro
     return _passing(_one_line(error))
 
 
-def is_full(text: str) -> bool:
-    """Whether a server's refusal says that it has no connection left."""
-    return _FULL.search(text) is not None
-
-
 def has_no_lock_left(text: str) -> bool:
     """Whether a server's refusal says that its table of locks, which all sessions share, is full."""
     return _LOCK_TABLE in text
@@ -149,26 +135,30 @@ def _without_locks(text: str) -> Unreachable:
 
 
 def _passing(text: str) -> Unreachable:
-    if is_full(text):
-        return Unreachable(f"the warehouse has no free connection ({text}): {MAKE_ROOM}")
+    if refusal.is_full(text):
+        return _full(text)
     return Unreachable(f"the warehouse does not answer: {text} (`market doctor` looks at it)")
 
 
+def _full(text: str) -> Unreachable:
+    return Unreachable(f"the warehouse has no free connection ({text}): {MAKE_ROOM}")
+
+
 def _of_connecting(text: str) -> Unreachable | settings.ConfigurationError:
-    """A refusal by a server that runs (FATAL in most languages) is about our settings, unless it says "soon", which libpq
-    understands in each."""
+    """What a failed connection means: a refusal by a server that runs is about our settings, unless it passes."""
     if has_no_lock_left(text):
         return _without_locks(text)
     chosen = settings.load()
     where = f"{chosen.pghost}:{chosen.pgport}" if chosen.pghost else "the embedded server"
-    if "FATAL" in text and not _SOON.search(text) and PGconn.ping(url().encode()) != Ping.REJECT:
+    reason = refusal.of(text, url(), CONNECT_SECONDS)
+    if reason is Refusal.OURS:
         return settings.ConfigurationError(
             f"{where} refuses user {chosen.pguser}, database {chosen.pgdatabase}: {text}: correct PGUSER, PGPASSWORD and"
             " PGDATABASE, or create that database: createdb "
             f"{shlex.quote(chosen.pgdatabase)}"
         )
-    if is_full(text):
-        return _passing(text)
+    if reason is Refusal.FULL:
+        return _full(text)
     return Unreachable(
         f"the warehouse does not answer at {where}: {text} (is it running? PGHOST and PGPORT say where it is; `market doctor`"
         " looks at it)"

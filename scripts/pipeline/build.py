@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
-from extract.core import clock, database, settings
+from extract.core import clock, database, refusal, settings
 
 # The longest that a build says nothing.
 SILENCE_SECONDS = 20
@@ -275,7 +275,9 @@ def _told(name: str, message: object) -> str:
     text = f"{name}: {' '.join(str(message).split())}"
     if database.has_no_lock_left(text):
         return f"{text}: {database.sessions_with_most_locks()}"
-    return f"{text}: {database.MAKE_ROOM}" if database.is_full(text) else text
+    # It took the build's other connections, so it is not our settings that it refuses, in whatever language.
+    is_full = refusal.is_full(text) or refusal.is_by_the_server(text)
+    return f"{text}: {database.MAKE_ROOM}" if is_full else text
 
 
 @contextmanager

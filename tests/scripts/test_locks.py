@@ -21,7 +21,7 @@ from psycopg.errors import CheckViolation, InsufficientPrivilege
 from typer.testing import CliRunner
 
 from extract import migrations
-from extract.core import database, locks, session
+from extract.core import database, locks, refusal, session
 from extract.core.locks import Lock, LockHeld, LockLost
 from scripts.cli import app
 from scripts.monitoring import alerts
@@ -32,7 +32,7 @@ from tests.conftest import ROOT
 from tests.dbt.test_bars import run_of
 from tests.extract.conftest import forget
 from tests.scripts.conftest import MARCH
-from tests.warehouse import Database, MakeWarehouse, Warehouse, crypto
+from tests.warehouse import ISO_DATES, Database, MakeWarehouse, Warehouse, crypto
 
 HOURS = run_of(MARCH, 60, "1h")
 VIEW = "dbt_project/models/marts/operations/pipeline_runs.sql"
@@ -63,7 +63,7 @@ def here(built: Warehouse, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.M
 @contextmanager
 def reading(built: Warehouse, *relations: str) -> Iterator[psycopg.Connection]:
     """An analyst's open transaction that has read these relations, as a notebook leaves it."""
-    with psycopg.connect(built.database.dsn, application_name="a notebook") as reader:
+    with psycopg.connect(built.database.dsn, application_name="a notebook", options=ISO_DATES) as reader:
         reader.execute("set transaction isolation level repeatable read")
         for relation in relations:
             reader.execute(f"select * from {relation} limit 1".encode()).fetchall()
@@ -202,9 +202,12 @@ def test_a_lock_that_is_not_to_be_had_names_the_session_in_the_way(
         view.write_text(changed)
         outcome = build.build_turn()
         named = rf"session {pid} \(postgres, a notebook, idle in transaction\).*pg_terminate_backend\({pid}\)"
-        assert database.words_of_lock_timeout() == "canceling statement due to lock timeout", "asked of the server"
-        assert re.search(rf"pipeline_runs: .*lock timeout.*{named}", "; ".join(outcome.failures)), outcome.failures
-        with psycopg.connect(built.database.dsn) as other:
+        words = re.escape(database.words_of_lock_timeout())
+        assert re.search(rf"pipeline_runs: .*{words}.*{named}", "; ".join(outcome.failures)), outcome.failures
+        # So does a build by hand.
+        said = _by_hand("run", "--select", "pipeline_runs")
+        assert re.search(rf"no lock in time for pipeline_runs: {named}.*dbt retry", said), said
+        with psycopg.connect(built.database.dsn, options=ISO_DATES) as other:
             other.execute("select * from marts.pipeline_runs").fetchall()
         # So does a migration.
         here.setattr(migrations, "migrations", lambda: (*_applied(), _ALTERING))
@@ -214,6 +217,16 @@ def test_a_lock_that_is_not_to_be_had_names_the_session_in_the_way(
     assert not build.build_turn().failures
 
 
+def _by_hand(*words: str) -> str:
+    """What a dbt command says, on one line."""
+    from dbt.cli.main import dbtRunner
+
+    said: list[str] = []
+    with build._environment():
+        dbtRunner(callbacks=[lambda event: said.append(event.info.msg)]).invoke([*words, "--log-level", "none"])
+    return " ".join(" ".join(said).split())
+
+
 _applied = migrations.migrations
 _ALTERING = migrations.Migration(9999, "altering", "alter table ops.pipeline_runs add column made integer")
 
@@ -221,7 +234,12 @@ _ALTERING = migrations.Migration(9999, "altering", "alter table ops.pipeline_run
 # ---------------------------------------------------------------- servers that are full, impatient or restarted
 
 
-def test_a_server_without_a_free_connection_is_one_line(built: Warehouse, here: None) -> None:
+@pytest.mark.parametrize("is_english", [True, False], ids=["English", "another language"])
+def test_a_server_without_a_free_connection_is_one_line(
+    built: Warehouse, here: pytest.MonkeyPatch, is_english: bool
+) -> None:
+    if not is_english:
+        here.setattr(refusal, "_FULL", re.compile("zu viele Verbindungen"))
     with ExitStack() as stack:
         with suppress(psycopg.OperationalError):
             while True:

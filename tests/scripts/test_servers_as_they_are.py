@@ -106,11 +106,12 @@ def test_a_server_that_lets_nobody_write_is_a_bad_setting(shell: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("message", "is_setting"),
     [
-        ("connection failed: FATAL:  Passwort-Authentifizierung für Benutzer »postgres« fehlgeschlagen", True),
         ("connection failed: FATAL:  the database system is starting up", False),
         ("connection failed: FATAL:  sorry, too many clients already", False),
         ("connection failed: Connection refused", False),
         ("could not translate host name", False),
+        # The server says no more to the same address: what it was passes.
+        ("connection failed: ВАЖНО:  извините, уже слишком много клиентов", False),
     ],
 )
 def test_what_a_refused_connection_means(shell: pytest.MonkeyPatch, message: str, is_setting: bool) -> None:
@@ -122,6 +123,23 @@ def test_what_a_refused_connection_means(shell: pytest.MonkeyPatch, message: str
     wrapped = RuntimeError("a pipeline step failed")
     wrapped.__cause__ = psycopg.errors.AdminShutdown("terminating connection due to administrator command")
     assert isinstance(warehouse.meaning_of(wrapped), warehouse.Unreachable)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"PGPASSWORD": "canary-4711"}, "FATAL:  Passwort-Authentifizierung für Benutzer »postgres« fehlgeschlagen"),
+        ({"PGDATABASE": "no such one"}, "ВАЖНО:  база данных не существует"),
+    ],
+)
+def test_a_setting_that_a_server_of_another_language_refuses(
+    shell: pytest.MonkeyPatch, wrong: dict[str, str], message: str
+) -> None:
+    for name, value in wrong.items():
+        shell.setenv(name, value)
+    forget()
+    refused = psycopg.OperationalError(f'connection to server at "127.0.0.1", port 5432 failed: {message}')
+    assert isinstance(warehouse.meaning_of(refused), ConfigurationError)
 
 
 def test_the_dead_mans_switch_and_people_are_told_once(shell: pytest.MonkeyPatch) -> None:

@@ -118,12 +118,46 @@
 
 {# on-run-end: a node that did not get a lock in time says so, but not whose open transaction was in its way. #}
 {% macro name_blocking_sessions(results) %}
-    {%- set waited = [] -%}
-    {%- for result in results if 'lock timeout' in (result.message or '') -%}
-        {%- do waited.append(result.node.name) -%}
+    {%- set failed = [] -%}
+    {%- for result in results if result.status == 'error' -%}
+        {%- do failed.append(result) -%}
     {%- endfor -%}
-    {%- if execute and waited -%}
-        {%- set found = run_query('select description from ops.blocking_sessions order by xact_start nulls last, pid limit 5').columns[0].values() -%}
-        {%- do log('no lock in time for ' ~ waited | join(', ') ~ ': ' ~ (found | join('; ') or 'the session that held it has ended meanwhile') ~ '; then: dbt retry', info=true) -%}
+    {%- if execute and failed -%}
+        {%- set words = words_of_lock_timeout() -%}
+        {%- set waited = [] -%}
+        {%- for result in failed if words in (result.message or '') -%}
+            {%- do waited.append(result.node.name) -%}
+        {%- endfor -%}
+        {%- if waited -%}
+            {%- set found = run_query('select description from ops.blocking_sessions order by xact_start nulls last, pid limit 5').columns[0].values() -%}
+            {%- do log('no lock in time for ' ~ waited | join(', ') ~ ': ' ~ (found | join('; ') or 'the session that held it has ended meanwhile') ~ '; then: dbt retry', info=true) -%}
+        {%- endif -%}
     {%- endif -%}
+{% endmacro %}
+
+{# What the server says, in its own language, of a lock that was not had in time, as dbt hands over the words alone: one that
+   another session still holds is asked for once more, for a millisecond. #}
+{% macro words_of_lock_timeout() %}
+    {%- do run_query("""
+        do $$
+        declare
+            held text;
+        begin
+            perform set_config('market.words_of_lock_timeout', 'lock timeout', false);
+            for held in select unnest(relations) from ops.blocking_sessions loop
+                begin
+                    perform set_config('lock_timeout', '1ms', true);
+                    execute 'lock table ' || held || ' in access exclusive mode';
+                    raise exception 'that one is free: the lock goes with this block';
+                exception
+                    when lock_not_available then
+                        perform set_config('market.words_of_lock_timeout', sqlerrm, false);
+                        exit;
+                    when others then null;
+                end;
+            end loop;
+        end
+        $$
+    """) -%}
+    {%- do return(run_query("select current_setting('market.words_of_lock_timeout')").columns[0].values()[0]) -%}
 {% endmacro %}
