@@ -76,7 +76,7 @@ def examine(symbols: bool = True) -> Iterator[Check]:
     yield _registry("upper and lower case", registry_checks.cases(assets), remedy)
     yield _registry("lists of sources", registry_checks.lists(assets), f"{remedy}; `market add SYMBOL` fills names in")
     try:
-        with psycopg.connect(database.url(), connect_timeout=10) as connection:
+        with psycopg.connect(database.url()) as connection:
             yield from _database(connection)
     except psycopg.OperationalError as problem:
         yield Check("database", False, str(problem).strip(), "check PGHOST, PGPORT, PGUSER, PGPASSWORD; or: make up")

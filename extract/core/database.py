@@ -10,6 +10,7 @@ from functools import lru_cache
 from urllib.parse import quote
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from extract import migrations
@@ -26,8 +27,9 @@ CONNECT_SECONDS = 10
 # Postgres' hint names the setting in every language.
 _LOCK_TABLE = "max_locks_per_transaction"
 MAKE_ROOM = "close sessions, or raise max_connections, and try again"
-# SQLSTATEs: the transaction may not write; a lock was not had within lock_timeout.
+# SQLSTATEs: the transaction may not write; the user may not do that; a lock was not had within lock_timeout.
 _READ_ONLY = "25006"
+_MAY_NOT = "42501"
 _LOCK_NOT_AVAILABLE = "55P03"
 
 
@@ -43,8 +45,8 @@ def session_options(**more: str) -> str:
 @lru_cache(maxsize=1)
 def url() -> str:
     """The warehouse as a URL, what our sessions ask for included: the server PGHOST names, or else the embedded one,
-    started if needed."""
-    return f"{_address()}?options={quote(session_options())}"
+    started if needed. A server that says nothing is given up: `market status` waited for one for ever."""
+    return f"{_address()}?connect_timeout={CONNECT_SECONDS}&options={quote(session_options())}"
 
 
 def _address() -> str:
@@ -54,6 +56,17 @@ def _address() -> str:
     password = chosen.pgpassword.get_secret_value() if chosen.pgpassword else _password_of_libpq(chosen)
     user, password, host = (quote(part, safe="") for part in (chosen.pguser, password, chosen.pghost))
     return f"postgresql://{user}:{password}@{host}:{chosen.pgport}/{quote(chosen.pgdatabase, safe='')}"
+
+
+def _as_refused() -> str:
+    """Where we connect to, in libpq's form: without a password there is no URL, as dlt insists on one."""
+    chosen = settings.load()
+    if chosen.pghost is None:
+        return url()
+    known = {"host": chosen.pghost, "port": chosen.pgport, "user": chosen.pguser, "dbname": chosen.pgdatabase}
+    if chosen.pgpassword:
+        known["password"] = chosen.pgpassword.get_secret_value()
+    return make_conninfo(options=session_options(), **known)
 
 
 def _password_of_libpq(chosen: settings.Settings) -> str:
@@ -72,7 +85,7 @@ def _password_of_libpq(chosen: settings.Settings) -> str:
 def pool() -> ConnectionPool:
     """Connections for state and budgets. Unqualified names mean schema `ops` (the rate limiter's tables)."""
     # The pool itself would try for half a minute, and then not say what is wrong.
-    psycopg.connect(url(), connect_timeout=CONNECT_SECONDS).close()
+    psycopg.connect(url()).close()
     return ConnectionPool(
         url(),
         min_size=1,
@@ -80,10 +93,7 @@ def pool() -> ConnectionPool:
         open=True,
         # A session that was terminated while it waited in the pool is replaced, not handed out.
         check=ConnectionPool.check_connection,
-        kwargs={
-            "options": session_options(search_path="ops,public", timezone="UTC"),
-            "connect_timeout": CONNECT_SECONDS,
-        },
+        kwargs={"options": session_options(search_path="ops,public", timezone="UTC")},
     )
 
 
@@ -100,6 +110,11 @@ def meaning_of(error: BaseException) -> Unreachable | settings.ConfigurationErro
             return settings.ConfigurationError(
                 "the server lets nobody write (a standby, or default_transaction_read_only is on): point PGHOST at the"
                 " primary, or switch that off for this user"
+            )
+        if state == _MAY_NOT:
+            return settings.ConfigurationError(
+                f"user {settings.load().pguser} has not the rights for this ({_one_line(cause)}): run `market roles` as an"
+                " administrator, which says how to give them"
             )
         if state == _LOCK_NOT_AVAILABLE:
             return Unreachable(f"a lock was not to be had in time ({_one_line(cause)}): {blocking_sessions()}")
@@ -119,7 +134,7 @@ def meaning_of(error: BaseException) -> Unreachable | settings.ConfigurationErro
 def _of_the_pool(error: PoolTimeout) -> Unreachable | settings.ConfigurationError:
     """The pool keeps to itself why it could not connect: another connection says it."""
     try:
-        psycopg.connect(url(), connect_timeout=CONNECT_SECONDS).close()
+        psycopg.connect(url()).close()
     except psycopg.OperationalError as cause:
         return _of_connecting(_one_line(cause))
     return _passing(_one_line(error))
@@ -150,11 +165,11 @@ def _of_connecting(text: str) -> Unreachable | settings.ConfigurationError:
         return _without_locks(text)
     chosen = settings.load()
     where = f"{chosen.pghost}:{chosen.pgport}" if chosen.pghost else "the embedded server"
-    reason = refusal.of(text, url(), CONNECT_SECONDS)
+    reason = refusal.of(text, _as_refused(), CONNECT_SECONDS)
     if reason is Refusal.OURS:
         return settings.ConfigurationError(
-            f"{where} refuses user {chosen.pguser}, database {chosen.pgdatabase}: {text}: correct PGUSER, PGPASSWORD and"
-            " PGDATABASE, or create that database: createdb "
+            f"{where} refuses user {chosen.pguser}, database {chosen.pgdatabase}: {text}: correct PGUSER, PGPASSWORD,"
+            " PGDATABASE or PGOPTIONS, or create that database: createdb "
             f"{shlex.quote(chosen.pgdatabase)}"
         )
     if reason is Refusal.FULL:
@@ -185,7 +200,7 @@ def held(lock: Lock, purpose: str) -> Iterator[Holder]:
     Raises LockHeld with the holder's purpose, process, session and start.
     """
     name = f"market {purpose} (process {os.getpid()})"
-    with psycopg.connect(url(), autocommit=True, application_name=name, connect_timeout=CONNECT_SECONDS) as connection:
+    with psycopg.connect(url(), autocommit=True, application_name=name) as connection:
         if connection.execute("select to_regclass('ops.locks')").fetchone() == (None,):
             migrate()
         holder = locks.take(connection, lock, name)
@@ -209,7 +224,7 @@ def lock_holder(connection: psycopg.Connection) -> str | None:
 
 def blocking_sessions() -> str:
     """Which sessions hold locks on our relations, in words; asked right after a lock was not had in time."""
-    with suppress(psycopg.Error), psycopg.connect(url(), connect_timeout=CONNECT_SECONDS) as connection:
+    with suppress(psycopg.Error), psycopg.connect(url()) as connection:
         if connection.execute("select to_regclass('ops.blocking_sessions')").fetchone() != (None,):
             found = connection.execute(
                 "select description from ops.blocking_sessions order by xact_start nulls last, pid limit 5"
@@ -228,7 +243,7 @@ def words_of_lock_timeout() -> str:
 def sessions_with_most_locks() -> str:
     """Which sessions fill the server's table of locks, in words, and what to do. Where it is quite full nobody can connect."""
     told = []
-    with suppress(psycopg.Error), psycopg.connect(url(), connect_timeout=CONNECT_SECONDS) as connection:
+    with suppress(psycopg.Error), psycopg.connect(url()) as connection:
         found = connection.execute(
             "select activity.pid, concat_ws(', ', activity.usename, nullif(activity.application_name, ''), activity.state),"
             " count(*) from pg_locks as locks inner join pg_stat_activity as activity on activity.pid = locks.pid"

@@ -20,7 +20,9 @@ _STATE = re.compile(rb'\tErrorResponse\t.*? C "([0-9A-Z]{5})"')
 # SQLSTATEs: the server is going down, starting, full, out of memory, or the line broke.
 PASSING = re.compile(r"57P0[1-5]|53\d{3}|08\d{3}")
 _NO_CONNECTION_LEFT = "53300"
-# libpq's own words (it has no catalogue of others), then a severity, which is a word of the server's: FATAL in most languages.
+# libpq's own words, of which psycopg brings no other catalogue.
+_NO_PASSWORD = "no password supplied"
+# The same, then a severity, which is a word of the server's: FATAL in most languages.
 _BY_THE_SERVER = re.compile(r"failed: [^\W\d_]+: ")
 _FULL = re.compile(r"too many clients|connection slots|too many connections", re.IGNORECASE)
 _SOON = re.compile(r"starting up|shutting down|recovery|not yet accepting|not accepting", re.IGNORECASE)
@@ -40,7 +42,10 @@ class Refusal(Enum):
 
 
 def of(text: str, address: str, seconds: float) -> Refusal:
-    """What a refused connection was refused for: its error, on one line, and its URL, asked once more for so many seconds."""
+    """What a refused connection was refused for: its error, on one line, and its address (a URL or what else libpq takes),
+    asked once more for so many seconds."""
+    if _NO_PASSWORD in text:
+        return Refusal.OURS
     if not is_by_the_server(text):
         return Refusal.NONE
     if is_full(text):

@@ -149,7 +149,7 @@ class DailyTurn:
         if not self.is_waiting:
             return
         try:
-            with psycopg.connect(database.url(), connect_timeout=database.CONNECT_SECONDS):
+            with psycopg.connect(database.url()):
                 pass
             is_missing = is_owed(_last_done())
         except (psycopg.Error, PostgresError):

@@ -45,7 +45,7 @@ def backup(file: Path | None = None) -> Path:
         file = folder / f"{name}-{clock.now():%Y%m%dT%H%M%SZ}.dump"
     if file.exists():
         raise ConfigurationError(f"{file} is there already: name another file")
-    with psycopg.connect(database.url(), connect_timeout=database.CONNECT_SECONDS) as connection:
+    with psycopg.connect(database.url()) as connection:
         if not provenance.holds_answers(connection):
             raise ConfigurationError(f"database {connection.info.dbname} holds no answers: there is nothing to keep")
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -124,9 +124,7 @@ def _create(name: str) -> bool:
 
 @contextmanager
 def _connected(name: str, autocommit: bool = False) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(
-        database.url(), dbname=name, autocommit=autocommit, connect_timeout=database.CONNECT_SECONDS
-    ) as connection:
+    with psycopg.connect(database.url(), dbname=name, autocommit=autocommit) as connection:
         yield connection
 
 
@@ -143,7 +141,7 @@ def _address(name: str) -> Iterator[dict[str, str]]:
 
 def _leave_out_unknown_settings(script: Path) -> None:
     """What the head of a script sets and an older server would stumble over; only the head is looked at."""
-    with psycopg.connect(database.url(), connect_timeout=database.CONNECT_SECONDS) as connection:
+    with psycopg.connect(database.url()) as connection:
         if connection.info.server_version >= 170_000:
             return
     head_bytes = 10_000

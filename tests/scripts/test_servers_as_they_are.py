@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from psycopg import sql
 from typer.testing import CliRunner
 
+from extract import migrations
 from extract.core import database as warehouse
 from extract.core.settings import ConfigurationError
 from scripts.cli import app
@@ -59,6 +61,17 @@ def test_a_server_that_is_down_is_one_line_and_exit_1(shell: pytest.MonkeyPatch,
     assert output.count("\n") == 1 and "does not answer" in output and "PGHOST and PGPORT" in output
 
 
+def test_a_server_that_says_nothing_is_given_up(shell: pytest.MonkeyPatch) -> None:
+    # As behind a firewall that drops what comes, or stopped: `status` and `alerts` waited for ever.
+    shell.setattr(warehouse, "CONNECT_SECONDS", 2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        shell.setenv("PGPORT", str(silent.getsockname()[1]))
+        for command in (["status"], ["alerts", "--send"]):
+            forget()
+            code, output = market(*command)
+            assert code == 1 and "timeout expired" in output and output.count("\n") == 1, output
+
+
 def test_where_the_log_is_json_so_is_that_line(shell: pytest.MonkeyPatch) -> None:
     shell.setenv("PGPORT", NOBODY_LISTENS)
     shell.setenv("LOG_FORMAT", "json")
@@ -84,6 +97,27 @@ def test_a_server_that_refuses_us_is_a_bad_setting(
     assert told in output and "refuses user postgres" in output and output.count("\n") == 1
 
 
+def test_a_user_without_rights_hears_who_gives_them(shell: pytest.MonkeyPatch, database: Database) -> None:
+    with psycopg.connect(database.dsn, autocommit=True) as administrator:
+        migrations.migrate(administrator)
+        administrator.execute("drop role if exists stranger; create role stranger login password 'canary-4711'")
+    shell.setenv("PGUSER", "stranger")
+    shell.setenv("PGPASSWORD", "canary-4711")
+    forget()
+    for command in (["extract"], ["run"], ["migrate"], ["quarantine"]):
+        code, output = market(*command)
+        assert code == 78 and "Traceback" not in output, output
+        assert "`market roles`" in output and "stranger" in output and output.count("\n") == 1, output
+
+
+def test_a_server_that_wants_a_password_gets_none(shell: pytest.MonkeyPatch) -> None:
+    shell.setenv("PGPASSWORD", "")
+    for command in (["extract"], ["run"], ["status"]):
+        forget()
+        code, output = market(*command)
+        assert code == 78 and "PGPASSWORD" in output and output.count("\n") == 1, output
+
+
 def test_every_bad_setting_is_named_in_one_line(shell: pytest.MonkeyPatch) -> None:
     shell.setenv("PGPORT", "abc")
     shell.setenv("MIN_QUALITY_SCORE", "much")
@@ -104,19 +138,18 @@ def test_a_server_that_lets_nobody_write_is_a_bad_setting(shell: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("message", "is_setting"),
+    "message",
     [
-        ("connection failed: FATAL:  the database system is starting up", False),
-        ("connection failed: FATAL:  sorry, too many clients already", False),
-        ("connection failed: Connection refused", False),
-        ("could not translate host name", False),
-        # The server says no more to the same address: what it was passes.
-        ("connection failed: ВАЖНО:  извините, уже слишком много клиентов", False),
+        "connection failed: FATAL:  the database system is starting up",
+        "connection failed: FATAL:  sorry, too many clients already",
+        "connection failed: Connection refused",
+        "could not translate host name",
+        # Asked once more the server takes us: what it was has passed.
+        "connection failed: ВАЖНО:  извините, уже слишком много клиентов",
     ],
 )
-def test_what_a_refused_connection_means(shell: pytest.MonkeyPatch, message: str, is_setting: bool) -> None:
-    meant = warehouse.meaning_of(psycopg.OperationalError(message))
-    assert isinstance(meant, ConfigurationError if is_setting else warehouse.Unreachable)
+def test_what_a_refused_connection_means(shell: pytest.MonkeyPatch, message: str) -> None:
+    assert isinstance(warehouse.meaning_of(psycopg.OperationalError(message)), warehouse.Unreachable)
     late = psycopg.errors.ConnectionTimeout("connection timeout expired")
     assert isinstance(warehouse.meaning_of(late), warehouse.Unreachable)
     assert warehouse.meaning_of(ValueError("no matter of the server")) is None
