@@ -21,6 +21,7 @@ import psycopg
 
 from extract.calendar.timeframes import STEPS
 from extract.core import clock, database, logs, provenance, settings
+from extract.core.embedded_server import PostgresError
 from extract.core.locks import Holder, LockLost
 from extract.core.redaction import redact
 from extract.core.settings import ConfigurationError
@@ -147,7 +148,8 @@ def run(
     """Run all steps and return the exit code. `symbols` and `shorter_than` narrow the extract, and leave the data tests
     to a run of everything; `is_stopped` is asked between the steps.
 
-    Raises LockHeld, ConfigurationError before anything is done, and Unreachable where the server goes away.
+    Raises LockHeld, ConfigurationError before anything is done, Unreachable where the server goes away, and PostgresError
+    where the embedded one does not start; of all but LockHeld people are told.
     """
     from scripts.monitoring import alerts
 
@@ -156,11 +158,12 @@ def run(
         return DONE
     try:
         return _run(run_id, started_by, symbols, shorter_than, is_stopped)
-    except psycopg.Error as problem:
-        meant = database.meaning_of(problem)
+    except (psycopg.Error, PostgresError, ConfigurationError) as problem:
+        meant = database.meaning_of(problem) if isinstance(problem, psycopg.Error) else problem
         if meant is None:
             raise
-        # The warehouse keeps the record of alerts, so this one goes past it.
+        # The warehouse keeps the record of alerts, so this one goes past it. A migration that the user may not make, or an
+        # embedded server that does not start, ends every night's run before it begins, and nobody heard of it.
         alerts.ping("fail")
         alerts.tell_of_the_warehouse(str(meant))
         raise meant from None
@@ -179,8 +182,8 @@ def _run(
     # Before anything is done: half a run of the demo's database would call itself failed, in the record and in an alert.
     provenance.refuse_mixing(urls())
     with database.run_lock("run") as lock, ExitStack() as stack:
-        alerts.tell_of_the_warehouse(None)
         database.migrate()
+        alerts.tell_of_the_warehouse(None)
         dead_runs.close(holds_lock=True)
         record = Record(run_id or uuid.uuid4().hex, started_by)
         stack.enter_context(logs.of_run(record.run_id))

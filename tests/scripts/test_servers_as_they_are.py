@@ -19,6 +19,7 @@ from extract.core.settings import ConfigurationError
 from scripts.cli import app
 from scripts.monitoring import alerts
 from scripts.pipeline import run, schedule
+from scripts.postgres import PostgresError
 from tests.extract.conftest import forget
 from tests.receiver import receiving
 from tests.warehouse import Database
@@ -187,6 +188,29 @@ def test_the_dead_mans_switch_and_people_are_told_once(shell: pytest.MonkeyPatch
         assert receiver.asked == ["/check/fail"] * 2
         (told,) = receiver.take()
         assert "run_failed" in told["message"] and "does not answer" in told["message"]
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [PostgresError("the embedded Postgres did not start"), ConfigurationError("the warehouse needs migrations")],
+)
+def test_people_are_told_of_whatever_keeps_a_run_from_its_beginning(
+    shell: pytest.MonkeyPatch, problem: Exception
+) -> None:
+    def fails() -> None:
+        raise problem
+
+    with receiving() as receiver:
+        shell.setenv("HEALTHCHECK_URL", receiver.url(path="/check"))
+        shell.setenv("ALERT_URLS", receiver.url("json", "/alert"))
+        shell.setattr(warehouse, "migrate", fails)
+        forget()
+        for _ in range(2):
+            with pytest.raises(type(problem), match=str(problem)):
+                run.run()
+        assert receiver.asked == ["/check/fail"] * 2
+        (told,) = receiver.take()
+        assert "run_failed" in told["message"] and str(problem) in told["message"]
 
 
 def test_the_scheduler_waits_for_the_server_and_makes_up_for_the_run(

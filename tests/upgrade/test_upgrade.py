@@ -28,7 +28,12 @@ from tests.oracle.bars import Bar
 from tests.warehouse import BuildFailed, Database, MakeProject, Warehouse
 
 WAREHOUSES = Path(__file__).parent / "warehouses"
-RELEASES = sorted(file.name.removesuffix(".json") for file in WAREHOUSES.glob("*.json"))
+# Recorded while it was being developed: nobody upgrades from it.
+BETWEEN = {"e6a9162"}
+RELEASES = [
+    pytest.param(name, marks=pytest.mark.long) if name in BETWEEN else name
+    for name in sorted(file.stem for file in WAREHOUSES.glob("*.json"))
+]
 # When a row was computed; all else of a row is derived from the answers.
 PROCESSING_TIMES = {"computed_at", "updated_at"}
 
