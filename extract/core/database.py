@@ -63,10 +63,14 @@ def _as_refused() -> str:
     chosen = settings.load()
     if chosen.pghost is None:
         return url()
-    known = {"host": chosen.pghost, "port": chosen.pgport, "user": chosen.pguser, "dbname": chosen.pgdatabase}
-    if chosen.pgpassword:
-        known["password"] = chosen.pgpassword.get_secret_value()
-    return make_conninfo(options=session_options(), **known)
+    return make_conninfo(
+        host=chosen.pghost,
+        port=chosen.pgport,
+        user=chosen.pguser,
+        password=chosen.pgpassword.get_secret_value() if chosen.pgpassword else None,
+        dbname=chosen.pgdatabase,
+        options=session_options(),
+    )
 
 
 def _password_of_libpq(chosen: settings.Settings) -> str:

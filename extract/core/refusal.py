@@ -72,11 +72,12 @@ def is_full(text: str) -> bool:
 
 def _state(address: str, seconds: float) -> str | None:
     """The SQLSTATE with which the server refuses a connection; "" if it takes it, or says nothing in so many seconds. None
-    where libpq has no trace."""
-    if not hasattr(os, "memfd_create"):
+    where libpq writes no trace of it."""
+    try:
+        # In memory: a password that a server asks for in plain text is in the trace.
+        trace = os.memfd_create("libpq trace")
+    except (AttributeError, OSError):
         return None
-    # In memory: a password that a server asks for in plain text is in the trace.
-    trace = os.memfd_create("libpq trace")
     connection = PGconn.connect_start(address.encode())
     try:
         connection.trace(trace)
@@ -85,7 +86,7 @@ def _state(address: str, seconds: float) -> str | None:
             waiting = select.poll()
             waiting.register(connection.socket, select.POLLIN if status == PollingStatus.READING else select.POLLOUT)
             if not waiting.poll(max(0, deadline - monotonic()) * 1000):
-                break
+                return ""
         connection.untrace()
         os.lseek(trace, 0, os.SEEK_SET)
         with os.fdopen(os.dup(trace), "rb") as written:
@@ -93,4 +94,6 @@ def _state(address: str, seconds: float) -> str | None:
     finally:
         connection.finish()
         os.close(trace)
-    return found[-1].decode() if found else ""
+    if found:
+        return str(found[-1].decode())
+    return "" if status == PollingStatus.OK else None

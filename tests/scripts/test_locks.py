@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
+from typing import Any
 
 import psycopg
 import pytest
@@ -222,8 +223,12 @@ def _by_hand(*words: str) -> str:
     from dbt.cli.main import dbtRunner
 
     said: list[str] = []
+
+    def note(event: Any) -> None:
+        said.append(event.info.msg)
+
     with build._environment():
-        dbtRunner(callbacks=[lambda event: said.append(event.info.msg)]).invoke([*words, "--log-level", "none"])
+        dbtRunner(callbacks=[note]).invoke([*words, "--log-level", "none"])
     return " ".join(" ".join(said).split())
 
 
