@@ -179,11 +179,11 @@ def test_what_is_newer_than_the_newest_row_stays_open(market: Warehouse) -> None
     assert (since["verdict"], since["repair_state"]) == ("not fetched", "open")
 
 
-def test_a_bar_that_contradicts_itself_is_asked_of_the_next_source(market: Warehouse) -> None:
+def test_a_bar_that_is_none_is_asked_of_the_next_source(market: Warehouse) -> None:
     found = gap(market, "WRONG")
     assert (found["gap_from"], found["missing_bars"]) == (HOURS[30].timestamp, 1)
     assert (found["verdict"], found["repair_state"], found["answered_by"]) == ("rejected", "open", "binance")
-    assert found["evidence"].startswith("binance sent it, and it contradicts itself: high below low")
+    assert found["evidence"].startswith("binance sent it, and it is no bar: high below low")
     open_gap = gaps.Gap(**{field.name: found[field.name] for field in fields(gaps.Gap)})
     assert gaps.turn(open_gap, {"binance": found["last_look_at"], "polygon": gaps.NEVER}, NOW) == "polygon"
     assert rows(market, "MENDED") == []

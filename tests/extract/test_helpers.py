@@ -96,7 +96,16 @@ def test_a_chart_that_tells_a_split_which_cannot_be_read_is_no_answer() -> None:
 
     for splits in (None, {}, [], {"a": good}, [good], {"a": {**good, "date": "86400", "numerator": "4.0"}}):
         assert read(splits).row_count == 1
-    for bad in ({"numerator": None}, {"denominator": 0}, {"numerator": "x"}, {"date": "1970-01-02"}, {"date": None}):
+    for bad in (
+        {"numerator": None},
+        {"denominator": 0},
+        {"numerator": "x"},
+        {"date": "1970-01-02"},
+        {"date": None},
+        {"numerator": 4e30, "denominator": 1e30},
+        {"numerator": 20_000},
+        {"numerator": 0.00001},
+    ):
         with pytest.raises(BadPayload, match="it tells a split that cannot be read"):
             read({"a": good, "b": {**good, **bad}})
     with pytest.raises(BadPayload, match="it tells a split that cannot be read: soon"):

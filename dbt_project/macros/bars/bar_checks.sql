@@ -33,9 +33,10 @@
     ), '')
 {%- endmacro %}
 
-{# Condition: the numbers of a bar contradict each other, whatever else is known of it. #}
-{% macro contradicts_itself() -%}
-    {%- for name, condition in bar_checks().items() if not name.endswith(' missing') %}
+{# Condition: the bar is none whatever else is known of it: a price is missing, or its numbers contradict each other. A volume
+   alone may be what its source never has. #}
+{% macro is_no_bar() -%}
+    {%- for name, condition in bar_checks().items() if name != 'volume missing' %}
     {{ 'or ' if not loop.first }}{{ condition }}
     {%- endfor %}
 {%- endmacro %}

@@ -101,11 +101,16 @@ def _with_readable_splits(events: Any) -> None:
     told = events.get("splits") if isinstance(events, dict) else None
     for split in told.values() if isinstance(told, dict) else told if isinstance(told, list) else []:
         new, old = (split.get(name) if isinstance(split, dict) else None for name in ("numerator", "denominator"))
-        if (
-            not (questions.is_positive(new) and questions.is_positive(old))
-            or questions.number(split.get("date")) is None
-        ):
+        if not _is_ratio(new, old) or questions.number(split.get("date")) is None:
             raise BadPayload(f"it tells a split that cannot be read: {str(split)[:100]}")
+
+
+def _is_ratio(new: object, old: object) -> bool:
+    """Whether staging takes them for a split (`splits_of` in rows_of_answers.sql): what it refuses it cannot undo."""
+    if not (questions.is_positive(new) and questions.is_positive(old)):
+        return False
+    shares = (float(new), float(old))  # type: ignore[arg-type]
+    return min(shares) >= 0.0001 and max(shares) <= min(1_000_000, 10_000 * min(shares))
 
 
 def _currency(task: Task) -> str | None:

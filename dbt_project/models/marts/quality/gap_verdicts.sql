@@ -1,7 +1,7 @@
 {{ config(materialized='view') }}
 -- Every missing range of every series as it is known now: its verdict, the evidence, and whether it is settled. A range
 -- is classified session by session, then sessions of one verdict are put together again. It reads the work list
--- (int_missing_bars and the bars that contradict themselves), the evidence (int_answers) and what we rejected. States and
+-- (int_missing_bars and the bars that are none), the evidence (int_answers) and what we rejected. States and
 -- transitions: docs/reference/coverage.md.
 with
 
@@ -27,12 +27,12 @@ series as (
     {{ optimization_fence() }}
 ),
 
--- A bar that contradicts itself (its high below its low) is as good as none: another source may have the right one. It is
--- there all the same, so int_missing_bars does not know it, nor is it one that nobody traded.
+-- A bar without a price, or that contradicts itself (its high below its low), is none: another source may have the right one.
+-- It is there all the same, so int_missing_bars does not know it, nor is it one that nobody traded.
 missing_bars as (
     select
         missing.*,
-        cast(null as text) as contradiction
+        cast(null as text) as unusable_for
     from {{ ref('int_missing_bars') }} as missing
 
     union all
@@ -58,7 +58,7 @@ missing_bars as (
         bars.opened_at,
         bars.closed_at,
         null,
-        bars.source || ' sent it, and it contradicts itself: ' || bars.failed_checks
+        bars.source || ' sent it, and it is no bar: ' || bars.failed_checks
     from {{ ref('int_bars_selected') }} as bars
     inner join {{ ref('int_series') }} as series on series.series_id = bars.series_id
     where
@@ -68,7 +68,7 @@ missing_bars as (
         and bars.source <> 'manual'
         and series.is_fetched
         and (
-            {{ contradicts_itself() }}
+            {{ is_no_bar() }}
         )
 ),
 
@@ -157,7 +157,7 @@ asked as (
     select
         looked_at.*,
         series.sources,
-        coalesce(looked_at.contradiction, rejected.rejected_for) as rejected_for,
+        coalesce(looked_at.unusable_for, rejected.rejected_for) as rejected_for,
         coalesce(looked_at.answered_by, market_days.answered_by) as answering,
         coalesce(looked_at.times, 0) + coalesce(market_days.times, 0) as looks,
         least(looked_at.first_look_at, market_days.first_look_at) as seen_first_at,
