@@ -9,7 +9,7 @@ import re
 from collections.abc import AsyncIterator
 from typing import Any
 
-from scripts.api.queries import Column
+from scripts.api.bar_queries import Column
 
 # Postgres hands over one chunk a row; sent singly they cost more than they carry.
 CSV_PIECE = 1 << 16
