@@ -8,15 +8,8 @@ from contextlib import ExitStack
 from datetime import datetime
 
 from extract.calendar.windows import Window
-from extract.commands.extraction import (
-    Plan,
-    Run,
-    extra_tasks,
-    load_series,
-    open_providers,
-    prepare_warehouse,
-    provider_classes,
-)
+from extract.commands.extraction import Plan, extra_tasks, load_series
+from extract.commands.running import Run, open_providers, prepare_warehouse, provider_classes
 from extract.core import database
 from extract.core.locks import Holder
 from extract.core.settings import ConfigurationError

@@ -13,7 +13,7 @@ import psycopg
 
 from extract.calendar.timeframes import DAY
 from extract.commands import probe
-from extract.commands.extraction import open_providers, provider_classes
+from extract.commands.running import open_providers, provider_classes
 from extract.core import clock, database, settings, sources
 from extract.core.redaction import redact
 from extract.core.settings import ConfigurationError

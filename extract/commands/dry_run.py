@@ -12,7 +12,8 @@ from rich.table import Table
 
 from extract.calendar.windows import Window
 from extract.commands.backfill import backfill_plan
-from extract.commands.extraction import Plan, Run, extra_tasks, extract_plan, open_providers, prepare_warehouse
+from extract.commands.extraction import Plan, extra_tasks, extract_plan
+from extract.commands.running import Run, open_providers, prepare_warehouse
 from extract.core import clock
 from extract.load.responses import Task
 from extract.plan import planner

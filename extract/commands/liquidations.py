@@ -32,7 +32,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from extract.calendar.windows import Window, merged
-from extract.commands.extraction import prepare_warehouse
+from extract.commands.running import prepare_warehouse
 from extract.core import clock, database, provenance, settings
 from extract.core.locks import Lock
 from extract.core.redaction import redact

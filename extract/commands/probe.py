@@ -8,7 +8,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from extract.commands.extraction import urls
+from extract.commands.running import urls
 from extract.core import provenance, settings, sources
 from extract.providers.probing import Probed
 from extract.providers.shapes import Shape

@@ -19,7 +19,7 @@ from psycopg.rows import class_row
 from extract.calendar.timeframes import STEPS
 from extract.calendar.windows import Window, merged
 from extract.core import database
-from extract.coverage import state
+from extract.coverage import attempts
 from extract.load.responses import Task
 from extract.plan import planner
 from extract.plan.planner import Series
@@ -58,7 +58,7 @@ def repair_tasks(wanted: Sequence[Series], providers: dict[str, Provider], now: 
     """Per source, what to ask for the gaps of the series; never a source beyond its reach."""
     chosen = _candidates(wanted, providers, now)
     asked = {
-        source: state.attempts(source, [(one.gap.symbol, one.gap.timeframe, one.window) for one in chosen])
+        source: attempts.attempts(source, [(one.gap.symbol, one.gap.timeframe, one.window) for one in chosen])
         for source in providers
     }
     windows: dict[tuple[Series, str], list[Window]] = defaultdict(list)

@@ -176,7 +176,7 @@ def _run(
     shorter_than: timedelta | None,
     is_stopped: Callable[[], bool],
 ) -> int:
-    from extract.commands.extraction import urls
+    from extract.commands.running import urls
     from scripts.monitoring import alerts
 
     # Before anything is done: half a run of the demo's database would call itself failed, in the record and in an alert.

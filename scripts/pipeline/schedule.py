@@ -212,7 +212,7 @@ def symbols_of_turn(assets: Sequence[Asset], number: int, every: timedelta) -> l
         for asset in assets
         if any(STEPS[name] < DAY for name in asset.timeframes)
     }
-    from extract.commands.extraction import provider_classes
+    from extract.commands.running import provider_classes
 
     resting: set[str] = set()
     for name, make in provider_classes().items():

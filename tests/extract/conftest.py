@@ -17,7 +17,7 @@ from psycopg.rows import dict_row
 from typer.testing import CliRunner
 
 from extract.calendar.timeframes import FIRST_REACH
-from extract.commands.extraction import prepare_warehouse
+from extract.commands.running import prepare_warehouse
 from extract.core import database as warehouse
 from extract.core import settings
 from extract.symbols.registry import columns

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from extract.commands.extraction import Run
+from extract.commands.running import Run
 from extract.plan import backfill_jobs
 from tests.extract.conftest import AAPL, BTC, Market, forget
 
@@ -44,7 +44,7 @@ def test_a_standby_says_how_far_a_backfill_is(market: Market) -> None:
 
 
 def test_an_interrupted_backfill_asks_only_for_the_rest(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("extract.commands.extraction.BATCH", 2)
+    monkeypatch.setattr("extract.commands.running.BATCH", 2)
     # Three months are in no file, and REST, which is asked instead, refuses them too.
     market.simulator.add_fault(kind="status", status=403, provider="binance-archive", count=3)
     refused = market.simulator.add_fault(kind="status", status=400, provider="binance-spot")
@@ -63,7 +63,7 @@ def test_an_interrupted_backfill_asks_only_for_the_rest(market: Market, monkeypa
 
 
 def test_pause_stops_between_two_packages_and_resume_goes_on(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("extract.commands.extraction.BATCH", 1)
+    monkeypatch.setattr("extract.commands.running.BATCH", 1)
     load, packages = Run.load, []
 
     def load_then_pause(self, source, tasks):  # type: ignore[no-untyped-def]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from extract.calendar import calendars
 from extract.calendar.windows import Window, merged, missing
-from extract.commands.extraction import prepare_warehouse, provider_classes
+from extract.commands.running import prepare_warehouse, provider_classes
 from extract.coverage.looks import AGAIN_AFTER, Look, resting, seen
 from extract.coverage.state import Known
 from extract.load.responses import Parsed, Task

@@ -62,7 +62,7 @@ def plan(now: datetime, loaded: Loaded | None = None, window: Window | None = No
 @pytest.fixture(autouse=True)
 def no_files_due(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which files are due is read from the database; test_extract.py has it."""
-    monkeypatch.setattr("extract.coverage.state.files_due", lambda *about: [])
+    monkeypatch.setattr("extract.coverage.attempts.files_due", lambda *about: [])
 
 
 @pytest.mark.parametrize("now", ["2024-02-10 12:05", "2024-05-05 00:00", "2024-05-20 00:00:02", "2026-06-26 08:03"])

@@ -24,8 +24,9 @@ from websockets.http11 import Response
 
 from extract.calendar.windows import merged
 from extract.commands import liquidations
-from extract.commands.extraction import Run, extra_tasks, extract_plan, load_series, open_providers
+from extract.commands.extraction import extra_tasks, extract_plan, load_series
 from extract.commands.liquidations import Collector
+from extract.commands.running import Run, open_providers
 from extract.core import database
 from extract.core.locks import Lock
 from extract.core.settings import ConfigurationError

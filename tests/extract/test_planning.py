@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from extract.calendar import calendars
 from extract.calendar.timeframes import FIRST_REACH, STEPS, day_start, floor
 from extract.calendar.windows import chunks, merged, missing
-from extract.commands.extraction import prepare_warehouse, provider_classes
+from extract.commands.running import prepare_warehouse, provider_classes
 from extract.coverage.state import Known
 from extract.load.responses import Task
 from extract.plan import planner

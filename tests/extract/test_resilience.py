@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from extract.commands.extraction import prepare_warehouse
+from extract.commands.running import prepare_warehouse
 from extract.transport.http import Source, retry_after
 from extract.transport.retry_policy import RETRY_POLICY
 from tests.extract.conftest import AAPL, BTC, Market

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from extract.commands.extraction import Run
+from extract.commands.running import Run
 from extract.load.responses import Task
 from scripts.cli import app
 from tests.extract.conftest import AAPL, BTC, Market

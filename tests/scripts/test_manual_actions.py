@@ -11,7 +11,7 @@ import pytest
 from psycopg.rows import dict_row
 from typer.testing import CliRunner
 
-from extract.commands.extraction import prepare_warehouse
+from extract.commands.running import prepare_warehouse
 from extract.core import database as warehouse
 from extract.core import provenance, settings
 from extract.symbols.registry import columns

@@ -22,7 +22,7 @@ from functools import reduce
 
 from extract.calendar.timeframes import STEPS, day_start, floor
 from extract.calendar.windows import Window, chunks, common, merged, missing
-from extract.coverage import state
+from extract.coverage import attempts
 from extract.coverage.state import Loaded
 from extract.load.responses import Task
 from extract.providers.binance import archive
@@ -169,7 +169,7 @@ def _next_midnight(instant: datetime) -> datetime:
 def _revisions(source: str, assets: Sequence[Asset], now: datetime) -> list[Task]:
     """Files that are loaded and may have been replaced since: their CHECKSUM is looked at again."""
     found = []
-    due = state.files_due(source, [asset.symbol for asset in assets], now, FILE_REVISED_FOR, FILES_A_RUN)
+    due = attempts.files_due(source, [asset.symbol for asset in assets], now, FILE_REVISED_FOR, FILES_A_RUN)
     for asset in assets:
         for file in due:
             names = map(asset.names.get, ("binance", "binance_futures"))
