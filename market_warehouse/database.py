@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
 
 from extract.calendar.timeframes import STEPS
-from market_warehouse import questions
+from market_warehouse import questions, selects
 from market_warehouse.errors import BadQuestion, WarehouseUnavailable
 from market_warehouse.questions import Adjustment, Question, Series
 from scripts import reading
@@ -52,7 +52,7 @@ class Warehouse:
             assert row is not None
             factors = self._factors(asked)
             statements = [
-                (part, questions.select(part, factors, numbers).as_string(self.connection))
+                (part, selects.select(part, factors, numbers).as_string(self.connection))
                 for part in _parts(asked, factors)
             ]
 
@@ -66,7 +66,7 @@ class Warehouse:
     @contextmanager
     def reader(self, asked: Question, numbers: Numbers) -> Iterator[pyarrow.RecordBatchReader]:
         """The answer in batches, while the block lasts. Raises BadQuestion, WarehouseUnavailable."""
-        statement = questions.select(asked, self._factors(asked), numbers).as_string(self.connection)
+        statement = selects.select(asked, self._factors(asked), numbers).as_string(self.connection)
         with self._batches(asked, statement) as batches:
             yield batches
 
@@ -74,7 +74,7 @@ class Warehouse:
         questions.refuse_impossible(asked)
         if asked.as_of is not None:
             questions.refuse_before_history(self.connection, asked.as_of)
-        return questions.shares(self.connection, asked) if asked.adjusted else {}
+        return selects.shares(self.connection, asked) if asked.adjusted else {}
 
     @contextmanager
     def _batches(

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from market_warehouse import questions
+from market_warehouse import questions, selects
 from market_warehouse.questions import Adjustment
 from scripts.api import answers, bar_queries, export, queries
 from scripts.api.bar_queries import Column
@@ -74,10 +74,10 @@ async def _shares(warehouse: Warehouse, asked: BarsAsked, as_of: datetime | None
         return 1
     key: tuple[Any, ...] = (symbol, kind, asked.timeframe)
     if as_of is None:
-        row = await warehouse.row(questions.SHARES_TODAY, key)
+        row = await warehouse.row(selects.SHARES_TODAY, key)
     else:
-        row = await warehouse.row(questions.SHARES_THEN, (as_of, *key))
-    return questions.shares_of(row)
+        row = await warehouse.row(selects.SHARES_THEN, (as_of, *key))
+    return selects.shares_of(row)
 
 
 async def _exported(

@@ -23,7 +23,7 @@ from psycopg import sql
 
 from extract.calendar.timeframes import STEPS
 from extract.core.settings import ConfigurationError
-from market_warehouse import questions
+from market_warehouse import questions, selects
 from market_warehouse.database import Warehouse, connected
 from market_warehouse.questions import Adjustment, Column, Question, Series
 from scripts.reading.export_formats import Format, Part, Writer
@@ -200,13 +200,13 @@ def _marks(warehouse: Warehouse, selection: Selection, one: Series, columns: tup
     questions.refuse_impossible(asked)
     if selection.as_of is not None:
         questions.refuse_before_history(warehouse.connection, selection.as_of)
-    factor = questions.shares(warehouse.connection, asked).get(one, 1) if selection.adjusted else 1
+    factor = selects.shares(warehouse.connection, asked).get(one, 1) if selection.adjusted else 1
     dividends = sql.SQL("sum(returns.dividend_adjustment)" if selection.adjusted == "total_return" else "null")
     statement = sql.SQL(
         "select cast(extract(year from bars.timestamp at time zone 'UTC') as integer) as year, count(*), sum(bars.id),"
         " max(bars.updated_at), sum(bars.revision), sum(bars.split_factor), {dividends}"
         " from {source} where {conditions} group by 1 order by 1"
-    ).format(dividends=dividends, source=questions.source(asked, {one: factor}), conditions=questions.conditions(asked))
+    ).format(dividends=dividends, source=selects.source(asked, {one: factor}), conditions=selects.conditions(asked))
     rows = warehouse.connection.execute(statement).fetchall()
     return {year: " ".join(str(part) for part in (*rest, factor)) for year, *rest in rows}
 
@@ -237,7 +237,7 @@ def _factor(warehouse: Warehouse, asked: Question, one: Series, split_factors: A
 
     if asked.adjusted != "splits":
         return compute.multiply(compute.divide(split_factors, split_factors), 1.0)
-    return compute.divide(split_factors, float(questions.shares(warehouse.connection, asked).get(one, 1)))
+    return compute.divide(split_factors, float(selects.shares(warehouse.connection, asked).get(one, 1)))
 
 
 def with_columns(selection: Selection) -> Selection:

@@ -13,7 +13,8 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from scripts.simulator.bars import DAY, HOUR, Interval, date_of, day_ms
-from scripts.simulator.binance import GRID, INTERVALS, kline_cells
+from scripts.simulator.binance import INTERVALS, kline_cells
+from scripts.simulator.binance_errors import GRID
 from scripts.simulator.derivatives import LABELS_START_FROM
 from scripts.simulator.encode import encode_rows
 from scripts.simulator.faults import BAR_KINDS, spoil_bars, spoil_samples

@@ -15,7 +15,16 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from scripts.simulator import archive, binance, coinmetrics, polygon, yahoo
+from scripts.simulator import (
+    archive,
+    binance,
+    binance_errors,
+    coinmetrics,
+    polygon,
+    polygon_errors,
+    yahoo,
+    yahoo_chart,
+)
 from scripts.simulator.faults import ANSWER_KINDS, BAR_KINDS, Fault, instant, looping, relabelled, shorten, spoil_rows
 from scripts.simulator.stream import PATHS, Streams
 from scripts.simulator.world import Call, Reply, World
@@ -43,13 +52,13 @@ def _routes(rows: Sequence[tuple[str, str, Handler]]) -> list[tuple[re.Pattern[s
 PROVIDERS = {
     provider.name: provider
     for provider in (
-        Provider("polygon", _routes(polygon.ROUTES), polygon.error, polygon.admit),
-        Provider("binance-spot", _routes(binance.SPOT_ROUTES), binance.error),
-        Provider("binance-data-api", _routes(binance.SPOT_ROUTES), binance.error),
-        Provider("binance-futures", _routes(binance.FUTURES_ROUTES), binance.error),
+        Provider("polygon", _routes(polygon.ROUTES), polygon_errors.error, polygon_errors.admit),
+        Provider("binance-spot", _routes(binance.SPOT_ROUTES), binance_errors.error),
+        Provider("binance-data-api", _routes(binance.SPOT_ROUTES), binance_errors.error),
+        Provider("binance-futures", _routes(binance.FUTURES_ROUTES), binance_errors.error),
         Provider("binance-archive", _routes(archive.ROUTES), archive.error),
         Provider("coinmetrics", _routes(coinmetrics.ROUTES), coinmetrics.error),
-        Provider("yahoo", _routes(yahoo.ROUTES), yahoo.error),
+        Provider("yahoo", _routes(yahoo.ROUTES), yahoo_chart.error),
     )
 }
 TIMEFRAMES = {"minute": "m", "hour": "h", "day": "d", "week": "w", "month": "M"}

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.simulator import datasets, encode
+from scripts.simulator import datasets, encode, files
 from scripts.simulator.bars import (
     DAY,
     HOUR,
@@ -149,7 +149,7 @@ def test_a_running_bar_stays_inside_the_whole_one() -> None:
 
 
 def test_bokeh_stocks_have_their_real_splits() -> None:
-    known = {stock.symbol: stock for stock in datasets.bokeh_stocks()}
+    known = {stock.symbol: stock for stock in files.bokeh_stocks()}
     splits = {symbol: [(str(s.effective), s.new) for s in stock.splits] for symbol, stock in known.items()}
     assert splits == {
         "AAPL": [("2000-06-21", 2), ("2005-02-28", 2)], "FB": [], "GOOG": [], "IBM": [], "MSFT": [("2003-02-18", 2)],

@@ -24,7 +24,7 @@ from psycopg.rows import dict_row
 from scripts.postgres import Server
 from scripts.simulator import Simulator, running
 from scripts.simulator import server as simulated
-from scripts.simulator.datasets import DAILY
+from scripts.simulator.files import DAILY
 from scripts.simulator.instruments import Grid
 from scripts.simulator.world import Call, Reply, World
 from tests.scripts.conftest import serving
