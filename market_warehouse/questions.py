@@ -19,13 +19,10 @@ from market_warehouse.errors import BadQuestion, UnknownSymbol
 from scripts import reading
 
 Adjustment = Literal["splits", "total_return"]
-
 Time = str | date | datetime | None
 
 OHLCV = ("open", "high", "low", "close", "volume")
-
 KEYS = ("symbol", "asset_class", "timeframe", "timestamp")
-
 # (precision, scale) of the columns that a split changes: it lowers prices, and multiplies what is counted in shares.
 PRICE, AMOUNT = (19, 10), (28, 8)
 

@@ -25,7 +25,6 @@ where newest.symbol = %s and newest.asset_class = %s and newest.timeframe = %s
 order by newest.timestamp desc
 limit 1
 """
-
 SHARES_THEN: LiteralString = """
 select split_factor, 1 as split_adjustment
 from marts.market_data_as_of(%s)

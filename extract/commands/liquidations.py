@@ -22,7 +22,6 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -37,21 +36,19 @@ from extract.core import clock, database, provenance, settings
 from extract.core.locks import Lock
 from extract.core.redaction import redact
 from extract.core.settings import ConfigurationError
-from extract.load import pipeline, storable
-from extract.load.responses import Answer, BadPayload, Parsed, Row, Task, make_row, sha256
+from extract.load import pipeline
+from extract.load.responses import BadPayload, Parsed, Row, Task, make_row, sha256
 from extract.providers.binance import Binance
+from extract.providers.binance.forced_orders import PING_SECONDS, Collected, Watch, answer_of, asked_to_wait, event_of
 from extract.symbols import registry
 from extract.symbols.registry import Asset
-from extract.transport import headers
-from extract.transport.retry_policy import RETRY_POLICY
 
 # Seconds between two saves, unless BATCH_SIZE_MARKET_DATA events come first: the shortest bars that need them are as
 # long, and saving each minute made 1,440 rows a day of every coin.
 FLUSH_SECONDS = 300.0
 # Seconds until a save that failed is tried again.
 RETRY_SECONDS = 60.0
-# Seconds between two pings, and how long the answer may take.
-PING_SECONDS = 10.0
+
 # The start of the second connection: Binance cuts each 24 hours after it was made.
 STAGGER_SECONDS = (0.0, 60.0)
 # Seconds before the next try, by how many connections in a row have been short-lived.
@@ -59,7 +56,6 @@ BACKOFF = (0.0, 0.0, 1.0, 5.0, 15.0, 60.0)
 SETTLED_SECONDS = 60.0
 # How many events are kept to recognize a repeated one; dbt drops those that are repeated later still.
 KNOWN_EVENTS = 20_000
-SWITCHING_PROTOCOLS = 101
 
 log = logging.getLogger(__name__)
 
@@ -78,46 +74,6 @@ def collect(symbols: Sequence[str] = ()) -> bool:
 
     with database.held(Lock.COLLECTOR, "collect-liquidations"):
         return asyncio.run(until_stopped())
-
-
-@dataclass
-class Collected:
-    """What there is to save: the time watched, the events by Binance's symbol, and messages that nobody documents."""
-
-    watched: list[Window] = field(default_factory=list)
-    events: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    bad_messages: list[bytes] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.events or self.bad_messages) or any(start < end for start, end in self.watched)
-
-    def followed_by(self, later: Collected) -> Collected:
-        events = {symbol: list(found) for symbol, found in self.events.items()}
-        for symbol, found in later.events.items():
-            events[symbol] = events.get(symbol, []) + found
-        return Collected(self.watched + later.watched, events, self.bad_messages + later.bad_messages)
-
-    @property
-    def event_count(self) -> int:
-        return sum(len(found) for found in self.events.values())
-
-
-class Watch:
-    """One connection and the time for which it is proven to have been alive."""
-
-    def __init__(self, socket: ClientConnection, collected: list[Window]) -> None:
-        self._socket = socket
-        self._collected = collected
-        self._proven = clock.now()
-        self.is_readable = True
-
-    async def prove(self) -> None:
-        """Ping, and once that is answered claim the time up to it. Raises TimeoutError, ConnectionClosed."""
-        asked_at = clock.now()
-        await asyncio.wait_for(await self._socket.ping(), PING_SECONDS)
-        if self.is_readable and asked_at >= self._proven:
-            self._collected.append((self._proven, asked_at))
-            self._proven = asked_at
 
 
 class Collector:
@@ -193,7 +149,7 @@ class Collector:
             except (OSError, WebSocketException, BadPayload) as problem:
                 reason = redact(str(problem) or repr(problem))
                 if isinstance(problem, InvalidStatus):
-                    retry_after = _asked_to_wait(problem)
+                    retry_after = asked_to_wait(problem)
             short_lived = 0 if time.monotonic() - began >= SETTLED_SECONDS else short_lived + 1
             pause = max(retry_after, BACKOFF[min(short_lived, len(BACKOFF) - 1)])
             log.warning("stream: %s; connecting again in %.0f s", reason, pause)
@@ -220,7 +176,7 @@ class Collector:
         async for message in socket:
             body = message.encode() if isinstance(message, str) else message
             try:
-                symbol, key, event = _event_of(body)
+                symbol, key, event = event_of(body)
             except BadPayload:
                 watch.is_readable = False
                 self._collected.bad_messages.append(body)
@@ -280,14 +236,14 @@ class Collector:
         for body in taken.bad_messages:
             task = Task("binance", "liquidations", now, now, origin="stream")
             error = "the stream sent what is not documented; it is stored in bad_payload"
-            rows.append(make_row(self._run_id, task, _answer(body, now), None, None, error))
+            rows.append(make_row(self._run_id, task, answer_of(body, now), None, None, error))
         return rows
 
     def _row(self, window: Window, now: datetime, asset: Asset, events: list[dict[str, Any]]) -> Row:
         about = (asset.symbol, asset.asset_class, asset.names.get("binance_futures"))
         task = Task("binance", "liquidations", *window, *about, origin="stream")
         parsed = Parsed(len(events), sha256(orjson.dumps(events)))
-        return make_row(self._run_id, task, _answer(orjson.dumps({"events": events}), now), parsed, None, None)
+        return make_row(self._run_id, task, answer_of(orjson.dumps({"events": events}), now), parsed, None, None)
 
     def _load(self, rows: list[Row]) -> None:
         by_task: dict[Task, list[Row]] = defaultdict(list)
@@ -310,30 +266,3 @@ def _prepare() -> None:
     if not exists:
         with database.run_lock("collect-liquidations, making the tables"):
             prepare_warehouse()
-
-
-def _answer(body: bytes, now: datetime) -> Answer:
-    return Answer(now, now, "CLOSED", body, SWITCHING_PROTOCOLS)
-
-
-def _event_of(body: bytes) -> tuple[str, bytes, dict[str, Any]]:
-    """The symbol that a message's event is about, what distinguishes it from other events, and the event.
-
-    Raises BadPayload where it is none, or one that cannot be stored: one such would keep all others from being saved.
-    """
-    storable.check(body)
-    try:
-        event = orjson.loads(body)["data"]
-        order = event["o"]
-        if event["e"] == "forceOrder" and isinstance(order["T"], int) and isinstance(order["s"], str):
-            # orjson reads deeper nesting than it writes, and says so by a TypeError.
-            return order["s"], orjson.dumps(order, option=orjson.OPT_SORT_KEYS), event
-    except (orjson.JSONDecodeError, LookupError, TypeError):
-        pass
-    raise BadPayload(f"not a forceOrder event: {body[:200].decode(errors='replace')}")
-
-
-def _asked_to_wait(problem: InvalidStatus) -> float:
-    """The seconds for which a refused handshake asks to be left alone."""
-    named = ", ".join(problem.response.headers.get_all("Retry-After"))
-    return min(headers.retry_after({"Retry-After": named}), RETRY_POLICY.longest_block)

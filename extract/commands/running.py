@@ -28,7 +28,6 @@ from extract.providers.base import Fetched, Provider, unasked
 
 # Tasks a load package: what a crash can cost, and what a committed step of a long load is.
 BATCH = 64
-
 SCARCE_BATCH = 10
 
 log = logging.getLogger(__name__)

@@ -34,7 +34,6 @@ having max(requested_at) < %(now)s - (%(now)s - window_end) / 3
 order by max(requested_at), window_end desc
 limit %(limit)s
 """
-
 # The attempts at some ranges, good or not: only those whose window begins near a range, which the index finds.
 _ATTEMPTS = """
 select wanted.place, max(answers.requested_at)
@@ -49,7 +48,6 @@ where
     answers._dlt_load_id in (select load_id from {schema}._dlt_loads where status = 0) and {condition}
 group by wanted.place
 """
-
 _KNOWN_SHA = """
 select payload_sha
 from {schema}.responses

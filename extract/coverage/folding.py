@@ -78,7 +78,6 @@ on conflict (source, endpoint, symbol, timeframe, looked_at) do update set
     first_at = least(looks.first_at, excluded.first_at),
     last_at = greatest(looks.last_at, excluded.last_at)
 """
-
 # What came meanwhile is looked for no longer.
 _DELETE_FOUND = """
 with
@@ -105,7 +104,6 @@ set windows = left_over.windows
 from left_over
 where looks.ctid = left_over.place and not isempty(left_over.windows)
 """
-
 # A source that was silent and gives newer bars again is asked for what it owes in the next run: that it had nothing while
 # it was silent says nothing.
 _DELETE_SILENCE = """
@@ -144,7 +142,6 @@ updated as (
 update ops.coverage set came_until = upper(windows)
 where source = %(source)s and came_until is distinct from upper(windows)
 """
-
 # A series that is dead is looked at in each run: for years that makes a row a day, then one row for all.
 _COMPACT = """
 with
@@ -179,7 +176,6 @@ on conflict (source, endpoint, symbol, timeframe, looked_at) do update set
     first_at = least(looks.first_at, excluded.first_at),
     last_at = greatest(looks.last_at, excluded.last_at)
 """
-
 _NEW_LOADS = """
 insert into ops.coverage_loads (source, load_id)
 select %(source)s, load_id from {schema}._dlt_loads
@@ -187,12 +183,10 @@ where status = 0 and load_id not in (select load_id from ops.coverage_loads wher
 on conflict do nothing
 returning load_id
 """
-
 _UNCOUNTED = """
 select count(*) from {schema}._dlt_loads
 where status = 0 and load_id not in (select load_id from ops.coverage_loads where source = %(source)s)
 """
-
 _IS_STALE = """
 select exists (
     select from ops.coverage_loads

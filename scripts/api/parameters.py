@@ -16,21 +16,17 @@ from scripts.api import answers, bar_queries
 from scripts.api.bar_queries import Column
 
 PAGE, LARGEST_PAGE = 1000, 5000
-
 # Of one question: each of them is looked up by itself.
 MOST_SYMBOLS = 100
 
 Symbol = Annotated[str, Path(description="as in the asset registry", examples=["BTC"])]
-
 Day = Annotated[
     date | None,
     # Pydantic would take a number for days since 1970.
     BeforeValidator(lambda text: date.fromisoformat(text) if isinstance(text, str) else text),
     Query(description="session date, included", examples=["2013-02-01"]),
 ]
-
 Limit = Annotated[int | None, Query(ge=1, le=LARGEST_PAGE, description="at most so many bars, 1000 by default in JSON")]
-
 _INSTANT = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}]}
 
 

@@ -151,7 +151,6 @@ SPOT_ROUTES = [
     (r"/api/v3/time", "time", server_time),
     (r"/api/v3/exchangeInfo", "exchange_info", exchange_info),
 ]
-
 FUTURES_ROUTES = [
     (r"/fapi/v1/klines", "bars", klines),
     (r"/fapi/v1/ping", "ping", ping),

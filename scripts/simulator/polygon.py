@@ -38,7 +38,6 @@ from scripts.simulator.polygon_reference import (
 from scripts.simulator.world import Call, Reply, World
 
 GRID = Grid(sunday_weeks=True)
-
 SPANS = "second|minute|hour|day|week|month|quarter|year"
 
 DAILY = Interval(1, "day")
@@ -188,11 +187,8 @@ def previous_day(world: World, call: Call) -> Reply:
 
 
 TICKER = r"(?P<ticker>[A-Za-z0-9:.\-]+)"
-
 WINDOW = rf"(?P<multiplier>\d+)/(?P<timespan>{SPANS})/(?P<from>[^/]+)/(?P<to>[^/]+)"
-
 MARKET_DAY = r"(?P<market>stocks|crypto)/(?P<date>\d{4}-\d\d-\d\d)"
-
 ROUTES = [
     (rf"/v2/aggs/ticker/{TICKER}/range/{WINDOW}", "bars", range_aggregates),
     (rf"/v2/aggs/grouped/locale/(?:us|global)/market/{MARKET_DAY}", "grouped_daily", grouped_daily),

@@ -8,12 +8,10 @@ import hashlib
 from scripts.simulator.world import Call, Reply, World
 
 UPGRADE = "Please upgrade your plan at https://polygon.io/pricing"
-
 TOO_MANY = (
     "You've exceeded the maximum requests per minute, please wait or upgrade your subscription to continue. "
     "https://polygon.io/pricing"
 )
-
 MESSAGES = {
     403: f"Your plan doesn't include this data timeframe. {UPGRADE}",
     404: "Not found.",

@@ -20,13 +20,9 @@ INTERVALS = {
     "60m": (1, "hour"), "90m": (90, "minute"), "1h": (1, "hour"), "1d": (1, "day"), "5d": (5, "day"),
     "1wk": (1, "week"), "1mo": (1, "month"), "3mo": (1, "quarter"),
 }  # fmt: skip
-
 RANGES = {"1d": 1, "5d": 5, "1mo": 31, "3mo": 92, "6mo": 183, "1y": 366, "2y": 731, "5y": 1827, "10y": 3653}
-
 VALID_RANGES = ["1d", "5d", "1mo", "3mo", "6mo", "1y", "2y", "5y", "10y", "ytd", "max"]
-
 REACH_DAYS = {"1m": 30, "2m": 60, "5m": 60, "15m": 60, "30m": 60, "90m": 60, "60m": 730, "1h": 730}
-
 HEADERS = {
     "Cache-Control": "public, max-age=10, stale-while-revalidate=20", "Server": "ATS", "y-rid": "5im0vfljre5it",
     "x-envoy-upstream-service-time": "3", "Vary": "Origin,Accept-Encoding",

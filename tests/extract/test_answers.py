@@ -47,7 +47,7 @@ def at_once(market: Market, monkeypatch: pytest.MonkeyPatch) -> Market:
 
 @pytest.fixture
 def four_days_a_page(market: Market, monkeypatch: pytest.MonkeyPatch) -> Market:
-    monkeypatch.setattr("extract.providers.polygon.PAGE_LIMIT", 4 * 1440)
+    monkeypatch.setattr("extract.providers.polygon.asking.PAGE_LIMIT", 4 * 1440)
     return market
 
 

@@ -215,7 +215,7 @@ def test_yahoo_answers_are_kept_as_chart_json_with_their_events(market: Market) 
 
 
 def test_pages_of_one_window_become_rows_of_their_own_windows(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("extract.providers.polygon.PAGE_LIMIT", 5000)
+    monkeypatch.setattr("extract.providers.polygon.asking.PAGE_LIMIT", 5000)
     market.run("extract", "--source", "polygon", "--start", "2013-02-01", "--end", "2013-02-20")
     rows = market.rows("polygon", "endpoint = 'bars'")
     assert len(rows) > 2 and all(

@@ -31,6 +31,7 @@ from extract.core import database
 from extract.core.locks import Lock
 from extract.core.settings import ConfigurationError
 from extract.load import pipeline
+from extract.providers.binance import forced_orders
 from extract.symbols import registry
 from extract.transport.retry_policy import RETRY_POLICY
 from scripts.simulator.derivatives import force_order
@@ -256,7 +257,7 @@ def test_no_message_ends_the_collector_or_keeps_others_from_being_saved(stream: 
 )  # fmt: skip
 def test_a_refused_handshake_asks_for_no_longer_than_a_source_may(named: list[str], seconds: float) -> None:
     response = Response(503, "Service Unavailable", Headers([("Retry-After", text) for text in named]))
-    assert liquidations._asked_to_wait(InvalidStatus(response)) == seconds
+    assert forced_orders.asked_to_wait(InvalidStatus(response)) == seconds
 
 
 def test_a_refused_handshake_is_tried_again(stream: Market) -> None:

@@ -8,7 +8,8 @@ from urllib.parse import urlencode
 
 from extract.calendar.timeframes import A_DAY, STEPS, day_start
 from extract.providers.base import milliseconds
-from extract.providers.polygon import DATED, HOLIDAYS_PATH, STATUS_PATH, US
+from extract.providers.polygon import STATUS_PATH
+from extract.providers.polygon.asking import DATED, HOLIDAYS_PATH, US
 from extract.providers.polygon.settings import PAGE_LIMIT, SPANS
 from extract.providers.polygon.shapes import SHAPES
 from extract.providers.probing import Answered, Probe, Probed, finest

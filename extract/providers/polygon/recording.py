@@ -9,7 +9,8 @@ from urllib.parse import urlencode
 from extract.calendar.timeframes import DAY
 from extract.load.responses import Task
 from extract.providers.base import milliseconds
-from extract.providers.polygon import DATED, HOLIDAYS_PATH, STATUS_PATH, US
+from extract.providers.polygon import STATUS_PATH
+from extract.providers.polygon.asking import DATED, HOLIDAYS_PATH, US
 from extract.providers.polygon.settings import PAGE_LIMIT, SPANS
 from extract.symbols.registry import Asset
 
