@@ -21,7 +21,7 @@ MAY = {
     "extract/providers/yahoo": "what it calls an hour in its answers",
     "market_warehouse/frames.py": "the default of a public function",
     "scripts/api/examples.py": "examples",
-    "scripts/demo.py": "the demo's own data",
+    "scripts/demo/__init__.py": "the demo's own data",
     "scripts/reading/record.py": "what Coin Metrics calls a day",
     "scripts/simulator": "the world that it serves",
 }

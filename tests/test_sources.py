@@ -25,7 +25,7 @@ EXCEPTIONS = {
     "extract/core/settings.py": "the settings of docs/reference/contract.md, each provider's among them",
     "scripts/api/examples.py": "answers as the OpenAPI page shows them",
     "extract/commands/liquidations.py": "the stream of forced orders is one exchange's",
-    "scripts/demo.py": "the demo's simulator, and what it amends on the second day",
+    "scripts/demo/__init__.py": "the demo's simulator, and what it amends on the second day",
     "scripts/reading/export_formats.py": "the folders of Lean, which are named so there",
 }
 

@@ -14,20 +14,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 import psycopg
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
-from extract.calendar.timeframes import STEPS
 from extract.core import database, provenance, sources
 from extract.core.settings import ConfigurationError
+from scripts.demo.summary import console, count_bars, summarise
 from scripts.project import ROOT, make_missing
-from scripts.reading.features import registered
 
 # The world as it stood after the New York session of 2013-02-28, and a day later.
 FIRST_DAY, SECOND_DAY = "2013-03-01T02:00:00Z", "2013-03-02T02:00:00Z"
@@ -55,17 +49,11 @@ AMENDED = (
 SCHEMAS = (
     *sources.schemas(), "ops", "seeds", "staging", "intermediate", "marts", "snapshots",
 )  # fmt: skip
-EXAMPLE = """\
-make psql SQL="
-  select timestamp, close, return_1d, atr, trend_direction, revision
-  from marts.market_data_v2 where symbol = 'IBM' and timeframe = '1d'
-  order by timestamp desc limit 5\""""
 
 LOG = ROOT / ".warehouse" / "demo.log"
 LOCK = LOG.with_suffix(".lock")
 # What the extra `demo` brings.
 NEEDED = ("aiohttp", "bokeh_sampledata", "exchange_calendars")
-console = Console(highlight=False)
 
 
 class StepFailed(Exception):
@@ -115,7 +103,7 @@ def _play() -> int:
                 _run("backfill", simulator.environment(), *window, "--symbols", " ".join(STOCKS), "--timeframes", "1d")
             with step("Day 1: dbt build"):
                 _build(simulator.environment())
-            known = _count()
+            known = count_bars()
             simulator.clear_faults()
             for fault in AMENDED:
                 simulator.add_fault(**fault)
@@ -132,7 +120,7 @@ def _play() -> int:
     except StepFailed as failure:
         console.print(f"[red]The demo failed.[/] {failure}\nAll of its output: {LOG.relative_to(ROOT)}", markup=True)
         return 1
-    _summarise(_count() - known, time.monotonic() - started)
+    summarise(count_bars() - known, time.monotonic() - started)
     return 0
 
 
@@ -196,158 +184,3 @@ def _execute(name: str, command: list[str], simulated: dict[str, str]) -> None:
         output = LOG.read_bytes()[begin:].decode(errors="replace").strip().splitlines()
         tail = "\n".join(output[-25:])
         raise StepFailed(f"`{name}` ended with exit code {done.returncode}:\n{tail}")
-
-
-def _count() -> int:
-    return int(_query("select count(*) as bars from marts.market_data_v2")[0]["bars"])
-
-
-def _query(statement: str) -> list[dict[str, Any]]:
-    with psycopg.connect(database.url(), row_factory=psycopg.rows.dict_row) as connection:
-        return connection.execute(statement).fetchall()
-
-
-def _summarise(new_bars: int, seconds: float) -> None:
-    console.print()
-    console.print(_symbols())
-    console.print(_features())
-    console.print(_corrections())
-    _print_totals(new_bars, seconds)
-
-
-def _symbols() -> Table:
-    table = _table("What marts.market_data_v2 holds", "symbol", "data", "source", "timeframes")
-    for name in ("bars", "from", "to", "valid"):
-        table.add_column(name, justify="right")
-    table.caption = "Stocks: real prices as traded. [yellow]Crypto: synthetic, made by the simulator.[/]"
-    for row in _query(
-        """
-        select
-            bars.symbol, demo.is_synthetic,
-            string_agg(distinct bars.source, ' ') as sources,
-            array_agg(distinct bars.timeframe) as timeframes,
-            count(*) as bars,
-            min(bars.timestamp) as first_at,
-            max(bars.timestamp) as last_at,
-            avg(case when bars.is_validated then 1.0 else 0.0 end) as valid
-        from marts.market_data_v2 as bars
-        inner join ops.demo as demo on bars.symbol = demo.symbol
-        group by bars.symbol, demo.is_synthetic
-        order by demo.is_synthetic, bars.symbol
-        """
-    ):
-        timeframes = sorted(row["timeframes"], key=list(STEPS).index)
-        table.add_row(
-            f"[bold]{row['symbol']}[/]",
-            "[yellow]synthetic[/]" if row["is_synthetic"] else "[green]real[/]",
-            row["sources"],
-            " ".join(timeframes) if len(timeframes) < 3 else f"{timeframes[0]}-{timeframes[-1]}",
-            f"{row['bars']:,}",
-            f"{row['first_at']:%Y-%m-%d}",
-            f"{row['last_at']:%Y-%m-%d}",
-            f"{row['valid']:.0%}",
-        )
-    return table
-
-
-def _features() -> Table:
-    with psycopg.connect(database.url()) as connection:
-        names = [feature.name for feature in registered(connection)]
-    shares = ", ".join(f"count({name})::float / count(*) as {name}" for name in names)
-    rows = _query(f"select asset_class, {shares} from marts.market_data_v2 group by asset_class")
-    filled = {row["asset_class"]: row for row in rows}
-    table = _table(f"The {len(names)} features: share of bars with a value")
-    table.caption = "-: not defined for it. Less than all: too little history, or no feed then."
-    half = (len(names) + 1) // 2
-    for _ in range(2):
-        table.add_column("feature")
-        table.add_column("stocks", justify="right")
-        table.add_column("crypto", justify="right")
-
-    def cells(name: str) -> list[str]:
-        return [
-            name,
-            f"{filled['stock'][name]:.1%}" if filled["stock"][name] else "[dim]-[/]",
-            f"{filled['crypto'][name]:.1%}" if filled["crypto"][name] else "[dim]no feed[/]",
-        ]
-
-    for left, right in zip_longest(names[:half], names[half:]):
-        table.add_row(*cells(left), *(cells(right) if right else ()))
-    return table
-
-
-def _corrections() -> Table:
-    table = _table("What day 2 changed: marts.data_corrections", "bar", "opened (UTC)", "field")
-    for name in ("was", "is"):
-        table.add_column(name, justify="right")
-    table.add_column("reason")
-    for row in _query(
-        """
-        select bars.symbol, bars.timeframe, bars.timestamp, corrections.*
-        from marts.data_corrections as corrections
-        inner join marts.market_data_v2 as bars on bars.id = corrections.original_record_id
-        order by bars.symbol, bars.timestamp, bars.timeframe, corrections.field_corrected
-        limit 12
-        """
-    ):
-        table.add_row(
-            f"{row['symbol']} {row['timeframe']}",
-            f"{row['timestamp']:%Y-%m-%d %H:%M}",
-            row["field_corrected"],
-            f"{row['old_value']:,.2f}",
-            f"{row['new_value']:,.2f}",
-            row["reason"],
-        )
-    return table
-
-
-def _table(title: str, *columns: str) -> Table:
-    """A table that fits into 80 columns."""
-    return Table(
-        *columns,
-        title=title,
-        title_style="bold",
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-
-
-def _print_totals(new_bars: int, seconds: float) -> None:
-    bars = _count()
-    answers = " + ".join(f"(select count(*) from {schema}.responses)" for schema in sources.schemas())
-    asked = _query(f"select {answers} as answers")[0]["answers"]
-    late = _query(
-        "select close, revision from marts.market_data_v2"
-        " where symbol = 'ETH' and timeframe = '1h' and timestamp = '2013-02-28 20:00+00'"
-    )
-    quality = _query(
-        """
-        select
-            avg(case when is_validated then 1.0 else 0.0 end) as valid,
-            avg(quality_score) as score,
-            (
-                select count(*) from marts.bar_gaps
-                where verdict in ('provider hole', 'not fetched') and place <> 'before'
-            ) as gaps,
-            (select count(*) from marts.rejected_bars) as rejected
-        from marts.market_data_v2
-        """
-    )[0]
-    arrived = f"there, close {late[0]['close']:,.2f}" if late else "MISSING"
-    text = (
-        f"{bars:,} bars from {asked:,} answers of providers, each stored as it came (raw_*), in {seconds:.0f} s.\n"
-        f"{new_bars:,} came on day 2, one of them late: ETH 1h of 2013-02-28 20:00 ({arrived}).\n"
-        f"{quality['valid']:.2%} of the bars passed every check, mean quality score {quality['score']:.2f};\n"
-        f"{quality['gaps']:,} gaps in them (marts.bar_gaps), {quality['rejected']:,} rows rejected.\n\n"
-        f"Ask it yourself:\n[bold]{EXAMPLE}[/]\n\n"
-        "Which of it is synthetic?  make psql SQL='table ops.demo'\n"
-        "Look at it:                open site/index.html: dashboard, charts, features, models, lineage\n"
-        "What each step said:       .warehouse/demo.log\n"
-        "Real data instead:         make clean, POLYGON_API_KEY=... into .env, make run (README)"
-    )
-    console.rule("What next", align="left")
-    # Without a frame and without wrapping, so that it can be copied.
-    console.print(text, soft_wrap=True)
