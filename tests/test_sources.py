@@ -26,6 +26,7 @@ EXCEPTIONS = {
     "scripts/api/examples.py": "answers as the OpenAPI page shows them",
     "extract/commands/liquidations.py": "the stream of forced orders is one exchange's",
     "scripts/demo/__init__.py": "the demo's simulator, and what it amends on the second day",
+    "scripts/demo/summary.py": "the setting that the next step names",
     "scripts/reading/export_formats.py": "the folders of Lean, which are named so there",
 }
 
