@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -77,17 +77,17 @@ def compile_dictionary(connection: psycopg.Connection[Any], bars_to_check: int =
 
     LookupError: one has no definition in the warehouse, or no reference formula.
     """
-    from scripts.site.reference_formulas import FEATURE_TYPES
+    from scripts.site.reference_formulas import FEATURES
 
     features = registered(connection)
     definitions = read_definitions(connection)
     if missing := [feature.name for feature in features if feature.name not in definitions]:
         raise LookupError(f"marts.market_data_v2 has no definition of {', '.join(missing)}: run `make build`")
-    if unknown := [feature.name for feature in features if feature.name not in FEATURE_TYPES]:
+    if unknown := [feature.name for feature in features if feature.name not in FEATURES]:
         raise LookupError(
             f"no reference formula for {', '.join(unknown)}: add it to scripts/site/reference_formulas.py"
         )
-    evidence = gather_evidence(connection, features, bars_to_check)
+    evidence = gather_evidence(connection, features, definitions, bars_to_check)
     return [Entry(feature, definitions[feature.name], evidence[feature.name]) for feature in features]
 
 
@@ -117,11 +117,14 @@ def parse(name: str, data_type: str, block: str) -> Definition:
 
 
 def gather_evidence(
-    connection: psycopg.Connection[Any], features: Sequence[Feature], bars_to_check: int
+    connection: psycopg.Connection[Any],
+    features: Sequence[Feature],
+    definitions: Mapping[str, Definition],
+    bars_to_check: int,
 ) -> dict[str, Evidence]:
-    from scripts.site.reference_formulas import FEATURE_TYPES, compare
+    from scripts.site.reference_formulas import compare
 
-    types = {feature.name: FEATURE_TYPES[feature.name] for feature in features}
+    types = {feature.name: definitions[feature.name].data_type for feature in features}
     out = {name: Evidence() for name in types}
     cursor = connection.cursor(row_factory=dict_row)
     coverage = of_features(

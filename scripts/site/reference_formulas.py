@@ -31,46 +31,48 @@ HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 STEP = timeframes.STEPS
 
-UNIVERSAL_TYPES: dict[str, str] = {
-    "return_1h": "numeric(11,8)",
-    "return_1d": "numeric(11,8)",
-    "log_return": "numeric(11,8)",
-    "volatility_20": "numeric(11,8)",
-    "volatility_50": "numeric(11,8)",
-    "true_range": "numeric(19,10)",
-    "atr": "numeric(19,10)",
-    "hlc3": "numeric(19,10)",
-    "sma_20": "numeric(19,10)",
-    "sma_50": "numeric(19,10)",
-    "vwap_20": "numeric(19,10)",
-    "trend_direction": "varchar(10)",
-    "market_structure": "varchar(20)",
-    "rolling_volume_20": "numeric(28,8)",
-}
-CRYPTO_TYPES: dict[str, str] = {
-    "delta": "numeric(28,8)",
-    "buy_sell_ratio": "numeric(11,8)",
-    "liquidation_intensity": "numeric(19,8)",
-    "volume_spike_score": "numeric(19,8)",
-    "long_short_ratio": "numeric(11,8)",
-    "funding_rate_percentile": "numeric(5,2)",
-    "exchange_inflow": "numeric(28,8)",
-    "open_interest_change": "numeric(11,8)",
-}
-FEATURE_TYPES: dict[str, str] = UNIVERSAL_TYPES | CRYPTO_TYPES
-"""All features and their column types. The list that counts is the contract of market_data_v2; test_feature_definitions.py holds
-this one against it."""
+UNIVERSAL = (
+    "return_1h",
+    "return_1d",
+    "log_return",
+    "volatility_20",
+    "volatility_50",
+    "true_range",
+    "atr",
+    "hlc3",
+    "sma_20",
+    "sma_50",
+    "vwap_20",
+    "trend_direction",
+    "market_structure",
+    "rolling_volume_20",
+)
+CRYPTO = (
+    "delta",
+    "buy_sell_ratio",
+    "liquidation_intensity",
+    "volume_spike_score",
+    "long_short_ratio",
+    "funding_rate_percentile",
+    "exchange_inflow",
+    "open_interest_change",
+)
+FEATURES = UNIVERSAL + CRYPTO
+"""What there is a formula for. Which features there are, and their types, the contract of market_data_v2 says;
+test_feature_definitions.py holds this list against it."""
 
-RAW_TYPES: dict[str, str] = {
-    "funding_rate": "numeric(11,8)",
-    "open_interest": "numeric(28,8)",
-    "liquidations_long": "numeric(28,8)",
-    "liquidations_short": "numeric(28,8)",
-}
+RAW = (
+    "funding_rate",
+    "open_interest",
+    "liquidations_long",
+    "liquidations_short",
+)
 """Crypto facts attached to each bar, in base units (funding_rate: a fraction per funding interval)."""
 
-EXACT = frozenset({"rolling_volume_20", "delta", "exchange_inflow", *RAW_TYPES})
+EXACT = frozenset({"rolling_volume_20", "delta", "exchange_inflow", *RAW})
 """Returned as Decimal (None = NULL): sums that float64 cannot hold to the last of 8 decimals. All other numbers are float64."""
+
+TEXTS = frozenset({"trend_direction", "market_structure"})
 
 
 @dataclass(frozen=True)
@@ -586,7 +588,7 @@ def _features(
     put("market_structure", market_structure(series))
     put("rolling_volume_20", rolling_volume(series))
     put("volume_spike_score", volume_spike_score(series))
-    for name in (*CRYPTO_TYPES, *RAW_TYPES):
+    for name in (*CRYPTO, *RAW):
         columns.setdefault(name, [None] * len(rows))
     if crypto:
         liquidated = liquidations_at(list(zip(opens, closes, strict=True)), liquidations, watched)
@@ -610,8 +612,8 @@ def _features(
         put("open_interest_change", open_interest_change([columns["open_interest"][i] for i in valid]))
 
     out = pd.DataFrame({"timestamp": pd.Series(columns["timestamp"], dtype="datetime64[ns, UTC]")})
-    for name, sql_type in (FEATURE_TYPES | RAW_TYPES).items():
-        if name in EXACT or sql_type.startswith("varchar"):
+    for name in (*FEATURES, *RAW):
+        if name in EXACT or name in TEXTS:
             out[name] = pd.Series(columns[name], dtype=object)
         else:
             out[name] = pd.Series([math.nan if v is None else float(v) for v in columns[name]], dtype="float64")
@@ -689,8 +691,8 @@ def _must_increase(instants: Sequence[pd.Timestamp], what: str) -> None:
 RELATIVE_TOLERANCE = Decimal("1e-9")
 
 
-def compare(actual: pd.DataFrame, expected: pd.DataFrame, types: Mapping[str, str] = FEATURE_TYPES) -> pd.DataFrame:
-    """The error of each column of `types` (SQL type by column name), one row per column.
+def compare(actual: pd.DataFrame, expected: pd.DataFrame, types: Mapping[str, str]) -> pd.DataFrame:
+    """The error of each column of `types` (name -> SQL type, as the contract or the catalogue has it), one row per column.
 
     A number passes within 1e-9 relative or one unit of the column's last digit; a text passes when equal; NULL only meets NULL.
     Both frames have `timestamp` (tz-aware); rows are matched by it, and differing timestamps raise ValueError.

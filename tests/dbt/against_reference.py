@@ -16,12 +16,11 @@ from typing import Any
 
 import pandas as pd
 
-from scripts.site.reference_formulas import FEATURE_TYPES, RAW_TYPES, STEP, compare, features, taken_at
+from scripts.site.reference_formulas import FEATURES, RAW, STEP, compare, features, taken_at
 from tests.oracle.bars import Bar, sessions
 from tests.oracle.real_data import NEW_YORK, lean_daily, lean_splits
 from tests.warehouse import Warehouse
 
-TYPES = FEATURE_TYPES | RAW_TYPES
 BAR_COLUMNS = (
     "timestamp", "close_time", "session_date", "open", "high", "low", "close", "volume", "taker_buy_volume",
     "split_factor", "is_valid",
@@ -109,15 +108,26 @@ def reference(bars: str, timeframe: str, asset_class: str, data: Derivatives | N
     return features(frame, timeframe=timeframe, asset_class=asset_class, **(data.known() if data else {}))
 
 
+def types_of(warehouse: Warehouse) -> dict[str, str]:
+    """The types that the mart gives the features and what stands next to them."""
+    rows = warehouse.query(
+        "select attname as name, format_type(atttypid, atttypmod) as type from pg_attribute"
+        " where attrelid = 'marts.market_data_v2'::regclass and attnum > 0"
+    )
+    found = {row["name"]: row["type"] for row in rows}
+    return {name: found[name] for name in (*FEATURES, *RAW)}
+
+
 def reports(warehouse: Warehouse, derivatives: Mapping[str, Derivatives]) -> pd.DataFrame:
     """compare() of every series, one row per series and feature."""
+    types = types_of(warehouse)
     out = []
     for series in series_of(warehouse):
         frame = stored(warehouse, series["symbol"], series["timeframe"])
         data = derivatives.get(series["symbol"])
         bars = json.dumps(frame[list(BAR_COLUMNS)].to_numpy().tolist(), default=str)
         expected = reference(bars, series["timeframe"], series["asset_class"], data)
-        report = compare(frame, expected, TYPES).reset_index()
+        report = compare(frame, expected, types).reset_index()
         out.append(report.assign(series=f"{series['symbol']} {series['timeframe']}"))
     return pd.concat(out)
 

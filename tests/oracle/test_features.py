@@ -13,17 +13,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scripts.site.reference_formulas import (
-    CRYPTO_TYPES,
+    CRYPTO,
     EXACT,
-    FEATURE_TYPES,
-    RAW_TYPES,
+    FEATURES,
+    RAW,
     STEP,
+    TEXTS,
     compare,
     features,
     taken_at,
 )
 
 START = pd.Timestamp("2024-03-04T00:00Z")
+# With as many digits as any column of the mart.
+TYPES = {name: "varchar(20)" if name in TEXTS else "numeric(28,10)" for name in FEATURES}
 
 
 def series(closes: list[Any], step: str = "1h", start: pd.Timestamp = START, **columns: Any) -> pd.DataFrame:
@@ -429,7 +432,7 @@ class TestSeries:
         bars = series([100, 110, 10**6, 121] + [130] * 60, taker_buy_volume=[4] * 64)
         bars["is_valid"] = [True, True, False] + [True] * 61
         out = run(bars)
-        assert out.loc[2, list(FEATURE_TYPES)].isna().all()
+        assert out.loc[2, list(FEATURES)].isna().all()
         without = run(bars.drop(index=2))
         skip = ["return_1h"]  # measured by the clock, not by neighbours
         pd.testing.assert_frame_equal(out.drop(index=2).drop(columns=skip), without.drop(columns=skip))
@@ -447,13 +450,13 @@ class TestSeries:
     def test_other_classes_have_no_crypto_feature(self) -> None:
         bars = series([1] * 40, taker_buy_volume=[4] * 40, volume=[5, 6] * 20)
         out = run(bars, asset_class="stock", funding=funding(["0.0001"] * 40))
-        crypto = [name for name in (*CRYPTO_TYPES, *RAW_TYPES) if name != "volume_spike_score"]
+        crypto = [name for name in (*CRYPTO, *RAW) if name != "volume_spike_score"]
         assert out[crypto].isna().all(axis=None)
         assert out["volume_spike_score"].notna().any()
 
     def test_shape_and_types(self) -> None:
         out = run(series([1, 2]))
-        assert list(out) == ["timestamp", *FEATURE_TYPES, *RAW_TYPES]
+        assert list(out) == ["timestamp", *FEATURES, *RAW]
         texts = {"trend_direction", "market_structure"}
         assert {name for name in out if out[name].dtype == object} == EXACT | texts
         assert len(run(series([]))) == 0
@@ -488,7 +491,7 @@ class TestSeries:
         bars = series(closes, volume=volumes[: len(closes)])
         whole = run(bars)
         pd.testing.assert_frame_equal(whole.iloc[:cut], run(bars.iloc[:cut]), check_exact=True)
-        assert compare(run(bars.assign(split_factor=factor)), whole)["passed"].all()
+        assert compare(run(bars.assign(split_factor=factor)), whole, TYPES)["passed"].all()
 
 
 class TestCompare:
@@ -533,6 +536,6 @@ class TestCompare:
 
     def test_rows_are_matched_by_timestamp(self) -> None:
         expected = run(series([1, 2, 3]))
-        assert compare(expected.iloc[::-1], expected)["passed"].all()
+        assert compare(expected.iloc[::-1], expected, TYPES)["passed"].all()
         with pytest.raises(ValueError, match="2 actual and 3 expected"):
-            compare(expected.iloc[1:], expected)
+            compare(expected.iloc[1:], expected, TYPES)

@@ -18,7 +18,7 @@ from extract.core.settings import ConfigurationError
 from scripts import demo
 from scripts.api.examples import EXAMPLES
 from scripts.postgres import Server
-from scripts.site.reference_formulas import FEATURE_TYPES
+from scripts.site.reference_formulas import FEATURES
 from tests.scripts.conftest import serving
 from tests.warehouse import Database
 
@@ -70,7 +70,7 @@ def test_from_nothing_to_the_summary(database: Database, tmp_path: Path) -> None
     assert max(len(line) for line in result.stdout.splitlines() if "│" not in line) <= 100
     for symbol in (*demo.STOCKS, *demo.COINS):
         assert re.search(rf"{symbol} .*(real|synthetic)", result.stdout), symbol
-    for name in FEATURE_TYPES:
+    for name in FEATURES:
         assert name in result.stdout
     assert "MISSING" not in result.stdout
     assert "source_updated" in result.stdout

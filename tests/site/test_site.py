@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from scripts import site
-from scripts.site.reference_formulas import FEATURE_TYPES
+from scripts.site.reference_formulas import FEATURES
 from tests.site.conftest import NOW, SCREENSHOTS
 from tests.warehouse import Warehouse
 
@@ -482,7 +482,7 @@ def test_without_the_charting_library_the_page_says_so_and_keeps_its_figures(
 
 def test_dictionary_shows_each_feature_with_its_check(open_page: OpenPage, pages: Path) -> None:
     page, _ = open_page("features.html")
-    assert page.locator(".feature").count() == len(FEATURE_TYPES)
+    assert page.locator(".feature").count() == len(FEATURES)
     assert page.locator(".feature.wrong").count() == 0
     atr = page.inner_text("#atr")
     for words in ("agrees", "Unit", "Window", "Warm-up", "NULL", "Basis", "Known at", "Definition", "bars compared"):

@@ -135,7 +135,7 @@ def statement(text: str) -> str:
 def formula(text: str) -> str:
     return replaced(
         text,
-        ('    "vwap_20": "numeric(19,10)",\n', '    "rsi_14": "numeric(11,8)",\n    "vwap_20": "numeric(19,10)",\n'),
+        ('    "vwap_20",\n', '    "rsi_14",\n    "vwap_20",\n'),
         ("def trend_direction(bars", f"{FORMULA}def trend_direction(bars"),
         ('    put("vwap_20", vwap(series))\n', '    put("rsi_14", rsi(series))\n    put("vwap_20", vwap(series))\n'),
     )
@@ -310,8 +310,8 @@ def test_the_symbol_page_and_the_dictionary_show_it(grown: Grown, tmp_path: Path
 
 
 def test_a_feature_without_a_reference_formula_is_named(grown: Grown, monkeypatch: pytest.MonkeyPatch) -> None:
-    types = {name: kind for name, kind in grown.reference.FEATURE_TYPES.items() if name != "rsi_14"}
-    monkeypatch.setattr(grown.reference, "FEATURE_TYPES", types)
+    names = [name for name in grown.reference.FEATURES if name != "rsi_14"]
+    monkeypatch.setattr(grown.reference, "FEATURES", names)
     with (
         connect(grown.warehouse.database.dsn) as connection,
         pytest.raises(
