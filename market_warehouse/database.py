@@ -42,7 +42,7 @@ class Warehouse:
         """The whole answer, all of it as of one moment. Raises BadQuestion, WarehouseUnavailable.
 
         Two connections read half of the series each: most of the time goes into the server's casts of decimals, and a
-        connection has one backend (a million bars beside seven other processes on two cores: 2.7 s instead of 3.5).
+        connection has one backend (a million bars with seven other processes on two cores: 2.7 s instead of 3.5).
         """
         import pyarrow
 

@@ -167,7 +167,7 @@ def _disk() -> Check:
 
 @contextmanager
 def _one_attempt() -> Iterator[None]:
-    """Whoever calls the doctor waits for it: with the pipeline's patience it took over ten minutes without a network."""
+    """Whoever calls the doctor waits for it: with the pipeline's retry policy it took over ten minutes without a network."""
     before, RETRY_POLICY.backoff = RETRY_POLICY.backoff, ()
     try:
         yield

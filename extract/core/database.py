@@ -246,16 +246,16 @@ def words_of_lock_timeout() -> str:
 
 def sessions_with_most_locks() -> str:
     """Which sessions fill the server's table of locks, in words, and what to do. Where it is quite full nobody can connect."""
-    told = []
+    reported = []
     with suppress(psycopg.Error), psycopg.connect(url()) as connection:
         found = connection.execute(
             "select activity.pid, concat_ws(', ', activity.usename, nullif(activity.application_name, ''), activity.state),"
             " count(*) from pg_locks as locks inner join pg_stat_activity as activity on activity.pid = locks.pid"
             " where activity.pid <> pg_backend_pid() group by 1, 2 order by 3 desc, 1 limit 3"
         ).fetchall()
-        told = [
+        reported = [
             f"session {pid} ({who}) holds {number}: let it end, or end it with select pg_terminate_backend({pid})"
             for pid, who, number in found
             if number >= MANY_LOCKS
         ]
-    return "; ".join([*told, f"end what other programs have left open, or raise {_LOCK_TABLE}, and try again"])
+    return "; ".join([*reported, f"end what other programs have left open, or raise {_LOCK_TABLE}, and try again"])

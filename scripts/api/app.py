@@ -41,8 +41,8 @@ def create_app(command: tuple[str, ...] | None = None) -> FastAPI:
         title="Market warehouse",
         version=version_of("market-warehouse"),
         description=(
-            "Bars, features and the state of the warehouse. Reading is open; it listens on 127.0.0.1 unless told"
-            " otherwise. Numbers are exact decimals; times are ISO-8601 in UTC."
+            "Bars, features and the state of the warehouse. Reading is open; it listens on 127.0.0.1 unless `--host`"
+            " says otherwise. Numbers are exact decimals; times are ISO-8601 in UTC."
         ),
         lifespan=life,
         # Described below: the columns are those of the warehouse.

@@ -135,10 +135,10 @@ def synthetic() -> Dataset:
         ("SIMC", 300.0, 9e6, (), None),
         ("SIMD", 20.0, 5e5, (), dt.date(2026, 2, 27)),
     )
-    for symbol, price, volume, splits, gone in stocks:
+    for symbol, price, volume, splits, delisted in stocks:
         tape = SyntheticStock(
             symbol, price, volume, tuple((day_ms(s.effective), s.new / s.old) for s in splits),
-            last_day=day_ms(gone) // DAY if gone else None,
+            last_day=day_ms(delisted) // DAY if delisted else None,
         )  # fmt: skip
         # 0.3% of the price a quarter, in the shares of the day.
         quarters = [next_session(dt.date(year, month, 9)) for year in range(2018, 2027) for month in (2, 5, 8, 11)]
@@ -151,7 +151,7 @@ def synthetic() -> Dataset:
         )
         stock = Instrument(
             symbol, f"Simulated {symbol[-1]} Inc. (synthetic)", "stock", (tape, RegularDays(tape)), splits, dividends,
-            synthetic=True, exchange="XNAS", delisted=gone,
+            synthetic=True, exchange="XNAS", delisted=delisted,
         )  # fmt: skip
         dataset.polygon[symbol] = dataset.yahoo[symbol] = stock
     for coin, price, volume in (

@@ -159,16 +159,16 @@ def ticker(world: World, call: Call) -> Reply:
 
 def _ticker(i: Instrument, seen: int) -> dict[str, Any]:
     today = date_of(seen, "UTC")
-    gone = i.delisted is not None and i.delisted <= today
+    is_delisted = i.delisted is not None and i.delisted <= today
     row: dict[str, Any] = {"ticker": i.symbol, "name": i.name, "market": "stocks", "locale": "us"}
     if i.security == "INDEX":
-        row |= {"market": "indices", "active": not gone, "source_feed": "CME"}
+        row |= {"market": "indices", "active": not is_delisted, "source_feed": "CME"}
     elif i.kind == "stock":
-        row |= {"primary_exchange": i.exchange, "type": i.security, "active": not gone, "currency_name": "usd"}
+        row |= {"primary_exchange": i.exchange, "type": i.security, "active": not is_delisted, "currency_name": "usd"}
     else:
-        row |= {"market": "crypto", "locale": "global", "active": not gone, "currency_symbol": "USD"}
+        row |= {"market": "crypto", "locale": "global", "active": not is_delisted, "currency_symbol": "USD"}
         row |= {"currency_name": "United States dollar", "base_currency_symbol": i.base, "base_currency_name": i.base}
-    if gone and i.delisted:
+    if is_delisted and i.delisted:
         row["delisted_utc"] = f"{i.delisted.isoformat()}T00:00:00Z"
     row["last_updated_utc"] = f"{today.isoformat()}T00:00:00Z"
     return row

@@ -101,7 +101,7 @@ class Recording:
         return _composed(call, found, files, start or 0, 2**62 if end is None else end, error)
 
     def _file(self, call: Call, clock: int) -> Reply:
-        """A file of the archive, made anew of its rows; its checksum is that of the new file."""
+        """A file of the archive, made again from its rows; its checksum is that of the new file."""
         name = call.path.removesuffix(".CHECKSUM").rsplit("/", 1)[1]
         found = [one for one in self._archived(clock) if orjson.loads(one.body)["file"] == name]
         if not found:
@@ -227,12 +227,12 @@ def _composed(
         document = orjson.loads(one.body)
         listed = document if isinstance(document, list) else document.get("results", document.get("data", []))
         rows += [(one.at, instant_of(call, row), row) for row in listed]
-    told = {at: (asked, row) for asked, at, row in sorted(rows, key=lambda item: item[0]) if start <= at <= end}
+    reported = {at: (asked, row) for asked, at, row in sorted(rows, key=lambda item: item[0]) if start <= at <= end}
     if call.provider == "polygon" and call.endpoint != "bars":
         # Several events may stand on one day: all of the newest answer that has any of that day.
-        chosen = [row for asked, at, row in rows if start <= at <= end and told[at][0] == asked]
+        chosen = [row for asked, at, row in rows if start <= at <= end and reported[at][0] == asked]
     else:
-        chosen = [told[at][1] for at in sorted(told)]
+        chosen = [reported[at][1] for at in sorted(reported)]
     if call.provider == "polygon":
         body: Any = {"results": chosen, "status": "OK", "request_id": "replay"}
         if call.endpoint == "bars":
@@ -268,15 +268,15 @@ def _yahoo_chart(good: list[Recorded], start: int, end: int) -> Reply:
         quote = result["indicators"]["quote"][0]
         for place, stamp in enumerate(result.get("timestamp") or []):
             bars[stamp] = {name: column[place] for name, column in quote.items()}
-        for kind, told in (result.get("events") or {}).items():
-            events.setdefault(kind, {}).update(told)
+        for kind, reported in (result.get("events") or {}).items():
+            events.setdefault(kind, {}).update(reported)
     stamps = [stamp for stamp in sorted(bars) if start <= stamp * 1000 <= end]
     quote = {name: [bars[stamp].get(name) for stamp in stamps] for name in ("open", "high", "low", "close", "volume")}
     result = {"meta": meta, "indicators": {"quote": [quote if stamps else {}]}}
     if stamps:
         result["timestamp"] = stamps
         inside = {
-            kind: {key: told for key, told in each.items() if start <= int(told["date"]) * 1000 <= end}
+            kind: {key: reported for key, reported in each.items() if start <= int(reported["date"]) * 1000 <= end}
             for kind, each in events.items()
         }
         result["events"] = {kind: each for kind, each in inside.items() if each}

@@ -89,11 +89,11 @@ class Cache(Generic[Value]):
 class Budget:
     """What was spent in the current real window of ``seconds``; the simulator's own clock may stand still.
 
-    Who goes on asking after ``patience`` refusals is banned for two minutes, as Binance does it.
+    Who goes on asking after ``refusals_before_ban`` refusals is banned for two minutes, as Binance does it.
     """
 
-    def __init__(self, limit: int | None, seconds: int = 60, patience: int | None = None) -> None:
-        self.limit, self.seconds, self.patience = limit, seconds, patience
+    def __init__(self, limit: int | None, seconds: int = 60, refusals_before_ban: int | None = None) -> None:
+        self.limit, self.seconds, self.refusals_before_ban = limit, seconds, refusals_before_ban
         self._window, self.used, self.refused, self.banned_until = 0, 0, 0, 0.0
 
     def spend(self, weight: int) -> bool:
@@ -105,7 +105,7 @@ class Budget:
         if self.limit is None or self.used <= self.limit:
             return True
         self.refused += 1
-        if self.patience is not None and self.refused > self.patience:
+        if self.refusals_before_ban is not None and self.refused > self.refusals_before_ban:
             self.banned_until = time.time() + 120
         return False
 
@@ -135,9 +135,9 @@ class World:
         limited = not self.dataset.unlimited
         self.polygon_budget = Budget(self.polygon_per_minute)
         self.weights = {
-            "binance-spot": Budget(6000 if limited else None, patience=20),
-            "binance-data-api": Budget(6000 if limited else None, patience=20),
-            "binance-futures": Budget(2400 if limited else None, patience=20),
+            "binance-spot": Budget(6000 if limited else None, refusals_before_ban=20),
+            "binance-data-api": Budget(6000 if limited else None, refusals_before_ban=20),
+            "binance-futures": Budget(2400 if limited else None, refusals_before_ban=20),
         }
         self.funding_budget = Budget(500 if limited else None, 300)
         self.ratio_budget = Budget(1000 if limited else None, 300)

@@ -104,7 +104,7 @@ def inline(text: str) -> Markup:
 def markdown(text: str, guides: Container[str] = ()) -> Markup:
     """A whole text; its headings can be linked to by what they say.
 
-    guides: the names of the texts that have a page beside this one, in whatever folder they are written: links to them lead
+    guides: the names of the texts that have a page next to this one, in whatever folder they are written: links to them lead
     to their pages. Links to other files of the checkout become plain text, since the pages go where the checkout is not.
     """
     tokens = _markdown.parse(text)

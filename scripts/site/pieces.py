@@ -1,4 +1,4 @@
-"""The whole history of every series in pieces, of which a build writes those with news only.
+"""The whole history of every series in pieces, of which a build writes those with changed rows only.
 
 Data flow: marts.market_data_v2 -> rows written since the last build -> the pieces that hold them -> data/<series>/<start>.js
            pieces, corrections, gaps and splits of a series -> data/<series>/head.js
@@ -141,7 +141,7 @@ def write_series(
     return Written(pieces, bars, files, size, corrected)
 
 
-# ---------------------------------------------------------------- which pieces have news
+# ---------------------------------------------------------------- which pieces have changed rows
 
 
 def _manifest(data: Path, version: str) -> dict[str, Any]:

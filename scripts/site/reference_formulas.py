@@ -86,7 +86,7 @@ class Bars:
     high: list[Decimal]
     low: list[Decimal]
     close: list[Decimal]
-    # None: the source tells none in the unit of the asset.
+    # None: the source reports none in the unit of the asset.
     volume: list[Decimal | None]
     taker_buy: list[Decimal | None]
     split_factor: list[Decimal]

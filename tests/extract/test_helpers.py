@@ -106,9 +106,9 @@ def test_a_chart_that_tells_a_split_which_cannot_be_read_is_no_answer() -> None:
         {"numerator": 20_000},
         {"numerator": 0.00001},
     ):
-        with pytest.raises(BadPayload, match="it tells a split that cannot be read"):
+        with pytest.raises(BadPayload, match="it reports a split that cannot be read"):
             read({"a": good, "b": {**good, **bad}})
-    with pytest.raises(BadPayload, match="it tells a split that cannot be read: soon"):
+    with pytest.raises(BadPayload, match="it reports a split that cannot be read: soon"):
         read(["soon"])
     result["meta"]["exchangeTimezoneName"] = "UTC"
     assert read(["soon"], replace(COIN, provider_symbol="BTC-USD")).row_count == 1, "a coin has none"

@@ -30,6 +30,20 @@
                 payload_row='jsonb'
             )
         ),
+        'funding_rates': dict(
+            asset, settled_at=when, funding_rate='numeric', interval_hours='integer', fetched_at=when, load_id='text'
+        ),
+        'open_interest': dict(answer, **dict(asset, sampled_at=when, period='text', origin='text', open_interest='numeric')),
+        'long_short_ratios': dict(
+            answer, **dict(
+                asset, sampled_at=when, period='text', origin='text', long_account='numeric', short_account='numeric'
+            )
+        ),
+        'liquidations': dict(
+            asset, traded_at=when, side='text', quantity='numeric', average_price='numeric', load_id='text'
+        ),
+        'liquidation_watches': dict(asset, watched_from=when, watched_to=when, load_id='text'),
+        'exchange_inflows': dict(asset, day='date', exchange_inflow='numeric', fetched_at=when, load_id='text'),
     } -%}
     {{ return(kinds[kind]) }}
 {%- endmacro %}
@@ -46,6 +60,14 @@
         {%- for kind in ['splits', 'dividends', 'action_answers'] -%}
             {%- do views.update({'stg_' ~ source ~ '__' ~ kind: kind}) -%}
         {%- endfor -%}
+    {%- endfor -%}
+    {%- for source in sources_of('derivatives') -%}
+        {%- for kind in ['funding_rates', 'open_interest', 'long_short_ratios', 'liquidations', 'liquidation_watches'] -%}
+            {%- do views.update({'stg_' ~ source ~ '__' ~ kind: kind}) -%}
+        {%- endfor -%}
+    {%- endfor -%}
+    {%- for source in sources_of('exchange_inflow') -%}
+        {%- do views.update({'stg_' ~ source ~ '__exchange_inflows': 'exchange_inflows'}) -%}
     {%- endfor -%}
     {%- for source in sources_of_rows() -%}
         {%- do views.update({'stg_' ~ source ~ '__rejected_rows': 'rejected_rows'}) -%}

@@ -90,19 +90,19 @@ def _of_its_market(meta: dict[str, Any], task: Task, times: list[int]) -> None:
     except (KeyError, ValueError, OSError):
         raise BadPayload(f"its days are those of an unknown time zone: {name[:50]!r}") from None
     ours = task.market.zone
-    moments = [questions.instant(one) for one in times]
-    if any(moment.astimezone(found).utcoffset() != moment.astimezone(ours).utcoffset() for moment in moments):
+    instants = [questions.instant(one) for one in times]
+    if any(moment.astimezone(found).utcoffset() != moment.astimezone(ours).utcoffset() for moment in instants):
         raise BadPayload(f"asked for days of {ours.key}, got days of {name[:50]}")
 
 
 def _with_readable_splits(events: Any) -> None:
-    """Raises BadPayload where a split is told that staging cannot read: whether the prices before it are divided, and by
+    """Raises BadPayload where a split is reported that staging cannot read: whether the prices before it are divided, and by
     what, nobody could say, and a history that is off by the ratio looks like any other."""
-    told = events.get("splits") if isinstance(events, dict) else None
-    for split in told.values() if isinstance(told, dict) else told if isinstance(told, list) else []:
+    reported = events.get("splits") if isinstance(events, dict) else None
+    for split in reported.values() if isinstance(reported, dict) else reported if isinstance(reported, list) else []:
         new, old = (split.get(name) if isinstance(split, dict) else None for name in ("numerator", "denominator"))
         if not _is_ratio(new, old) or questions.number(split.get("date")) is None:
-            raise BadPayload(f"it tells a split that cannot be read: {str(split)[:100]}")
+            raise BadPayload(f"it reports a split that cannot be read: {str(split)[:100]}")
 
 
 def _is_ratio(new: object, old: object) -> bool:
