@@ -59,7 +59,7 @@ class Calendar:
         """Whether the days from that midnight on have sessions, and the last of them has closed."""
         first = midnight.astimezone(self.zone).date()
         sessions = [(day, hours) for n in range(days) if (hours := self.hours(day := first + timedelta(days=n)))]
-        return bool(sessions) and self._at(sessions[-1][0], sessions[-1][1][1]) <= now
+        return bool(sessions) and self.instant(sessions[-1][0], sessions[-1][1][1]) <= now
 
     def may_trade_between(self, start: datetime, end: datetime) -> bool:
         """Whether a bar can begin in [start, end), extended hours included.
@@ -70,8 +70,8 @@ class Calendar:
             return start < end
         opens, closes = max(self.opens - BEFORE_OPEN, timedelta()), min(self.closes + AFTER_CLOSE, A_DAY)
         day = start.astimezone(self.zone).date()
-        while (begins := max(self._at(day, opens), start)) < end:
-            if day.isoweekday() in self.weekdays and begins < self._at(day, closes):
+        while (begins := max(self.instant(day, opens), start)) < end:
+            if day.isoweekday() in self.weekdays and begins < self.instant(day, closes):
                 return True
             day += timedelta(days=1)
         return False
@@ -92,7 +92,7 @@ class Calendar:
         day = start.astimezone(self.zone).date()
         if timeframe == WEEK:
             day = week_start(start, self.zone).astimezone(self.zone).date()
-        while (midnight := self._at(day, timedelta())) < end:
+        while (midnight := self.instant(day, timedelta())) < end:
             if timeframe == WEEK:
                 week = [day + timedelta(days=number) for number in range(7)]
                 if midnight >= start and any(self.hours(one) for one in week):
@@ -104,7 +104,7 @@ class Calendar:
                 if midnight >= start:
                     yield midnight
             elif hours:
-                opens, closes = self._at(day, hours[0]), self._at(day, hours[1])
+                opens, closes = self.instant(day, hours[0]), self.instant(day, hours[1])
                 # The bar that holds the open may begin before it: Polygon's hours lie on the clock.
                 opens -= (opens - datetime(1970, 1, 1, tzinfo=UTC)) % min(step, timedelta(hours=1))
                 begins = max(opens, start)
@@ -112,7 +112,8 @@ class Calendar:
                     yield begins
             day += timedelta(days=1)
 
-    def _at(self, day: date, after_midnight: timedelta) -> datetime:
+    def instant(self, day: date, after_midnight: timedelta) -> datetime:
+        """A clock time of a local day, UTC; a day and more after midnight is on the next one."""
         if after_midnight >= timedelta(days=1):
             day, after_midnight = day + timedelta(days=1), after_midnight - timedelta(days=1)
         local = datetime.combine(day, (datetime.min + after_midnight).time(), self.zone)

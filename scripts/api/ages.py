@@ -63,7 +63,7 @@ def _session(calendar: Calendar, day: date) -> tuple[datetime, datetime]:
     if hours is None:
         never = datetime.min.replace(tzinfo=UTC)
         return never, never
-    return calendar._at(day, hours[0]), calendar._at(day, hours[1])
+    return calendar.instant(day, hours[0]), calendar.instant(day, hours[1])
 
 
 @lru_cache(maxsize=4)

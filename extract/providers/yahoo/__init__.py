@@ -123,7 +123,7 @@ class Yahoo(Provider):
         return self._ask(CHART + quote(task.provider_symbol), params)
 
     def _ask(self, url: str, params: dict[str, Any]) -> Answer:
-        data = self._yfinance()
+        data = self.client()
 
         def send() -> http.Response:
             from yfinance.exceptions import YFRateLimitError
@@ -139,7 +139,8 @@ class Yahoo(Provider):
 
         return self.source.ask(send)
 
-    def _yfinance(self) -> Client:
+    def client(self) -> Client:
+        """yfinance's, made when it is first needed: importing it takes a second."""
         with self._start:
             if self._data is None:
                 from extract.providers.yahoo.client import Client

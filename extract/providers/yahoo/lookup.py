@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 def listings(symbols: Sequence[str]) -> Answers:
     """What its search finds, as far as a chart says where and since when it trades. Raises Unasked."""
     client, answers = Yahoo(), Answers()
-    data = client._yfinance()
+    data = client.client()
 
     def ask(url: str, params: dict[str, Any]) -> http.Response:
         from yfinance.exceptions import YFRateLimitError

@@ -40,7 +40,7 @@ class YahooProbe(Probe):
         }  # fmt: skip
         url = CHART + quote(asset.names["yahoo"])
         probed.request = f"{url}?{urlencode(params)}"
-        data = client._yfinance()
+        data = client.client()
         answered = self.send(probed, url, lambda: data.get(url, params=params, timeout=self.chosen.yahoo_timeout))
         document = self.compared(probed, answered, SHAPES["bars"])
         if document is not None and not probed.differences:
