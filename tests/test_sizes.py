@@ -6,7 +6,7 @@ import ast
 
 from tests.conftest import ROOT
 
-LONGEST_FILE, LONGEST_FUNCTION = 350, 70
+LONGEST_FILE, LONGEST_FUNCTION = 380, 80
 # What is longer, and why it stays in one piece.
 EXCEPTIONS = {
     "scripts/site/reference_formulas.py": "a list: a formula a feature, and what compares them",
