@@ -3,6 +3,19 @@
   implements the same macro with its own prefix (spark__...).
 -#}
 
+{# -- types -------------------------------------------------------------------------------------------------------- #}
+
+{# The types that engines call differently: text without a limit, JSON, an instant in time (never a local time), and an exact
+   decimal of as many digits as the engine has. #}
+{% macro text_type() %}{{ return(adapter.dispatch('text_type', 'market_warehouse')()) }}{% endmacro %}
+{% macro postgres__text_type() %}{{ return('text') }}{% endmacro %}
+{% macro json_type() %}{{ return(adapter.dispatch('json_type', 'market_warehouse')()) }}{% endmacro %}
+{% macro postgres__json_type() %}{{ return('jsonb') }}{% endmacro %}
+{% macro instant_type() %}{{ return(adapter.dispatch('instant_type', 'market_warehouse')()) }}{% endmacro %}
+{% macro postgres__instant_type() %}{{ return('timestamp with time zone') }}{% endmacro %}
+{% macro number_type() %}{{ return(adapter.dispatch('number_type', 'market_warehouse')()) }}{% endmacro %}
+{% macro postgres__number_type() %}{{ return('numeric') }}{% endmacro %}
+
 {# -- JSON -------------------------------------------------------------------------------------------------------- #}
 
 {# The elements of a JSON array as rows of column `item`, in their order (column `position`, from 1). #}
@@ -65,7 +78,7 @@
 
 {# A member as a whole number of up to 18 digits, sent as a number or as text; NULL if it is not one. #}
 {% macro json_integer(document, member) %}{{ return(adapter.dispatch('json_integer', 'market_warehouse')(document, member)) }}{% endmacro %}
-{% macro postgres__json_integer(document, member) -%}
+{% macro default__json_integer(document, member) -%}
     {{ integer_from_text(json_text(document, member)) }}
 {%- endmacro %}
 
@@ -96,6 +109,12 @@
     to_jsonb({{ alias }}.*)
 {%- endmacro %}
 
+{# A row of a table as one text, to see whether it changed; not the same text on each engine. #}
+{% macro row_as_text(alias) %}{{ return(adapter.dispatch('row_as_text', 'market_warehouse')(alias)) }}{% endmacro %}
+{% macro postgres__row_as_text(alias) -%}
+    cast({{ alias }}.* as text)
+{%- endmacro %}
+
 {# A JSON array of one element. #}
 {% macro json_array_of(item) %}{{ return(adapter.dispatch('json_array_of', 'market_warehouse')(item)) }}{% endmacro %}
 {% macro postgres__json_array_of(item) -%}
@@ -117,6 +136,12 @@
 {%- endmacro %}
 
 {# -- time -------------------------------------------------------------------------------------------------------- #}
+
+{# A literal instant, of a text with its offset. #}
+{% macro instant(text) %}{{ return(adapter.dispatch('instant', 'market_warehouse')(text)) }}{% endmacro %}
+{% macro postgres__instant(text) -%}
+    timestamp with time zone '{{ text }}'
+{%- endmacro %}
 
 {# The instant of a count of seconds, milli- or microseconds since 1970; Binance's spot archive changed its unit on
    2025-01-01, so the unit follows from the magnitude: 13 digits are milliseconds. NULL outside the years 1900 to 2199:
@@ -190,6 +215,12 @@
     cast(extract(epoch from {{ instant }}) as bigint)
 {%- endmacro %}
 
+{# Seconds from one instant to another, fractions included. #}
+{% macro seconds_between(later, earlier) %}{{ return(adapter.dispatch('seconds_between', 'market_warehouse')(later, earlier)) }}{% endmacro %}
+{% macro postgres__seconds_between(later, earlier) -%}
+    extract(epoch from {{ later }} - {{ earlier }})
+{%- endmacro %}
+
 {# The calendar date at an instant in a time zone. #}
 {% macro local_date(instant, time_zone) %}{{ return(adapter.dispatch('local_date', 'market_warehouse')(instant, time_zone)) }}{% endmacro %}
 {% macro postgres__local_date(instant, time_zone) -%}
@@ -209,8 +240,27 @@
 {%- endmacro %}
 
 {# The Monday of a date's week. #}
-{% macro monday(date) -%}
+{% macro monday(date) %}{{ return(adapter.dispatch('monday', 'market_warehouse')(date)) }}{% endmacro %}
+{% macro postgres__monday(date) -%}
     cast(date_trunc('week', cast({{ date }} as timestamp without time zone)) as date)
+{%- endmacro %}
+
+{# The weekday of a date: 1 is Monday, 7 is Sunday. #}
+{% macro iso_weekday(date) %}{{ return(adapter.dispatch('iso_weekday', 'market_warehouse')(date)) }}{% endmacro %}
+{% macro postgres__iso_weekday(date) -%}
+    extract(isodow from {{ date }})
+{%- endmacro %}
+
+{# Days from one date to another. #}
+{% macro days_between(later, earlier) %}{{ return(adapter.dispatch('days_between', 'market_warehouse')(later, earlier)) }}{% endmacro %}
+{% macro postgres__days_between(later, earlier) -%}
+    ({{ later }} - {{ earlier }})
+{%- endmacro %}
+
+{# The minute of the day of a text HH:MM. #}
+{% macro minute_of_day(time) %}{{ return(adapter.dispatch('minute_of_day', 'market_warehouse')(time)) }}{% endmacro %}
+{% macro postgres__minute_of_day(time) -%}
+    cast(extract(hour from cast({{ time }} as time)) * 60 + extract(minute from cast({{ time }} as time)) as integer)
 {%- endmacro %}
 
 {# An interval of that many minutes. #}
@@ -221,11 +271,16 @@
 {# Now, or the instant that WAREHOUSE_NOW puts in its place (tests, replays). #}
 {% macro warehouse_now() -%}
     {%- if env_var('WAREHOUSE_NOW', '') -%}
-    cast('{{ modules.datetime.datetime.fromisoformat(env_var('WAREHOUSE_NOW').replace('Z', '+00:00')).isoformat() }}' as timestamp with time zone)
+    cast('{{ modules.datetime.datetime.fromisoformat(env_var('WAREHOUSE_NOW').replace('Z', '+00:00')).isoformat() }}' as {{ instant_type() }})
     {%- else -%}
     current_timestamp
     {%- endif -%}
 {%- endmacro %}
+
+{# The moment itself, not that of the transaction's begin. #}
+{% macro this_moment() %}{{ return(adapter.dispatch('this_moment', 'market_warehouse')()) }}{% endmacro %}
+{% macro postgres__this_moment() -%} clock_timestamp() {%- endmacro %}
+{% macro default__this_moment() -%} current_timestamp() {%- endmacro %}
 
 {# Dates from `first` to `last`, both included, as rows of column `day`. #}
 {% macro dates(first, last) %}{{ return(adapter.dispatch('dates', 'market_warehouse')(first, last)) }}{% endmacro %}
@@ -266,12 +321,56 @@
     (max(case when {{ value }} is not null then array[{{ number }}, {{ value }}] end) over {{ window }})[2]
 {%- endmacro %}
 
+{# Aggregate: the values of a group as one text, in an order; NULL if there are none. #}
+{% macro joined(value, separator, order_by, distinct=false) %}{{ return(adapter.dispatch('joined', 'market_warehouse')(value, separator, order_by, distinct)) }}{% endmacro %}
+{% macro postgres__joined(value, separator, order_by, distinct) -%}
+    string_agg({{ 'distinct ' if distinct }}{{ value }}, '{{ separator }}' order by {{ order_by }})
+{%- endmacro %}
+
+{# The values of a window's frame as one text; `window` is its definition. #}
+{% macro joined_over(value, separator, window) %}{{ return(adapter.dispatch('joined_over', 'market_warehouse')(value, separator, window)) }}{% endmacro %}
+{% macro postgres__joined_over(value, separator, window) -%}
+    string_agg({{ value }}, '{{ separator }}') over ({{ window }})
+{%- endmacro %}
+
 {# -- numbers and keys --------------------------------------------------------------------------------------------- #}
 
 {# IEEE double precision: `float` would be 4 bytes on some engines. #}
 {% macro double(expression) %}{{ return(adapter.dispatch('double', 'market_warehouse')(expression)) }}{% endmacro %}
 {% macro postgres__double(expression) -%}
     cast({{ expression }} as double precision)
+{%- endmacro %}
+
+{# A double rounded to a whole number, one half to the even one: what Postgres does with doubles, and others do not. #}
+{% macro nearest_integer(double) %}{{ return(adapter.dispatch('nearest_integer', 'market_warehouse')(double)) }}{% endmacro %}
+{% macro postgres__nearest_integer(double) -%}
+    round({{ double }})
+{%- endmacro %}
+
+{# The quotient of two whole numbers without its fraction. #}
+{% macro whole_quotient(number, divisor) %}{{ return(adapter.dispatch('whole_quotient', 'market_warehouse')(number, divisor)) }}{% endmacro %}
+{% macro postgres__whole_quotient(number, divisor) -%}
+    {{ number }} / {{ divisor }}
+{%- endmacro %}
+
+{# A decimal of which it is known how many digits it has, before it is multiplied or divided: an engine whose decimals end at 38
+   digits would count with more than there can be, and overflow. #}
+{% macro in_digits(expression, precision, digits) %}{{ return(adapter.dispatch('in_digits', 'market_warehouse')(expression, precision, digits)) }}{% endmacro %}
+{% macro postgres__in_digits(expression, precision, digits) -%}
+    {{ expression }}
+{%- endmacro %}
+
+{# How many of some expressions are not NULL. #}
+{% macro count_present(expressions) %}{{ return(adapter.dispatch('count_present', 'market_warehouse')(expressions)) }}{% endmacro %}
+{% macro postgres__count_present(expressions) -%}
+    num_nonnulls({{ expressions | join(', ') }})
+{%- endmacro %}
+{% macro default__count_present(expressions) -%}
+    (
+    {%- for expression in expressions -%}
+    {{ ' + ' if not loop.first }}case when {{ expression }} is not null then 1 else 0 end
+    {%- endfor -%}
+    )
 {%- endmacro %}
 
 {# A decimal as numeric(precision, digits); NULL where that cannot hold it. Every sum and product of provider numbers ends

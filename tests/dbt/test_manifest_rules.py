@@ -17,6 +17,8 @@ from extract.calendar import seeds
 from extract.core import sources
 from scripts import environment
 from tests.conftest import ROOT
+from tests.spark import sql_rules
+from tests.spark.compiled import compile_for_spark
 
 Manifest = dict[str, Any]
 Rule = Callable[[Manifest], Iterator[str]]
@@ -67,7 +69,7 @@ def every_thing_is_described(manifest: Manifest) -> Iterator[str]:
     things += [macro for macro in manifest["macros"].values() if macro["package_name"] == "market_warehouse"]
     for thing in things:
         # A generic test is described where it is used, an engine's implementation at the macro that dispatches to it.
-        own = not thing["name"].startswith(("test_", "postgres__", "default__"))
+        own = not thing["name"].startswith(("test_", "postgres__", "default__", "spark__"))
         if own and not thing.get("description", "").strip():
             yield f"{thing['resource_type']} {thing['name']} has no description"
 
@@ -156,7 +158,7 @@ def sql_texts(manifest: Manifest) -> Iterator[tuple[str, str, str]]:
 
 def sql_is_portable(manifest: Manifest) -> Iterator[str]:
     for name, path, text in sql_texts(manifest):
-        if Path(path).name == "portability.sql":
+        if Path(path).name.startswith("portability"):
             continue
         for what, pattern in UNPORTABLE.items():
             if pattern.search(code(text)):
@@ -196,7 +198,7 @@ def answers_are_converted_by_macros(manifest: Manifest) -> Iterator[str]:
     """A cast of what a provider sent stops every build of every symbol at the first odd value: the macros give NULL."""
     later = {node["name"] for node in nodes(manifest, "model", "test") if layer(node) != "staging"}
     for name, path, text in sql_texts(manifest):
-        if name not in later and Path(path).name != "portability.sql" and CAST_OF_ANSWER.search(code(text)):
+        if name not in later and not Path(path).name.startswith("portability") and CAST_OF_ANSWER.search(code(text)):
             yield f"{name} casts what a provider sent: use json_integer, json_decimal, date_from_text, instant_from_text ..."
 
 
@@ -316,7 +318,8 @@ RULES: list[Rule] = [
 
 
 @pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+def parsed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    """The project as dbt holds it, and the folder with its manifest.json."""
     from dbt.cli.main import dbtRunner
 
     # A fresh clone has no registry, only its example.
@@ -327,13 +330,46 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     strict = ["--warn-error-options", json.dumps({"error": ["Deprecations", "InvalidMacroAnnotation"]})]
     parsed = dbtRunner().invoke(["parse", "--quiet", "--no-partial-parse", "--log-path", str(target), *strict, *places])
     assert parsed.success, parsed.exception
-    return json.loads((target / "manifest.json").read_text())
+    return parsed.result, target
+
+
+@pytest.fixture(scope="module")
+def manifest(parsed: tuple[Any, Path]) -> Manifest:
+    return json.loads((parsed[1] / "manifest.json").read_text())
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_rule(manifest: Manifest, rule: Rule) -> None:
     violations = sorted(set(rule(manifest)))
     assert not violations, f"{len(violations)}:\n" + "\n".join(violations)
+
+
+def test_heavy_layer_is_sql_of_spark(parsed: tuple[Any, Path]) -> None:
+    """Every model from staging to the mart, with Spark's macros, in a parser of its dialect; `make test-spark` asks Spark."""
+    compiled = compile_for_spark(parsed[0], ROOT, parsed[1])
+    assert {"stg_yahoo__bars", "int_bars_resampled", "market_data"} <= set(compiled)
+    found = sorted(sql_rules.violations(compiled))
+    assert not found, f"{len(found)}:\n" + "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "select cast(a as text) from b",
+        "select cast(null as numeric) as a",
+        "select timestamp with time zone '2024-01-01 00:00:00+00' as a",
+        "select sum(a) over w - lag(a) over w from b window w as (order by c)",
+        "select extract(epoch from a) from b",
+        "select num_nonnulls(a, b) from c",
+        "select pg_typeof(a) from b",
+        "select a from b where (",
+    ],
+)
+def test_what_spark_refuses_is_found(text: str) -> None:
+    assert list(sql_rules.violations({"a": text})), text
+    assert not list(
+        sql_rules.violations({"a": "select cast(a as string), (sum(b) over w) - c from d window w as (order by e)"})
+    )
 
 
 # ---------------------------------------------------------------- each rule finds what it is for

@@ -20,7 +20,7 @@
         select
             answers.symbol,
             answers.asset_class,
-            {{ instant_from_epoch('numbers.settled_ms / 1000') }} as settled_at,
+            {{ instant_from_epoch(whole_quotient('numbers.settled_ms', 1000)) }} as settled_at,
             numbers.funding_rate,
             numbers.interval_hours,
             answers.provider_symbol as asked,

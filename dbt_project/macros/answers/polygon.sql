@@ -20,7 +20,7 @@
         {%- for number in numbers %}
         events.{{ number }},
         {%- endfor %}
-        cast(null as text) as timeframe,
+        cast(null as {{ text_type() }}) as timeframe,
         answers.window_start,
         answers.fetched_at,
         answers._dlt_load_id as load_id,

@@ -10,8 +10,8 @@
         answers.asset_class,
         coalesce(answers.provider_symbol, answers.symbol) as ticker,
         -- A chart is about one symbol, and says so in one place.
-        cast(null as text) as asked,
-        cast(null as text) as named,
+        cast(null as {{ text_type() }}) as asked,
+        cast(null as {{ text_type() }}) as named,
         charts.time_zone,
         {{ date_of_yahoo(instant_from_epoch('events.stamp'), 'charts.time_zone') }} as ex_date,
         charts.currency,

@@ -144,7 +144,7 @@ ends_in_line as (
         0 as is_target,
         bars.first_batch,
         cast(null as integer) as series_id,
-        cast(null as timestamp with time zone) as opened_at,
+        cast(null as {{ instant_type() }}) as opened_at,
         cast(null as date) as session_date,
         cast(null as integer) as step_minutes
     from base_reads

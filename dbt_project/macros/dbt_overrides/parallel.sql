@@ -189,7 +189,9 @@
 
 {# Post-hook of a model that is computed in shards: the constraints of its contract, where it was made without them, and
    the functions are dropped. #}
-{% macro finish_shards() -%}
+{% macro finish_shards() %}{{ return(adapter.dispatch('finish_shards', 'market_warehouse')()) }}{% endmacro %}
+{% macro default__finish_shards() %}{% endmacro %}
+{% macro postgres__finish_shards() -%}
     {%- set functions = run_query(
         "select cast(cast(oid as regprocedure) as text) from pg_proc where proname like '" ~ prefix_of_shards().replace('_', '\\_') ~ "%'"
     ).columns[0].values() if execute else [] -%}

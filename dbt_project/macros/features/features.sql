@@ -133,7 +133,9 @@
 {%- endmacro %}
 
 {# Post-hook of models that have features besides the mart: copies the descriptions of its contract. #}
-{% macro describe_features() %}
+{% macro describe_features() %}{{ return(adapter.dispatch('describe_features', 'market_warehouse')()) }}{% endmacro %}
+{% macro default__describe_features() %}{% endmacro %}
+{% macro postgres__describe_features() %}
     {%- if execute and config.persist_column_docs() -%}
         {%- set described = {} -%}
         {%- for feature in features() -%}

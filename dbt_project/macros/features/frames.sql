@@ -3,12 +3,12 @@
 {# Sum over the n latest bars, the current one included, out of a running sum over all: exact where the running sum is,
    which decimals and integers are. #}
 {% macro sum_of_last(n, running_sum, window) -%}
-    {{ running_sum }} - lag({{ running_sum }}, {{ n }}, 0) over {{ window }}
+    {{ running_sum }} - (lag({{ running_sum }}, {{ n }}, 0) over {{ window }})
 {%- endmacro %}
 
 {# The same over the n bars before the current one. #}
 {% macro sum_of_previous(n, running_sum, window) -%}
-    lag({{ running_sum }}, 1, 0) over {{ window }} - lag({{ running_sum }}, {{ n + 1 }}, 0) over {{ window }}
+    (lag({{ running_sum }}, 1, 0) over {{ window }}) - (lag({{ running_sum }}, {{ n + 1 }}, 0) over {{ window }})
 {%- endmacro %}
 
 {# The greatest or least of the 5 latest bars. Larger windows are put together from these: a moving max() looks at its
@@ -29,7 +29,7 @@
     case
         when {{ price_before }} is not null
             then cast(
-                round(greatest(least(ln({{ price }} / {{ price_before }}), 21), -21) * {{ double('1e8') }}) as integer
+                {{ nearest_integer('greatest(least(ln(' ~ price ~ ' / ' ~ price_before ~ '), 21), -21) * ' ~ double('1e8')) }} as integer
             )
     end
 {%- endmacro %}
@@ -43,7 +43,7 @@
         when return_squares_{{ n }} < {{ 9 * 10 ** 18 // n }}
             then {{ double(n ~ ' * cast(return_squares_' ~ n ~ ' as bigint) - returns_' ~ n ~ ' * returns_' ~ n) }}
         when return_squares_{{ n }} < {{ (21 * 10 ** 8) ** 2 }}
-            then {{ double(n ~ ' * return_squares_' ~ n ~ ' - cast(returns_' ~ n ~ ' as numeric) * returns_' ~ n) }}
+            then {{ double(n ~ ' * return_squares_' ~ n ~ ' - cast(returns_' ~ n ~ ' as numeric(20, 0)) * returns_' ~ n) }}
     end / {{ n * (n - 1) }}) / {{ double('1e8') }}
 {%- endmacro %}
 

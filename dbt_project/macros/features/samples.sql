@@ -9,13 +9,13 @@
    taken at the very moment it names. #}
 {% macro sample_taken_at(label, period_minutes, origin, file_day) -%}
     {%- set floored -%}
-        {{ instant_from_epoch('((' ~ epoch_seconds("date_trunc('second', " ~ label ~ ")") ~ ' + 60 * ' ~ period_minutes ~ ' - 60) / (60 * ' ~ period_minutes ~ ') * (60 * ' ~ period_minutes ~ '))') }}
+        {{ instant_from_epoch('(' ~ whole_quotient('(' ~ epoch_seconds("date_trunc('second', " ~ label ~ ")") ~ ' + 60 * ' ~ period_minutes ~ ' - 60)', '(60 * ' ~ period_minutes ~ ')') ~ ' * (60 * ' ~ period_minutes ~ '))') }}
     {%- endset -%}
     case
         when {{ period_minutes }} is null then {{ label }}
-        when {{ origin }} = 'archive' and {{ file_day }} >= timestamp with time zone '{{ var("sample_labels_start_in_files") }} 00:00:00+00'
+        when {{ origin }} = 'archive' and {{ file_day }} >= {{ instant(var("sample_labels_start_in_files") ~ ' 00:00:00+00') }}
             then {{ floored }} + {{ minutes(period_minutes) }}
-        when {{ origin }} <> 'archive' and {{ floored }} >= timestamp with time zone '{{ var("sample_labels_start_in_rest") }} 00:00:00+00'
+        when {{ origin }} <> 'archive' and {{ floored }} >= {{ instant(var("sample_labels_start_in_rest") ~ ' 00:00:00+00') }}
             then {{ floored }} + {{ minutes(period_minutes) }}
         else {{ floored }}
     end

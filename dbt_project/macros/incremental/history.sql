@@ -37,7 +37,9 @@
 
 {# Post-hook of the mart: bars that the registry no longer gives their series (a source was taken off its list, its
    alignment changed) leave it, and are recorded in ops.deleted_bars for the models that store rows about them. #}
-{% macro delete_inactive_bars() %}
+{% macro delete_inactive_bars() %}{{ return(adapter.dispatch('delete_inactive_bars', 'market_warehouse')()) }}{% endmacro %}
+{% macro default__delete_inactive_bars() %}{% endmacro %}
+{% macro postgres__delete_inactive_bars() %}
     {%- set history = adapter.get_relation(database=target.database, schema='snapshots', identifier='market_data_history') -%}
     {%- if is_incremental() %}
     merge into ops.deleted_bars as entries
@@ -206,7 +208,9 @@
 {# Pre-hook of the mart: should the history not have read what the mart's last run wrote (a build that selected the mart
    alone, one that broke off between the two), it does now, before this run writes over it. Nothing else to do on any
    other run. #}
-{% macro catch_up_history() %}
+{% macro catch_up_history() %}{{ return(adapter.dispatch('catch_up_history', 'market_warehouse')()) }}{% endmacro %}
+{% macro default__catch_up_history() %}{% endmacro %}
+{% macro postgres__catch_up_history() %}
     {%- set history = adapter.get_relation(database=target.database, schema='snapshots', identifier='market_data_history') if execute -%}
     {%- set behind = run_query("select 1 from ops.watermarks as mart left join ops.watermarks as history on history.model = 'market_data_history' where mart.model = 'market_data_v2' and mart.written_at > coalesce(history.written_at, timestamp with time zone '0001-01-01 00:00:00+00')").rows if execute -%}
     {%- if history and behind and load_cached_relation(this) is not none %}
@@ -257,6 +261,7 @@
    that a rebuild of the mart does not take it away; Postgres inlines it, so a condition on symbol, timeframe or
    timestamp reaches the index below. #}
 {% macro create_as_of_function() %}{{ return(adapter.dispatch('create_as_of_function', 'market_warehouse')()) }}{% endmacro %}
+{% macro default__create_as_of_function() %}{% endmacro %}
 {% macro postgres__create_as_of_function() %}
     {%- if execute %}
     {%- set columns = adapter.get_columns_in_relation(this) | rejectattr('name', 'in', ['dbt_scd_id', 'dbt_updated_at', 'dbt_valid_from', 'dbt_valid_to']) | list -%}

@@ -35,7 +35,7 @@
 {# SQL: the highest load that all the named parents have processed. int_loads itself knows all that are registered. By
    name also within a model's query: there a unit test puts a relation of another name in the place of a ref(). #}
 {% macro processed_by(parents) -%}
-    least(
+    {{ 'least' if parents | length > 1 }}(
     {%- for parent in parents %}
         {%- if parent == 'int_loads' %}
         (select coalesce(max(batch), 0) from {{ ref('int_loads') }})
@@ -59,17 +59,17 @@
             '{{ this.identifier }}' as model,
             {{ watermark(prepares) if prepares else 'cast(null as bigint)' }} as since_batch,
             {{ processed_by(parents | map(attribute='identifier') | list) }} as batch,
-            cast({{ stamp or 'null' }} as timestamp with time zone) as written_at
+            cast({{ stamp or 'null' }} as {{ instant_type() }}) as written_at
     ) as reached
         on existing.model = reached.model
     when matched then
         update set
             since_batch = reached.since_batch, batch = reached.batch, began_at = current_timestamp,
-            advanced_at = clock_timestamp(), written_at = reached.written_at
+            advanced_at = {{ this_moment() }}, written_at = reached.written_at
     when not matched then
         insert (model, since_batch, batch, began_at, advanced_at, written_at)
         values (
-            reached.model, reached.since_batch, reached.batch, current_timestamp, clock_timestamp(),
+            reached.model, reached.since_batch, reached.batch, current_timestamp, {{ this_moment() }},
             reached.written_at
         )
 {% endmacro %}
@@ -166,7 +166,9 @@
    that threw 38 million rows away (22.6 s instead of 2.5 s). Of `columns` only, if named: a wide table's other columns
    cost most of the time (the mart: 0.2 s instead of 0.9), and autovacuum, which takes such a table for one that was
    never looked at, sees to them within a minute. #}
-{% macro analyze(columns=none) %}
+{% macro analyze(columns=none) %}{{ return(adapter.dispatch('analyze', 'market_warehouse')(columns)) }}{% endmacro %}
+{% macro default__analyze(columns) %}{% endmacro %}
+{% macro postgres__analyze(columns) %}
     analyze {{ this }}{{ ' (' ~ columns | join(', ') ~ ')' if columns }}
 {% endmacro %}
 

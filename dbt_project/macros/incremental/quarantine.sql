@@ -9,7 +9,7 @@
 {# SQL: the loads out of force as one text, NULL if there are none. Of one symbol (an expression), if given. #}
 {% macro quarantined_list(symbol=none) -%}
     (
-        select string_agg(out_of_force.source || ' ' || out_of_force.load_id, ' ' order by out_of_force.load_id, out_of_force.source)
+        select {{ joined("out_of_force.source || ' ' || out_of_force.load_id", ' ', 'out_of_force.load_id, out_of_force.source') }}
         from {{ ref('stg_ops__quarantined_loads') }} as out_of_force
         where
             not out_of_force.is_lifted
@@ -42,7 +42,9 @@
 
 {# Post-hook of int_loads, in its transaction: loads out of force leave the list, and the change is given the number by
    which the other models find it. #}
-{% macro take_loads_out() %}
+{% macro take_loads_out() %}{{ return(adapter.dispatch('take_loads_out', 'market_warehouse')()) }}{% endmacro %}
+{% macro default__take_loads_out() %}{% endmacro %}
+{% macro postgres__take_loads_out() %}
     update ops.quarantined_loads as quarantined
     set batch = known.batch, registered_at = known.registered_at
     from {{ this }} as known

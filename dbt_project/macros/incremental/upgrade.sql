@@ -79,6 +79,7 @@
 {# On-run-end: what a former version left is dropped: an index that nothing needs any more, and schemas former_version... once no
    view reads them. What is still read, or locked by a reader, stays until a later build. #}
 {% macro drop_what_a_former_version_left() %}{{ return(adapter.dispatch('drop_what_a_former_version_left', 'market_warehouse')()) }}{% endmacro %}
+{% macro default__drop_what_a_former_version_left() %}{% endmacro %}
 {% macro postgres__drop_what_a_former_version_left() %}
     {%- if execute and flags.WHICH in ['build', 'run'] %}
     do $$

@@ -70,7 +70,9 @@
    there in a later build is of one that broke off: enrichment_compute_log logs it. #}
 
 {# Post-hook of int_recompute_ranges, in its transaction. #}
-{% macro record_computations() %}
+{% macro record_computations() %}{{ return(adapter.dispatch('record_computations', 'market_warehouse')()) }}{% endmacro %}
+{% macro default__record_computations() %}{% endmacro %}
+{% macro postgres__record_computations() %}
     insert into ops.computations (build_id, series_id, began_at)
     select distinct
         '{{ invocation_id }}',
@@ -80,7 +82,9 @@
 {% endmacro %}
 
 {# Post-hook of market_data_v2, in its transaction. #}
-{% macro delete_computations() %}
+{% macro delete_computations() %}{{ return(adapter.dispatch('delete_computations', 'market_warehouse')()) }}{% endmacro %}
+{% macro default__delete_computations() %}{% endmacro %}
+{% macro postgres__delete_computations() %}
     delete from ops.computations where build_id = '{{ invocation_id }}'
 {% endmacro %}
 
@@ -90,7 +94,9 @@
 {% endmacro %}
 
 {# on-run-end: a build that failed, unlike one that was killed, can still say why. #}
-{% macro explain_broken_computations(results) %}
+{% macro explain_broken_computations(results) %}{{ return(adapter.dispatch('explain_broken_computations', 'market_warehouse')(results)) }}{% endmacro %}
+{% macro default__explain_broken_computations(results) %}{% endmacro %}
+{% macro postgres__explain_broken_computations(results) %}
     {%- set errors = [] -%}
     {%- for result in results if result.status in ('error', 'runtime error') and result.node.resource_type == 'model' -%}
         {%- do errors.append(result.node.name ~ ': ' ~ (result.message or 'no message')) -%}
@@ -104,7 +110,9 @@
 
 {# on-run-end: a build by hand that made the condition models brings the states of alerts up to date, and notifies nobody.
    `market run` does it itself, with the outcome of the run, and notifies. #}
-{% macro evaluate_alerts(results) %}
+{% macro evaluate_alerts(results) %}{{ return(adapter.dispatch('evaluate_alerts', 'market_warehouse')(results)) }}{% endmacro %}
+{% macro default__evaluate_alerts(results) %}{% endmacro %}
+{% macro postgres__evaluate_alerts(results) %}
     {%- if execute and flags.WHICH in ['build', 'run', 'retry'] and not flags.EMPTY and not env_var('MARKET_RUN', '') -%}
         {%- set made = [] -%}
         {%- for result in results if result.node.name.endswith('_conditions') -%}
@@ -117,7 +125,9 @@
 {% endmacro %}
 
 {# on-run-end: a node that did not get a lock in time says so, but not whose open transaction was in its way. #}
-{% macro name_blocking_sessions(results) %}
+{% macro name_blocking_sessions(results) %}{{ return(adapter.dispatch('name_blocking_sessions', 'market_warehouse')(results)) }}{% endmacro %}
+{% macro default__name_blocking_sessions(results) %}{% endmacro %}
+{% macro postgres__name_blocking_sessions(results) %}
     {%- set failed = [] -%}
     {%- for result in results if result.status == 'error' -%}
         {%- do failed.append(result) -%}

@@ -1,7 +1,9 @@
 {# On-run-start: schemas ops and raw_* are as this version of the project needs them. They are written down in
    extract/migrations and applied by `market`: dbt only checks, so that no table has two definitions. A newer database is
    refused too: an older project would write into tables it does not know. #}
-{% macro check_schema_version() %}
+{% macro check_schema_version() %}{{ return(adapter.dispatch('check_schema_version', 'market_warehouse')()) }}{% endmacro %}
+{% macro default__check_schema_version() %}{% endmacro %}
+{% macro postgres__check_schema_version() %}
     {%- if execute and flags.WHICH in ['build', 'run', 'seed', 'snapshot', 'test'] -%}
         {%- set expected = var('schema_version') -%}
         {%- set found = none -%}
@@ -25,7 +27,9 @@
 
 {# On-run-start: what views and seeds were last built from is not known any more once a build makes one of them; the run
    that built all of a project writes it down again (scripts/pipeline/build.py). #}
-{% macro forget_project_state() %}
+{% macro forget_project_state() %}{{ return(adapter.dispatch('forget_project_state', 'market_warehouse')()) }}{% endmacro %}
+{% macro default__forget_project_state() %}{% endmacro %}
+{% macro postgres__forget_project_state() %}
     {%- if execute and flags.WHICH in ['build', 'run', 'seed', 'retry'] -%}
         {%- set made = [] -%}
         {#- Up to the first one: dbt makes a dictionary of each node that is looked at. -#}

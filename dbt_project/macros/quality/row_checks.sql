@@ -42,20 +42,22 @@
         when bars.asset_class = 'crypto' and ({{ is_source('bars.source', sources('reports_taker_volumes')) }} or bars.taker_buy_volume is not null) then 2
         else 0
     end as fields_expected,
-    num_nonnulls(bars.open, bars.high, bars.low, bars.close)
-    + case when {{ has_no_volume('bars.') }} then 0 else num_nonnulls(bars.volume) end
-    + case when bars.asset_class = 'crypto' then num_nonnulls(bars.taker_buy_volume, bars.taker_sell_volume) else 0 end
+    {{ count_present(['bars.open', 'bars.high', 'bars.low', 'bars.close']) }}
+    + case when {{ has_no_volume('bars.') }} then 0 else {{ count_present(['bars.volume']) }} end
+    + case when bars.asset_class = 'crypto' then {{ count_present(['bars.taker_buy_volume', 'bars.taker_sell_volume']) }} else 0 end
         as fields_present,
     -- Of a bar that was resampled: how many of the bars that it should be made of.
     coalesce({{ double(seen ~ '.bars_present') }} / nullif({{ seen }}.bars_expected, 0), 1) as parts_share,
-    num_nonnulls(bars.{{ features() | join(', bars.') }}) as features_present,
+    {% set features_of_bars = [] -%}
+    {%- for feature in features() %}{% do features_of_bars.append('bars.' ~ feature) %}{% endfor -%}
+    {{ count_present(features_of_bars) }} as features_present,
     -- Only a bar that closed while the series was already being loaded can be late.
     case
         when {{ seen }}.closed_at <= bars.first_fetched_at then 1
         else
             greatest(0, least(
                 1,
-                (sla.stale_seconds - {{ double('extract(epoch from ' ~ seen ~ '.first_seen_at - ' ~ seen ~ '.closed_at)') }})
+                (sla.stale_seconds - {{ double(seconds_between(seen ~ '.first_seen_at', seen ~ '.closed_at')) }})
                 / (sla.stale_seconds - sla.target_seconds)
             ))
     end as freshness

@@ -1,6 +1,6 @@
 {# SQL: the rows of a small table as one text, NULL if there are none: to see whether any of them changed. #}
 {% macro all_rows_of(relation) -%}
-    (select string_agg(cast(listed.* as text), ' ' order by cast(listed.* as text)) from {{ relation }} as listed)
+    (select {{ joined(row_as_text('listed'), ' ', row_as_text('listed')) }} from {{ relation }} as listed)
 {%- endmacro %}
 
 {# SQL: all but the registry that a bar's verdict depends on, as one text. #}

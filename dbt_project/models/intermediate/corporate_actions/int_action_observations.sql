@@ -1,4 +1,10 @@
 {%- set since = watermark_before_moved_loads('int_action_observations', reads_all=true) -%}
+{%- set reported_value -%}
+    coalesce(
+            cast(amount as {{ text_type() }}),
+            cast(split_to as {{ text_type() }}) || ':' || cast(split_from as {{ text_type() }})
+        )
+{%- endset -%}
 {{
     config(
         materialized='incremental',
@@ -24,12 +30,13 @@ events as (
     {% for provider in sources('actions') -%}
     select distinct
         source, 'split' as kind, ticker, ex_date, '' as dividend_type, split_to, split_from,
-        cast(null as numeric) as amount, cast(null as text) as currency, timeframe, window_start, fetched_at, load_id
+        cast(null as {{ number_type() }}) as amount, cast(null as {{ text_type() }}) as currency, timeframe, window_start,
+        fetched_at, load_id
     from {{ ref('stg_' ~ provider ~ '__splits') }}
     where split_to > 0 and split_from > 0 and {{ is_new_load('int_action_observations', 'load_id', since) }}
     union all
     select distinct
-        source, 'dividend', ticker, ex_date, dividend_type, cast(null as numeric), cast(null as numeric),
+        source, 'dividend', ticker, ex_date, dividend_type, cast(null as {{ number_type() }}), cast(null as {{ number_type() }}),
         amount, currency, timeframe, window_start, fetched_at, load_id
     from {{ ref('stg_' ~ provider ~ '__dividends') }}
     where amount > 0 and {{ is_new_load('int_action_observations', 'load_id', since) }}
@@ -54,9 +61,7 @@ by_type as (
         min(amount) as amount,
         max(currency) as currency,
         case when count(distinct coalesce(amount, round(split_to / split_from, 12))) > 1 then 1 else 0 end as is_contradictory,
-        string_agg(
-            distinct coalesce(cast(amount as text), cast(split_to as text) || ':' || cast(split_from as text)), ' '
-        ) as reported_values
+        {{ joined(reported_value, ' ', reported_value, distinct=true) }} as reported_values
     from events
     where ticker is not null and ex_date is not null
     group by
@@ -78,7 +83,7 @@ reported as (
         case when max(by_type.is_contradictory) = 0 then sum(by_type.amount) end as amount,
         max(by_type.currency) as currency,
         case
-            when max(by_type.is_contradictory) = 1 then string_agg(by_type.reported_values, ' ' order by by_type.reported_values)
+            when max(by_type.is_contradictory) = 1 then {{ joined('by_type.reported_values', ' ', 'by_type.reported_values') }}
         end as alternatives
     from by_type
     inner join loads on loads.provider = by_type.source and loads.load_id = by_type.load_id

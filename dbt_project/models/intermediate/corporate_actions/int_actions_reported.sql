@@ -252,8 +252,8 @@ candidates as (
             latest.asset_class,
             latest.ex_date,
             latest.source,
-            cast({{ part_of_pair('reported.item', 1) }} as numeric) as split_to,
-            cast({{ part_of_pair('reported.item', 2) }} as numeric) as split_from
+            cast({{ part_of_pair('reported.item', 1) }} as {{ number_type() }}) as split_to,
+            cast({{ part_of_pair('reported.item', 2) }} as {{ number_type() }}) as split_from
         from latest
         cross join lateral {{ items_of('latest.alternatives') }} as reported
         where latest.kind = 'split'
@@ -363,13 +363,13 @@ by_hand as (
         case when actions.kind = 'split' then coalesce(actions.split_to, 1) end as split_to,
         case when actions.kind = 'split' then coalesce(actions.split_from, 1) end as split_from,
         case when actions.kind = 'dividend' then coalesce(actions.amount, 0) end as amount,
-        cast(null as text) as currency,
-        cast(null as text) as alternatives,
+        cast(null as {{ text_type() }}) as currency,
+        cast(null as {{ text_type() }}) as alternatives,
         '' as timeframe,
         actions.corrected_at as fetched_at,
         cast(loads.batch as integer) as batch,
         false as is_reported_twice,
-        cast(null as numeric) as jump_distance
+        cast(null as {{ number_type() }}) as jump_distance
     from {{ ref('stg_ops__manual_actions') }} as actions
     inner join {{ ref('int_loads') }} as loads on loads.provider = 'manual' and loads.load_id = actions.load_id
     where actions.is_latest and actions.change <> 'withdraw'

@@ -102,8 +102,8 @@ current_splits as (
         existing.asset_class,
         existing.ex_date,
         existing.source,
-        cast(1 as numeric),
-        cast(1 as numeric)
+        cast(1 as {{ number_type() }}),
+        cast(1 as {{ number_type() }})
     from {{ this }} as existing
     left join ranked
         on

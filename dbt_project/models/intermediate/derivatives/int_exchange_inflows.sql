@@ -45,7 +45,7 @@ versions as (
 succeeded as (
     select
         *,
-        lead(published_at, 1, timestamp with time zone '9999-12-31 00:00:00+00') over (
+        lead(published_at, 1, {{ instant('9999-12-31 00:00:00+00') }}) over (
             partition by symbol, asset_class, day order by published_at, number
         ) as superseded_at
     from versions

@@ -104,7 +104,7 @@ known as (
                     ) as earlier
                     where earlier.place <= {{ ranked_settlements }} + 1
                 ),
-                timestamp with time zone '1970-01-01 00:00:00+00'
+                {{ instant('1970-01-01 00:00:00+00') }}
             )
     left join changed_rows
         on

@@ -70,7 +70,7 @@ facts as (
         0 as is_moment,
         open_interest_at,
         long_short_ratio_at,
-        cast(null as timestamp with time zone) as settled_at,
+        cast(null as {{ instant_type() }}) as settled_at,
         cast(null as date) as inflow_day
     from samples
 

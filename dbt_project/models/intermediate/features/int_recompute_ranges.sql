@@ -22,8 +22,8 @@
 -- What this run computes, per series: ranges of bars to read and, inside them, to write. A range starts at a changed bar
 -- and ends where no window can see the change any more; it reads as far back as the longest window looks. On the first
 -- run and on a full refresh the ranges of a series are endless together: one, or several of a long one.
-{%- set endless_past = "timestamp with time zone '0001-01-01 00:00:00+00'" %}
-{%- set endless_future = "timestamp with time zone '9999-12-31 00:00:00+00'" %}
+{%- set endless_past = instant('0001-01-01 00:00:00+00') %}
+{%- set endless_future = instant('9999-12-31 00:00:00+00') %}
 with
 
 series as (

@@ -60,7 +60,7 @@ in_order as (
     select calendar, answered_on as on_date, 1 as place, fetched_at, cast(null as date) as session_date
     from answers
     union all
-    select calendar, session_date, 0, cast(null as timestamp with time zone), session_date
+    select calendar, session_date, 0, cast(null as {{ instant_type() }}), session_date
     from days
 ),
 

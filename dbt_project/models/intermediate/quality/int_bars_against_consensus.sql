@@ -150,7 +150,7 @@ against_consensus as (
         fields.series_id,
         fields.opened_at,
         fields.source,
-        string_agg(distinct fields.field, ', ' order by fields.field) as fields_against_consensus
+        {{ joined('fields.field', ', ', 'fields.field', distinct=true) }} as fields_against_consensus
     from fields
     {% for pair, comparison in {
         'one': 'one_comparison', 'another': 'another_comparison', 'their': 'their_comparison'
@@ -173,7 +173,7 @@ classified as (
         series_id,
         opened_at,
         cast(source as varchar(20)) as source,
-        cast(fields_against_consensus as text) as fields_against_consensus
+        cast(fields_against_consensus as {{ text_type() }}) as fields_against_consensus
     from against_consensus
 
     {% if is_incremental() -%}

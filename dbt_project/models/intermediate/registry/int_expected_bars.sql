@@ -32,7 +32,7 @@ days as (
     left join {{ ref('int_exceptions_known') }} as exceptions
         on exceptions.calendar = calendars.calendar and exceptions.session_date = days.day
     where
-        position(cast(extract(isodow from days.day) as text) in calendars.weekdays) > 0
+        position(cast({{ iso_weekday('days.day') }} as {{ text_type() }}) in calendars.weekdays) > 0
         and (exceptions.session_date is null or exceptions.opens is not null)
 ),
 
@@ -66,8 +66,7 @@ intraday as (
             else
                 sessions.opens_at
                 - {{ minutes(
-                    "mod(cast(extract(hour from cast(sessions.opens as time)) * 60"
-                    ~ " + extract(minute from cast(sessions.opens as time)) as integer), alignments.step_minutes)"
+                    'mod(' ~ minute_of_day('sessions.opens') ~ ', alignments.step_minutes)'
                 ) }}
         end as first_expected_at,
         sessions.opens_at,
@@ -133,7 +132,7 @@ final as (
         opens_at,
         closes_at,
         expected_bars,
-        cast(sum(expected_bars) over running - expected_bars as integer) as expected_before
+        cast((sum(expected_bars) over running) - expected_bars as integer) as expected_before
     from expected_bars
     window running as (
         partition by calendar, timeframe, alignment order by bar_date rows between unbounded preceding and current row

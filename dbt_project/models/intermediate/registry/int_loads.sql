@@ -22,7 +22,7 @@ seen as (
     where batch is not null and not is_lifted
     {%- else -%}
     -- Whatever waits was numbered in another list (a dump that was restored holds no list).
-    select cast(null as bigint) as batch, cast(null as text) as provider, cast(null as text) as load_id
+    select cast(null as bigint) as batch, cast(null as {{ text_type() }}) as provider, cast(null as {{ text_type() }}) as load_id
     where false
     {%- endif %}
 ),
@@ -51,7 +51,7 @@ known_registry as (
 arrived as (
     select
         loads.provider,
-        cast(loads.load_id as text) as load_id,
+        cast(loads.load_id as {{ text_type() }}) as load_id,
         loads.committed_at
     from {{ ref('stg_ops__loads') }} as loads
     left join seen on seen.provider = loads.provider and seen.load_id = loads.load_id

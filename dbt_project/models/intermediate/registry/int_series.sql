@@ -1,3 +1,5 @@
+{%- set listed_from = "coalesce(assets.active_from, date '0001-01-01')" -%}
+{%- set listed_to = "coalesce(assets.active_to, date '9999-12-31')" -%}
 {{
     config(
         materialized='table_in_place',
@@ -24,7 +26,7 @@ calendars as (
         -- What places its bars, and no other column: these are what md5(calendars.*) was of before there were others.
         {{ never_closes('calendars') }} as never_closes,
         concat_ws(
-            '|', md5(cast(placed.* as text)), (
+            '|', md5({{ row_as_text('placed') }}), (
                 select max(exceptions.changed_in_batch)
                 from {{ ref('int_session_exceptions') }} as exceptions
                 where exceptions.calendar = calendars.calendar
@@ -66,23 +68,21 @@ fetched as (
         case when count(assets.active_from) = count(*) then min(assets.active_from) end as active_from,
         case when count(assets.active_to) = count(*) then max(assets.active_to) end as active_to,
         -- Between two rows of a symbol it may have been inactive.
-        sum(coalesce(assets.active_to, date '9999-12-31') - coalesce(assets.active_from, date '0001-01-01') + 1)
-        < max(coalesce(assets.active_to, date '9999-12-31')) - min(coalesce(assets.active_from, date '0001-01-01')) + 1
+        sum({{ days_between(listed_to, listed_from) }} + 1)
+        < {{ days_between('max(' ~ listed_to ~ ')', 'min(' ~ listed_from ~ ')') }} + 1
             as has_pause,
-        string_agg(
-            coalesce(cast(assets.active_from as text), '') || '..' || coalesce(cast(assets.active_to as text), ''), ' '
-            order by coalesce(assets.active_from, date '0001-01-01')
-        ) as active_ranges,
+        {{ joined(
+            "coalesce(cast(assets.active_from as " ~ text_type() ~ "), '') || '..' || coalesce(cast(assets.active_to as "
+            ~ text_type() ~ "), '')",
+            ' ',
+            listed_from
+        ) }} as active_ranges,
         {% for source in sources('names_whole_market') -%}
-        string_agg(
-            coalesce({{ provider_symbol('assets.cells', source, 'bars') }}, ''), '|'
-            order by coalesce(assets.active_from, date '0001-01-01')
-        ) as {{ source }}_symbols,
+        {{ joined("coalesce(" ~ provider_symbol('assets.cells', source, 'bars') ~ ", '')", '|', listed_from) }}
+            as {{ source }}_symbols,
         {% endfor -%}
-        string_agg(
-            concat_ws(' ', assets.timeframes, {{ all_provider_symbols('assets.cells') }}), '|'
-            order by coalesce(assets.active_from, date '0001-01-01')
-        ) as all_names,
+        {{ joined("concat_ws(' ', assets.timeframes, " ~ all_provider_symbols('assets.cells') ~ ")", '|', listed_from) }}
+            as all_names,
         max(assets.sources_in_order) as sources_in_order,
         max(
             case
@@ -189,11 +189,12 @@ gridded as (
         -- Their observations must be nowhere: NULL where there are none.
         {{ quarantined_list('series.symbol') }} as quarantined_loads,
         -- Of all timeframes: a series is resampled of others, too.
-        string_agg(alignment, ' ') over (
-            partition by symbol, asset_class
-            order by step_minutes
-            rows between unbounded preceding and unbounded following
-        ) as alignments
+        {{ joined_over(
+            'alignment',
+            ' ',
+            'partition by symbol, asset_class order by step_minutes'
+            ~ ' rows between unbounded preceding and unbounded following'
+        ) }} as alignments
     from series
 ),
 
@@ -225,7 +226,7 @@ final as (
         -- Whatever else than observations its rows depend on: when this changes, the series is rebuilt from its observations on.
         md5(concat_ws(
             '|', all_names, active_ranges, calendar_rules, alignments, sources_in_order,
-            coalesce(cast({{ epoch_seconds('first_fetched_at') }} as text), ''), {{ classification_settings() }},
+            coalesce(cast({{ epoch_seconds('first_fetched_at') }} as {{ text_type() }}), ''), {{ classification_settings() }},
             quarantined_loads
         )) as rules
     from gridded

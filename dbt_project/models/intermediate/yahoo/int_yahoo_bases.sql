@@ -631,7 +631,7 @@ current_bases as (
         existing.first_session,
         cast(1 as numeric(38, 24)),
         false,
-        cast(null as text),
+        cast(null as {{ text_type() }}),
         cast(null as date)
     from {{ this }} as existing
     left join ranges

@@ -14,7 +14,7 @@ final as (
         {{ literal(feature.longest_step_minutes, 'integer') }} as longest_step_minutes,
         {{ literal((feature.possible or [none, none])[0], 'numeric(28, 8)') }} as lowest,
         {{ literal((feature.possible or [none, none])[1], 'numeric(28, 8)') }} as highest,
-        {{ literal(tojson(feature), 'text') }} as entry
+        {{ literal(tojson(feature), text_type()) }} as entry
     {% if not loop.last %}union all{% endif %}
     {% endfor %}
 )

@@ -15,7 +15,7 @@ loads as (
     {% endfor %}
     select
         'manual' as provider,
-        cast(correction_id as text) as load_id,
+        cast(correction_id as {{ text_type() }}) as load_id,
         recorded_at as committed_at
     from {{ source('ops', 'manual_corrections') }}
 
@@ -23,7 +23,7 @@ loads as (
 
     select
         'manual' as provider,
-        'action ' || cast(action_id as text) as load_id,
+        'action ' || cast(action_id as {{ text_type() }}) as load_id,
         recorded_at as committed_at
     from {{ source('ops', 'manual_actions') }}
 )

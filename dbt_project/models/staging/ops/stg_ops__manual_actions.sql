@@ -12,6 +12,6 @@ select
     reason,
     corrected_by,
     corrected_at,
-    'action ' || cast(action_id as text) as load_id,
+    'action ' || cast(action_id as {{ text_type() }}) as load_id,
     row_number() over (partition by symbol, asset_class, kind, ex_date order by action_id desc) = 1 as is_latest
 from {{ source('ops', 'manual_actions') }}

@@ -19,7 +19,7 @@ final as (
             when {{ json_text('answers.payload', 'next_url') }} <> '' then events.last_ex_date
             else {{ local_date('answers.window_end', "'UTC'") }}
         end as reported_before,
-        cast(null as text) as timeframe,
+        cast(null as {{ text_type() }}) as timeframe,
         answers.window_start,
         answers.fetched_at,
         answers._dlt_load_id as load_id

@@ -39,7 +39,7 @@ bars as (
         numbers.low,
         numbers.close,
         numbers.volume,
-        cast(null as numeric) as taker_buy_volume,
+        cast(null as {{ number_type() }}) as taker_buy_volume,
 
         ---------- where and when
         rows.item as payload_row,

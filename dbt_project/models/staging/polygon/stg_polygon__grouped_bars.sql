@@ -23,8 +23,8 @@ bars as (
     select
         ---------- keys
         'polygon' as source,
-        cast(listings.symbol as text) as symbol,
-        cast(listings.asset_class as text) as asset_class,
+        cast(listings.symbol as {{ text_type() }}) as symbol,
+        cast(listings.asset_class as {{ text_type() }}) as asset_class,
         '1d' as timeframe,
         answers.window_start as opened_at,
 
@@ -34,7 +34,7 @@ bars as (
         numbers.low,
         numbers.close,
         numbers.volume,
-        cast(null as numeric) as taker_buy_volume,
+        cast(null as {{ number_type() }}) as taker_buy_volume,
 
         ---------- where and when
         rows.item as payload_row,

@@ -53,7 +53,7 @@ bars as (
         numbers.close,
         -- Yahoo reports a coin's volume in dollars: there is none in coins. An index's is that of its shares.
         case when answers.asset_class in ('crypto', 'index') then null else numbers.volume end as volume,
-        cast(null as numeric) as taker_buy_volume,
+        cast(null as {{ number_type() }}) as taker_buy_volume,
 
         ---------- where and when
         {{ json_object({
