@@ -50,6 +50,7 @@ help: ## this list
 RUNTIME := $(VENV)/.requirements $(VENV)/.project
 WITH_EXTRAS := $(VENV)/.requirements-demo $(VENV)/.project
 EVERYTHING := $(VENV)/.requirements-dev $(VENV)/.project
+WITH_SPARK := $(VENV)/.requirements-spark $(VENV)/.project
 
 .PHONY: setup
 setup: $(EVERYTHING) ## make .venv from the lock file (with uv where it is installed, else pip)
@@ -66,6 +67,10 @@ $(VENV)/.requirements-demo: requirements-demo.lock
 $(VENV)/.requirements-dev: requirements-dev.lock
 	$(call install,requirements-dev.lock)
 	@touch $(VENV)/.requirements $(VENV)/.requirements-demo $@
+
+$(VENV)/.requirements-spark: requirements-spark.lock $(VENV)/.requirements
+	$(call install,requirements-spark.lock)
+	@touch $@
 
 # No isolated build: the one thing that one would need, setuptools, is in the lock.
 $(VENV)/.project: pyproject.toml scripts/environment.py $(VENV)/.requirements
@@ -200,6 +205,12 @@ site: $(WITH_EXTRAS) ## the dashboard, the charts and the docs, in site/: open s
 	@$(BIN)/market docs
 	@$(BIN)/market site
 
+.PHONY: spark spark-down
+spark: $(WITH_SPARK) ## a small Spark cluster on this machine: a master, two workers (docs/operate/outgrowing_one_machine.md)
+	@$(BIN)/python -m scripts.spark up
+spark-down: ## stop it; its tables stay
+	@$(BIN)/python -m scripts.spark down
+
 .PHONY: doctor
 doctor: $(RUNTIME) ## check configuration, keys, database, clock, symbols, lock, disk; each with its fix
 	@$(BIN)/market doctor
@@ -217,7 +228,11 @@ test-fast: $(EVERYTHING) ## for while you write: ruff, mypy, sqlfluff on what ch
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(MAKE) lint-sql
-	@$(BIN)/python -m pytest -n 2 -q -m 'not builds and not long'
+	@$(BIN)/python -m pytest -n 2 -q -m 'not builds and not long and not spark'
+
+.PHONY: test-spark
+test-spark: $(EVERYTHING) $(WITH_SPARK) ## the tests that ask Spark itself
+	@$(BIN)/python -m pytest -q -m spark tests/spark
 
 # Seeds that have passed at this commit are not played again, so it goes on where it was stopped (docs/develop/reliability.md).
 .PHONY: torture
@@ -279,11 +294,12 @@ bench: $(EVERYTHING) ## the benchmarks, as ratios of one run (hours) [PART="extr
 RESOLVE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes
 
 .PHONY: lock
-lock: ## resolve pyproject.toml into the three lock files, what is pinned staying as far as it may (needs uv)
+lock: ## resolve pyproject.toml into the four lock files, what is pinned staying as far as it may (needs uv)
 	@$(if $(strip $(UV)),,echo 'uv is needed: pip install uv' >&2; exit 1)
-	@$(RESOLVE) --all-extras pyproject.toml -o requirements-dev.lock
+	@$(RESOLVE) --extra dev --extra bench pyproject.toml -o requirements-dev.lock
 	@$(RESOLVE) --extra demo --extra docs --constraint requirements-dev.lock pyproject.toml -o requirements-demo.lock
 	@$(RESOLVE) --constraint requirements-dev.lock pyproject.toml -o requirements.lock
+	@$(RESOLVE) --extra spark --constraint requirements-dev.lock pyproject.toml -o requirements-spark.lock
 
 .PHONY: clean
 clean: ## stop the embedded Postgres and remove everything generated, its data and .venv included

@@ -112,7 +112,7 @@ def test_every_import_of_the_product_is_declared() -> None:
 
 
 def test_every_import_of_the_tests_is_declared() -> None:
-    known = declared("demo", "docs", "polars", "dev", "bench")
+    known = declared("demo", "docs", "polars", "dev", "bench", "spark")
     assert {(file, package) for file, package in imports("tests") if package not in known} == set()
 
 

@@ -42,17 +42,17 @@ def compile_for_spark(manifest: Any, project: Path, target: Path) -> dict[str, s
 
 
 def _compile(manifest: Any, project: Path, target: Path) -> dict[str, str]:
-    import agate
     from dbt.adapters.base import BaseAdapter
     from dbt.adapters.contracts.connection import AdapterResponse
     from dbt.adapters.sql import SQLAdapter
     from dbt.cli.main import dbtRunner
     from dbt.context.providers import BaseDatabaseWrapper
+    from dbt_common.clients.agate_helper import empty_table
 
     # The adapter is the one at hand, Postgres': nothing asks it but names of relations.
     BaseDatabaseWrapper._get_adapter_macro_prefixes = lambda self: ["spark", "default"]  # type: ignore[method-assign]
     BaseAdapter.get_relation = lambda *_, **__: None  # type: ignore[method-assign]
-    SQLAdapter.execute = lambda *_, **__: (AdapterResponse("none"), agate.Table([]))  # type: ignore[method-assign]
+    SQLAdapter.execute = lambda *_, **__: (AdapterResponse("none"), empty_table())  # type: ignore[method-assign]
     places = ["--project-dir", str(project), "--profiles-dir", str(project), "--target-path", str(target)]
     quiet = ["--quiet", "--log-path", str(target), "--no-populate-cache", "--no-write-json", "--log-level-file", "none"]
     outcome = dbtRunner(manifest=manifest).invoke(

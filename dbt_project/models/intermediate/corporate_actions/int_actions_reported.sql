@@ -114,7 +114,8 @@ twins as (
         )
     ) as dated
     where
-        ex_date - ex_date_before <= {{ var('same_split_days') }} or ex_date_after - ex_date <= {{ var('same_split_days') }}
+        {{ days_between('ex_date', 'ex_date_before') }} <= {{ var('same_split_days') }}
+        or {{ days_between('ex_date_after', 'ex_date') }} <= {{ var('same_split_days') }}
 ),
 
 -- The jump of as-traded prices over an ex-date that is in question: of days, or of the longest bars there are.

@@ -60,7 +60,7 @@ ranked as (
             and better.ex_date <> reported.ex_date
             -- Struck: says nothing of other days.
             and better.split_to <> better.split_from
-            and abs(better.ex_date - reported.ex_date) <= {{ var('same_split_days') }}
+            and abs({{ days_between('better.ex_date', 'reported.ex_date') }}) <= {{ var('same_split_days') }}
     )
     -- Of one split that a source reports for two dates, the one over which prices jump; without prices, the first. Two that
     -- both show in the prices are two.
@@ -74,7 +74,7 @@ ranked as (
             and twin.asset_class = reported.asset_class
             and twin.source = reported.source
             and twin.is_reported_twice
-            and abs(twin.ex_date - reported.ex_date) <= {{ var('same_split_days') }}
+            and abs({{ days_between('twin.ex_date', 'reported.ex_date') }}) <= {{ var('same_split_days') }}
             and round(twin.split_to / twin.split_from, 12) = round(reported.split_to / reported.split_from, 12)
             and (
                 twin.jump_distance < reported.jump_distance
