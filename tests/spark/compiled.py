@@ -42,9 +42,9 @@ def compile_for_spark(manifest: Any, project: Path, target: Path) -> dict[str, s
 
 
 def _compile(manifest: Any, project: Path, target: Path) -> dict[str, str]:
-    from dbt.adapters.base import BaseAdapter
+    from dbt.adapters.base.impl import BaseAdapter
     from dbt.adapters.contracts.connection import AdapterResponse
-    from dbt.adapters.sql import SQLAdapter
+    from dbt.adapters.sql.impl import SQLAdapter
     from dbt.cli.main import dbtRunner
     from dbt.context.providers import BaseDatabaseWrapper
     from dbt_common.clients.agate_helper import empty_table
@@ -52,13 +52,15 @@ def _compile(manifest: Any, project: Path, target: Path) -> dict[str, str]:
     # The adapter is the one at hand, Postgres': nothing asks it but names of relations.
     BaseDatabaseWrapper._get_adapter_macro_prefixes = lambda self: ["spark", "default"]  # type: ignore[method-assign]
     BaseAdapter.get_relation = lambda *_, **__: None  # type: ignore[method-assign]
-    SQLAdapter.execute = lambda *_, **__: (AdapterResponse("none"), empty_table())  # type: ignore[method-assign]
+    nothing = (AdapterResponse("none"), empty_table())  # type: ignore[no-untyped-call]
+    SQLAdapter.execute = lambda *_, **__: nothing  # type: ignore[method-assign]
     places = ["--project-dir", str(project), "--profiles-dir", str(project), "--target-path", str(target)]
     quiet = ["--quiet", "--log-path", str(target), "--no-populate-cache", "--no-write-json", "--log-level-file", "none"]
-    outcome = dbtRunner(manifest=manifest).invoke(
+    outcome: Any = dbtRunner(manifest=manifest).invoke(
         ["compile", "--full-refresh", "--select", HEAVY_LAYER, "--exclude", "resource_type:test", *places, *quiet]
     )
-    assert outcome.success, outcome.exception or [result.message for result in outcome.result.results if result.message]
-    models = [result.node for result in outcome.result.results if result.node.resource_type == "model"]
+    results: list[Any] = outcome.result.results if outcome.result else []
+    assert outcome.success, outcome.exception or [result.message for result in results if result.message]
+    models = [result.node for result in results if result.node.resource_type == "model"]
     # Postgres puts names of relations in double quotes, which are texts to Spark.
     return {node.name: node.compiled_code.replace(f'"{node.database}".', "").replace('"', "`") for node in models}
