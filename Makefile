@@ -205,9 +205,10 @@ site: $(WITH_EXTRAS) ## the dashboard, the charts and the docs, in site/: open s
 	@$(BIN)/market docs
 	@$(BIN)/market site
 
-.PHONY: spark spark-down
+.PHONY: spark
 spark: $(WITH_SPARK) ## a small Spark cluster on this machine: a master, two workers (docs/operate/outgrowing_one_machine.md)
 	@$(BIN)/python -m scripts.spark up
+.PHONY: spark-down
 spark-down: ## stop it; its tables stay
 	@$(BIN)/python -m scripts.spark down
 
