@@ -173,6 +173,11 @@ def parsed_once(keeps_connections: bool = True) -> Iterator[None]:
         build._invoke = invoke_dbt
 
 
+def manifest_of(directory: Path) -> Any:
+    """dbt's manifest of a project, not to be changed. Its relations are in no database."""
+    return _parse(directory, _options(directory), {"PGDATABASE": NOWHERE}, None).manifest
+
+
 class _NotParsed(Exception):
     """dbt does not understand the project; the message is dbt's."""
 

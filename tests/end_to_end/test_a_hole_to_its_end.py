@@ -108,7 +108,7 @@ def test_a_hole_to_its_end(make_warehouse: MakeWarehouse) -> None:
         assert states[-1] == {"LOST": "final", "NEXT": "repaired", "LATE": "repaired", "ODD": "repaired"}
         settled = asked("LOST", "binance"), asked("LOST", "polygon")
         assert sum(settled) <= 7, "the schedule, not every run"
-        day(20 * DAY)
+        day(12 * DAY)
         assert (asked("LOST", "binance"), asked("LOST", "polygon")) == settled, "what is final is left alone"
         forget()
 
