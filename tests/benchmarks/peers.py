@@ -235,7 +235,7 @@ def polars_features(frame: Any) -> Any:
     series = ["symbol", "timeframe"]
     close, volume, before = pl.col("close"), pl.col("volume"), pl.col("close").shift()
     hlc3, returns = (pl.col("high") + pl.col("low") + close) / 3, close.log().diff()
-    ranges = pl.max_horizontal("high", before) - pl.min_horizontal("low", before)
+    ranges = pl.when(before.is_not_null()).then(pl.max_horizontal("high", before) - pl.min_horizontal("low", before))
     columns = {
         "return_1h": close / pl.col("open").shift(11) - 1,
         "log_return": returns,
