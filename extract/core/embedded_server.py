@@ -115,7 +115,9 @@ class Server:
         return (self.home / "port").exists() and self.passfile.exists()
 
     def is_running(self) -> bool:
-        return (self.data / "PG_VERSION").exists() and self._run("pg_ctl", "-D", self.data, "status").returncode == 0
+        if not (self.data / "PG_VERSION").exists() or self._names_another_process():
+            return False
+        return self._run("pg_ctl", "-D", self.data, "status").returncode == 0
 
     def start(self) -> None:
         """Start the server, making it first if there is none; does nothing when it runs. Safe after `kill -9`.
@@ -136,17 +138,25 @@ class Server:
             yield
 
     def _delete_dead(self) -> None:
-        """Remove the pid file of a server that was killed and never reaped. In a container whose first process reaps
-        nobody it stays a zombie, which pg_ctl takes for a running server and postgres for a second one."""
-        pid_file = self.data / "postmaster.pid"
+        """Remove the pid file of a server that is dead, which pg_ctl takes for a running one."""
+        if self._names_another_process():
+            (self.data / "postmaster.pid").unlink(missing_ok=True)
+
+    def _names_another_process(self) -> bool:
+        """Whether the process of the pid file is there and is not this server. pg_ctl does not look at what it is: after a
+        restart of the machine it is some other program, or another cluster's server (every command then failed with
+        "connection refused", and `stop` would have stopped that one). In a container whose first process reaps nobody, a
+        killed server stays a zombie. False where /proc does not say it."""
         try:
-            pid = int(pid_file.read_text().split()[0])
+            pid = int((self.data / "postmaster.pid").read_text().split()[0])
             # pid (name) state: the name may hold anything, a bracket too.
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            name, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
+            if rest.split()[0] == "Z" or not name.startswith("postgres"):
+                return True
+            # A server works in its data directory.
+            return not Path(f"/proc/{pid}/cwd").samefile(self.data)
         except (OSError, ValueError, IndexError):
-            return
-        if state == "Z":
-            pid_file.unlink()
+            return False
 
     def _start(self) -> None:
         if not self.data.exists():

@@ -279,6 +279,23 @@ def test_a_server_that_was_killed_and_never_reaped_is_no_running_one(new_server:
     zombie.wait()
 
 
+def test_after_a_restart_of_the_machine_its_number_may_be_another_ones(new_server: Server) -> None:
+    """Of a program, or of another server, which is left alone."""
+    ensure_running(new_server.home)
+    new_server.stop()
+    pid_file = new_server.data / "postmaster.pid"
+    with subprocess.Popen(["sleep", "600"]) as program, postgres.temporary_postgres() as another:
+        for pid in (str(program.pid), (another.data / "postmaster.pid").read_text().split()[0]):
+            pid_file.write_text(f"{pid}\n{new_server.data}\n")
+            assert not new_server.is_running()
+            new_server.stop()
+            ensure_running(new_server.home)
+            assert new_server.is_running() and value(new_server, "select 1") == 1
+            new_server.stop()
+        assert value(another, "select 1") == 1 and program.poll() is None
+        program.kill()
+
+
 @only_root
 def test_started_by_root_it_has_no_rights_of_roots_where_it_needs_none() -> None:
     with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
