@@ -183,8 +183,9 @@ def _invoke(
 
 
 def _unchanged(manifest: Any) -> list[str]:
-    """The seeds, and the views that are there, but for those that a rebuilt table takes with it: dbt drops the former table
-    and, by cascade, every view that reads it."""
+    """The seeds, and the views that are there, but for those that a rebuilt table takes with it (dbt drops the former table
+    and, by cascade, every view that reads it) and those with a hook, which has its work in each build: the old system's
+    table is written by one."""
     with database.pool().connection() as connection:
         there = {(schema, name) for schema, name in connection.execute("select schemaname, viewname from pg_views")}
     nodes = manifest.nodes
@@ -196,10 +197,16 @@ def _unchanged(manifest: Any) -> list[str]:
         read = [(other, kinds.get(other)) for other in nodes[name].depends_on.nodes]
         return not any(kind == "table" or (kind == "view" and not stays(other)) for other, kind in read)
 
-    # Not by name, which the versions of a model share.
-    return [
-        ".".join(nodes[name].fqn) for name, kind in kinds.items() if kind == "seed" or (kind == "view" and stays(name))
+    def has_hook(name: str) -> bool:
+        return bool(nodes[name].config.pre_hook or nodes[name].config.post_hook)
+
+    left_out = [
+        name
+        for name, kind in kinds.items()
+        if kind == "seed" or (kind == "view" and stays(name) and not has_hook(name))
     ]
+    # Not by name, which the versions of a model share.
+    return [".".join(nodes[name].fqn) for name in left_out]
 
 
 class Stages:

@@ -6,6 +6,8 @@ The steps themselves are stood in for; with the real ones the run is tested in t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -250,6 +252,31 @@ def test_a_turn_builds_in_two_parts_and_in_one_go_where_one_fails(
     built = build.build_turn()
     assert asked == commands and bool(remembered) is is_remembered
     assert built.failures == (() if is_remembered else parts[-1].failures)
+
+
+def test_a_turn_leaves_out_seeds_and_views_but_those_with_work_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def node(name: str, kind: str, reads: tuple[str, ...] = (), hooks: tuple[str, ...] = ()) -> SimpleNamespace:
+        config = SimpleNamespace(materialized=kind, pre_hook=[], post_hook=list(hooks))
+        return SimpleNamespace(
+            schema="marts",
+            alias=name,
+            fqn=["project", name],
+            config=config,
+            depends_on=SimpleNamespace(nodes=list(reads)),
+        )
+
+    nodes = {
+        "seed": node("seed", "seed"),
+        "mart": node("mart", "incremental"),
+        "table": node("table", "table"),
+        "view": node("view", "view", ("mart",)),
+        "with_a_hook": node("with_a_hook", "view", ("mart",), ("write_old_table()",)),
+        "of_a_table": node("of_a_table", "view", ("table",)),
+        "new": node("new", "view"),
+    }
+    found = SimpleNamespace(execute=lambda _: [("marts", name) for name in ("view", "with_a_hook", "of_a_table")])
+    monkeypatch.setattr(warehouse, "pool", lambda: SimpleNamespace(connection=lambda: nullcontext(found)))
+    assert build._unchanged(SimpleNamespace(nodes=nodes)) == ["project.seed", "project.view"]
 
 
 def test_a_build_that_left_something_out_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
