@@ -213,6 +213,8 @@ def make_warehouse(postgres: Server, projects: MakeProject) -> Iterator[MakeWare
     yield make
     for warehouse in made:
         warehouse.database.drop()
+        # Later files use the project again.
+        warehouse.project.restore_seeds()
 
 
 @pytest.fixture

@@ -104,6 +104,12 @@ class Project:
             os.utime(file, ns=(0, 0))
         return cls(directory)
 
+    def restore_seeds(self) -> None:
+        """Every seed as it is in this checkout, the registry as an example; those that a test added stay."""
+        for seed in (ROOT / "dbt_project/seeds").glob("*.csv"):
+            shutil.copy2(seed, self.directory / "dbt_project/seeds")
+        shutil.copy(ROOT / registry_file.EXAMPLE, self.directory / settings.ASSETS)
+
     def write_assets(self, rows: Sequence[Mapping[str, str]]) -> None:
         with (self.directory / "dbt_project" / "seeds" / "assets.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, ASSET_COLUMNS, restval="", lineterminator="\n")
