@@ -66,15 +66,15 @@ def test_dbt_refuses_a_watermark_that_no_model_owns(make_warehouse: MakeWarehous
     warehouse = make_warehouse("warehouse")
     warehouse.execute("insert into ops.watermarks (model, batch, advanced_at) values ('int_bars_chosen', 7, now())")
     with pytest.raises(BuildFailed, match=r"int_bars_chosen has worked.*update ops\.watermarks set model"):
-        warehouse.build("calendars")
+        warehouse.build("calendars", full_refresh=True)
     warehouse.execute("update ops.watermarks set model = 'int_bars_selected'")
-    assert "calendars" in warehouse.build("calendars")
+    assert "calendars" in warehouse.build("calendars", full_refresh=True)
 
 
 def test_dbt_refuses_a_database_that_is_behind_or_ahead(warehouse: Warehouse) -> None:
     warehouse.execute("insert into ops.schema_migrations (version, name, product_version) values (9999, 'x', '9')")
     with pytest.raises(BuildFailed, match="newer than this project"):
-        warehouse.build("calendars")
+        warehouse.build("calendars", full_refresh=True)
     warehouse.execute("drop table ops.schema_migrations")
     with pytest.raises(BuildFailed, match="run `market migrate`"):
-        warehouse.build("calendars")
+        warehouse.build("calendars", full_refresh=True)
