@@ -21,7 +21,7 @@ _STATE = re.compile(rb'\tErrorResponse\t.*? C "([0-9A-Z]{5})"')
 PASSING = re.compile(r"57P0[1-5]|53\d{3}|08\d{3}")
 _NO_CONNECTION_LEFT = "53300"
 # libpq's own words, of which psycopg brings no other catalogue.
-_NO_PASSWORD = "no password supplied"
+_NONE_GIVEN = "no password supplied"
 # The same, then a severity, which is a word of the server's: FATAL in most languages.
 _BY_THE_SERVER = re.compile(r"failed: [^\W\d_]+: ")
 _FULL = re.compile(r"too many clients|connection slots|too many connections", re.IGNORECASE)
@@ -44,7 +44,7 @@ class Refusal(Enum):
 def of(text: str, address: str, seconds: float) -> Refusal:
     """What a refused connection was refused for: its error, on one line, and its address (a URL or what else libpq takes),
     asked once more for so many seconds."""
-    if _NO_PASSWORD in text:
+    if _NONE_GIVEN in text:
         return Refusal.OURS
     if not is_by_the_server(text):
         return Refusal.NONE
