@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeGuard
 
 from extract.calendar.timeframes import A_DAY, DAY, STEPS, floor
 from extract.load.responses import BadPayload, Task
@@ -67,7 +67,7 @@ def of_bars(stamps: Sequence[Any], prices: Sequence[object]) -> Sequence[Any]:
     return found
 
 
-def is_positive(value: object) -> bool:
+def is_positive(value: object) -> TypeGuard[int | float | str]:
     """Whether a value, as a number or as text, is a finite number above zero."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return False

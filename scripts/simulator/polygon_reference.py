@@ -70,6 +70,7 @@ def _passes(value: Any, operator: str, wanted: str) -> bool:
 def splits(world: World, call: Call) -> Reply:
     """GET /v3/reference/splits; a split is announced (listed) a week before it takes effect."""
     horizon = (world.now() + dt.timedelta(days=7)).date()
+    reverse = call.query.get("reverse_split", "").lower()
     rows = [
         {
             "id": "E" + request_id(i.symbol, s.effective),
@@ -80,11 +81,8 @@ def splits(world: World, call: Call) -> Reply:
         }
         for i in world.dataset.polygon.values()
         for s in i.splits
-        if s.effective <= horizon
+        if s.effective <= horizon and (not reverse or (s.old > s.new) == (reverse == "true"))
     ]
-    if call.query.get("reverse_split"):
-        reverse = call.query["reverse_split"].lower() == "true"
-        rows = [row for row in rows if (row["split_from"] > row["split_to"]) == reverse]  # type: ignore[operator]
     return _listing(call, rows, "execution_date", "desc", 10)
 
 

@@ -12,8 +12,10 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -161,8 +163,8 @@ class Cluster:
     @property
     def _pids(self) -> dict[str, int]:
         files = (self.home / f"{name}.pid" for name in self._names())
-        found = {file.stem: int(file.read_text()) for file in files if file.exists()}
-        return {name: pid for name, pid in found.items() if _is_ours(pid)}
+        found = {file.stem: file.read_text() for file in files if file.exists()}
+        return {name: int(pid) for name, pid in found.items() if pid.isdigit() and _is_ours(int(pid))}
 
     def _names(self) -> list[str]:
         return ["master", *(f"worker{number}" for number in range(1, WORKERS + 1))]
@@ -185,7 +187,7 @@ class Cluster:
                 if name == "master":
                     self._wait(name, lambda: _is_taken(self.port))
                 else:
-                    self._wait(name, lambda name=name: "Successfully registered" in self._log(name).read_text())
+                    self._wait(name, partial(self._has_joined, name))
         except SparkError:
             self.down()
             raise
@@ -193,17 +195,18 @@ class Cluster:
     def down(self) -> None:
         """Stop its processes; tables and catalog stay."""
         pids = self._pids
-        for pid in pids.values():
-            os.killpg(pid, signal.SIGTERM)
+        _end(pids.values(), signal.SIGTERM)
         until = time.monotonic() + STOPS_WITHIN
         while any(_is_ours(pid) for pid in pids.values()):
             if time.monotonic() > until:
-                for pid in filter(_is_ours, pids.values()):
-                    os.killpg(pid, signal.SIGKILL)
+                _end(filter(_is_ours, pids.values()), signal.SIGKILL)
                 break
             time.sleep(0.1)
         for name in self._names():
             (self.home / f"{name}.pid").unlink(missing_ok=True)
+
+    def _has_joined(self, worker: str) -> bool:
+        return "Successfully registered" in self._log(worker).read_text()
 
     def _log(self, name: str) -> Path:
         return self.home / f"{name}.log"
@@ -222,13 +225,19 @@ class Cluster:
             )  # fmt: skip
         (self.home / f"{name}.pid").write_text(str(process.pid))
 
-    def _wait(self, name: str, is_there: object) -> None:
-        assert callable(is_there)
+    def _wait(self, name: str, is_there: Callable[[], bool]) -> None:
         until = time.monotonic() + STARTS_WITHIN
         while not is_there():
             if name not in self._pids or time.monotonic() > until:
                 raise SparkError(f"Spark's {name} did not start: its last words are in {self._log(name)}")
             time.sleep(0.2)
+
+
+def _end(pids: Iterable[int], how: signal.Signals) -> None:
+    for pid in pids:
+        # It may end by itself meanwhile.
+        with suppress(ProcessLookupError):
+            os.killpg(pid, how)
 
 
 def _is_taken(port: int) -> bool:

@@ -12,6 +12,7 @@ import gc
 import itertools
 import json
 import os
+import select
 import shutil
 import signal
 import sys
@@ -135,15 +136,11 @@ class Stage:
         began = time.monotonic()
         child, answer = self.start(work, target, strike)
         with os.fdopen(answer, "rb") as pipe:
-            status = _wait(child, began + longest)
-            if status is None:
-                os.kill(child, signal.SIGKILL)
-                os.waitpid(child, 0)
+            code = exit_code(child, began + longest)
+            if code is None:
                 raise AssertionError(f"it did not end within {longest:.0f} s: {self.last_words()}")
             text = pipe.read()
-        return Ended(
-            os.waitstatus_to_exitcode(status), time.monotonic() - began, Counter(json.loads(text) if text else {})
-        )
+        return Ended(code, time.monotonic() - began, Counter(json.loads(text) if text else {}))
 
     def start(
         self, work: Work, target: Point | None = None, strike: Callable[[], None] = lambda: None
@@ -168,7 +165,7 @@ class Stage:
                 os.chdir(self.project.directory)
                 points.install()
                 _prepare_child(manifest)
-                code = _exit_code(work)
+                code = _code_of(work)
             with os.fdopen(writes, "w") as pipe:
                 json.dump(points.counts, pipe)
         finally:
@@ -268,16 +265,22 @@ def differences(ours: Contents, twins: Contents) -> list[str]:
     return lines
 
 
-def _wait(child: int, ends_at: float) -> int | None:
-    while time.monotonic() < ends_at:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            return status
-        time.sleep(0.02)
-    return None
+def exit_code(child: int, ends_at: float) -> int | None:
+    """Of a child, once it ends; None where it has not by then (time.monotonic()), and was killed."""
+    watched = os.pidfd_open(child)
+    try:
+        waiting = select.poll()
+        waiting.register(watched, select.POLLIN)
+        has_ended = waiting.poll(max(0.0, ends_at - time.monotonic()) * 1000)
+    finally:
+        os.close(watched)
+    if not has_ended:
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status) if has_ended else None
 
 
-def _exit_code(work: Work) -> int:
+def _code_of(work: Work) -> int:
     try:
         return work()
     except BaseException as problem:

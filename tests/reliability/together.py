@@ -21,7 +21,7 @@ import psycopg
 from scripts.postgres import Server
 from tests.reliability.campaign import Campaign, Play, Played
 from tests.reliability.kills import A_DAY_LATER, BEGINNING, REGISTRY, Twin, a_run, twin_of
-from tests.reliability.stage import LONGEST_SECONDS, Stage, differences, staged
+from tests.reliability.stage import LONGEST_SECONDS, Stage, differences, exit_code, staged
 
 READERS_WAIT = "1s"
 QUERIES = (
@@ -105,7 +105,7 @@ def play_together(stage: Stage, twin: Twin, seed: int, played: Played) -> None:
     ends_at = time.monotonic() + LONGEST_SECONDS
     try:
         for child, answer in children:
-            codes.append(_code(child, ends_at))
+            codes.append(exit_code(child, ends_at))
             os.close(answer)
     finally:
         readers.is_over.set()
@@ -124,17 +124,6 @@ def play_together(stage: Stage, twin: Twin, seed: int, played: Played) -> None:
     assert last.code == 0, f"one more run ended with {last.code}: {stage.last_words()}"
     found = differences(stage.contents(), twin.contents)
     assert not found, "\n".join(found)
-
-
-def _code(child: int, ends_at: float) -> int | None:
-    while time.monotonic() < ends_at:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.05)
-    os.kill(child, 9)
-    os.waitpid(child, 0)
-    return None
 
 
 @contextmanager

@@ -109,7 +109,7 @@ def _is_ratio(new: object, old: object) -> bool:
     """Whether staging takes them for a split (`splits_of` in rows_of_answers.sql): what it refuses it cannot undo."""
     if not (questions.is_positive(new) and questions.is_positive(old)):
         return False
-    shares = (float(new), float(old))  # type: ignore[arg-type]
+    shares = (float(new), float(old))
     return min(shares) >= 0.0001 and max(shares) <= min(1_000_000, 10_000 * min(shares))
 
 
