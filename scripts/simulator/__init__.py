@@ -83,6 +83,10 @@ class Simulator:
     def clear_requests(self) -> None:
         self._call("DELETE", "requests")
 
+    def clear_budgets(self) -> None:
+        """Nothing is spent of the providers' limits, and nobody is banned."""
+        self._call("DELETE", "budgets")
+
     def liquidate(self, *events: dict[str, Any]) -> None:
         """Send forceOrder events (see ``derivatives.force_order``) to everybody who listens."""
         self._call("POST", "liquidations", list(events))

@@ -252,7 +252,10 @@ class Server:
             case "DELETE", "/_simulator/requests":
                 self.log.clear()
                 return _plain(200, {})
-        return _plain(404, {"error": "commands: info, faults, clock, requests, liquidations, streams"})
+            case "DELETE", "/_simulator/budgets":
+                self.world.clear_budgets()
+                return _plain(200, {})
+        return _plain(404, {"error": "commands: info, faults, clock, requests, budgets, liquidations, streams"})
 
     def _info(self) -> dict[str, Any]:
         dataset = self.world.dataset

@@ -132,6 +132,12 @@ class World:
     recording: Recording | None = None
 
     def __post_init__(self) -> None:
+        self.clear_budgets()
+        self.files: Cache[bytes] = Cache(CACHE_BYTES // 3)
+        self._blocks: Cache[tuple[Ints, Text]] = Cache(CACHE_BYTES)
+
+    def clear_budgets(self) -> None:
+        """As if nobody had asked yet: nothing is spent, nobody is banned."""
         limited = not self.dataset.unlimited
         self.polygon_budget = Budget(self.polygon_per_minute)
         self.weights = {
@@ -142,8 +148,6 @@ class World:
         self.funding_budget = Budget(500 if limited else None, 300)
         self.ratio_budget = Budget(1000 if limited else None, 300)
         self.coinmetrics_budget = Budget(10 if limited else None, 6)
-        self.files: Cache[bytes] = Cache(CACHE_BYTES // 3)
-        self._blocks: Cache[tuple[Ints, Text]] = Cache(CACHE_BYTES)
 
     def clock(self) -> int:
         """The provider's present, Unix ms."""

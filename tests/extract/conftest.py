@@ -46,6 +46,8 @@ def simulator(shared_simulator: Simulator) -> Simulator:
     """The demo data at their own clock, without faults."""
     shared_simulator.clear_faults()
     shared_simulator.clear_requests()
+    # They count by the real clock: what the test before has spent made this one's first answers refusals.
+    shared_simulator.clear_budgets()
     shared_simulator.set_clock(CLOCK)
     return shared_simulator
 

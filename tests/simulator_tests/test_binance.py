@@ -126,6 +126,8 @@ def test_weight_is_counted_then_refused_then_punished(own: Web) -> None:
     assert seen[-1] == 418 and 429 in seen
     assert int(answer.headers["Retry-After"]) > 60
     assert own.get("/binance-data-api/api/v3/ping").status_code == 200  # another host has a budget of its own
+    own.simulator.clear_budgets()
+    assert own.get("/binance-spot/api/v3/ping").headers["x-mbx-used-weight-1m"] == "1", "as if nobody had asked"
 
 
 def test_the_data_host_answers_where_the_main_host_is_blocked(own: Web) -> None:
